@@ -1,0 +1,25 @@
+"""What executes a prompt. The worker knows only this protocol."""
+
+from comfy_dist.engine.protocol import (
+    Emit,
+    Engine,
+    EngineDied,
+    EngineEvent,
+    Errored,
+    Executed,
+    Interrupted,
+    Outcome,
+    Preview,
+)
+
+__all__ = [
+    "Emit",
+    "Engine",
+    "EngineDied",
+    "EngineEvent",
+    "Errored",
+    "Executed",
+    "Interrupted",
+    "Outcome",
+    "Preview",
+]

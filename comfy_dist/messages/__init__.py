@@ -1,0 +1,71 @@
+"""The only definition of what crosses a wire."""
+
+from comfy_dist.messages.base import Message, Prompt, now_ms
+from comfy_dist.messages.commands import Command, Reply, Verb
+from comfy_dist.messages.events import (
+    AttemptFailed,
+    Cancelled,
+    Cleared,
+    Deleted,
+    Ended,
+    Event,
+    Failed,
+    Finished,
+    Started,
+    StatusMessages,
+    Submitted,
+    parse_event,
+)
+from comfy_dist.messages.facts import (
+    AttemptFailedFact,
+    CancelledFact,
+    EndedFact,
+    Fact,
+    JoinedFact,
+    ReleasedFact,
+    StartedFact,
+    SurvivedFact,
+    parse_fact,
+)
+from comfy_dist.messages.job import SECRET_KEYS, Job, Urgency
+from comfy_dist.messages.presence import Announcement, Catalogue, CurrentJob, Device, WorkerState
+from comfy_dist.messages.progress import Progress
+
+__all__ = [
+    "SECRET_KEYS",
+    "Announcement",
+    "AttemptFailed",
+    "AttemptFailedFact",
+    "Cancelled",
+    "CancelledFact",
+    "Catalogue",
+    "Cleared",
+    "Command",
+    "CurrentJob",
+    "Deleted",
+    "Device",
+    "Ended",
+    "EndedFact",
+    "Event",
+    "Fact",
+    "Failed",
+    "Finished",
+    "Job",
+    "JoinedFact",
+    "Message",
+    "Progress",
+    "Prompt",
+    "ReleasedFact",
+    "Reply",
+    "Started",
+    "StartedFact",
+    "StatusMessages",
+    "Submitted",
+    "SurvivedFact",
+    "Urgency",
+    "Verb",
+    "WorkerState",
+    "now_ms",
+    "parse_event",
+    "parse_fact",
+]

@@ -1,0 +1,35 @@
+"""Commands to workers: transient, expiring, answered."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, Literal, TypeAlias
+
+from pydantic import Field
+
+from comfy_dist.messages.base import Message
+
+Verb: TypeAlias = Literal["announce", "catalogue", "validate", "free", "replay"]
+
+
+class Command(Message):
+    """`verb` to one worker, or to all of them.
+
+    announce: show yourself now · catalogue: answer with the Catalogue · validate {prompt, targets}: answer
+    with the Validation · free {unload_models, free_memory}: at the next idle moment · replay {job}: send
+    the current node of that job to its client again.
+    """
+
+    id: str = Field(default_factory=lambda: uuid.uuid4().hex)
+    verb: Verb
+    #: Worker id; None: every worker.
+    worker: str | None = None
+    arguments: dict[str, Any] = {}
+
+
+class Reply(Message):
+    """A worker's answer to a command."""
+
+    command: str
+    worker: str
+    result: dict[str, Any] = {}

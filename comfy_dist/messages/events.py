@@ -1,0 +1,132 @@
+"""Job events: the durable log that every frontend folds into its ledger."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from comfy_dist.messages.base import Message, Prompt, now_ms
+from comfy_dist.messages.job import Job, Urgency
+
+#: ComfyUI's status messages as history shows them: [event name, data].
+StatusMessages: TypeAlias = tuple[tuple[str, dict[str, Any]], ...]
+
+
+class _Event(Message):
+    v: Literal[1] = 1
+    #: Milliseconds since the epoch.
+    at: int = Field(default_factory=now_ms)
+
+
+class _JobEvent(_Event):
+    job_id: str
+
+
+class Submitted(_JobEvent):
+    """The job was accepted by a frontend. Carries all of it but credentials."""
+
+    type: Literal["submitted"] = "submitted"
+    prompt: Prompt
+    extra_data: dict[str, Any] = {}
+    outputs_to_execute: tuple[str, ...] = ()
+    client_id: str | None = None
+    number: float = 0
+    urgency: Urgency = Urgency.NORMAL
+    frontend: str = ""
+
+    @classmethod
+    def of(cls, job: Job) -> Submitted:
+        return cls(
+            at=job.created_at or now_ms(),
+            job_id=job.id,
+            prompt=job.prompt,
+            extra_data=job.public_extra_data(),
+            outputs_to_execute=job.outputs_to_execute,
+            client_id=job.client_id,
+            number=job.number,
+            urgency=job.urgency,
+            frontend=job.frontend,
+        )
+
+
+class Started(_JobEvent):
+    """A worker won the claim for this attempt and executes the job."""
+
+    type: Literal["started"] = "started"
+    worker: str
+    engine: str = ""
+    device: str = ""
+    #: Counts from 1.
+    attempt: int
+
+
+class AttemptFailed(_JobEvent):
+    """The engine or the worker died under the job; it may be tried again."""
+
+    type: Literal["attempt_failed"] = "attempt_failed"
+    worker: str
+    attempt: int
+    #: The node that was executing, where known.
+    node: str | None = None
+    reason: str
+
+
+class _Ended(_JobEvent):
+    worker: str | None = None
+    #: What output nodes reported: {node_id: {"images": [...], ...}}.
+    outputs: dict[str, dict[str, Any]] = {}
+    #: {node_id: {node_id, display_node, parent_node, real_node_id}}, as in ComfyUI's history.
+    meta: dict[str, dict[str, Any]] = {}
+    messages: StatusMessages = ()
+    #: Milliseconds by executed node.
+    timings: dict[str, float] = {}
+    #: Sequence number of the last progress message, so that a client sees it before the end.
+    last_sequence: int = 0
+
+
+class Finished(_Ended):
+    type: Literal["finished"] = "finished"
+
+
+class Failed(_Ended):
+    """Ended with an error. `error` is the data of ComfyUI's execution_error."""
+
+    type: Literal["failed"] = "failed"
+    error: dict[str, Any]
+    attempts: int = 1
+
+
+class Cancelled(_Ended):
+    """Cancelled by someone; `started` tells whether it had begun (then it has a history entry)."""
+
+    type: Literal["cancelled"] = "cancelled"
+    by: str = ""
+    started: bool = False
+
+
+class Deleted(_Event):
+    """These jobs were removed from the history."""
+
+    type: Literal["deleted"] = "deleted"
+    job_ids: tuple[str, ...]
+
+
+class Cleared(_Event):
+    """The history was cleared."""
+
+    type: Literal["cleared"] = "cleared"
+
+
+Ended: TypeAlias = Finished | Failed | Cancelled
+Event: TypeAlias = Submitted | Started | AttemptFailed | Finished | Failed | Cancelled | Deleted | Cleared
+
+_adapter: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
+
+
+def parse_event(body: bytes) -> Event | None:
+    """The event in `body`, or None for one that this version does not know."""
+    try:
+        return _adapter.validate_json(body)
+    except ValidationError:
+        return None

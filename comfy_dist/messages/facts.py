@@ -1,0 +1,80 @@
+"""Control facts: thin messages (under 200 bytes) on one stream whose order arbitrates between workers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from comfy_dist.messages.base import Message
+
+
+class _JobFact(Message):
+    job: str
+
+
+class StartedFact(_JobFact):
+    """`worker` claims attempt number `attempt` (from 1); the first claim of a number wins."""
+
+    type: Literal["started"] = "started"
+    worker: str
+    attempt: int
+
+
+class AttemptFailedFact(_JobFact):
+    """The attempt ended by a dying engine; the next one may be claimed at once."""
+
+    type: Literal["attempt_failed"] = "attempt_failed"
+    worker: str
+    attempt: int
+
+
+class ReleasedFact(_JobFact):
+    """The worker gave the job back unfinished (drain); the attempt counts against nobody."""
+
+    type: Literal["released"] = "released"
+    worker: str
+    attempt: int
+
+
+class SurvivedFact(_JobFact):
+    """The worker was only cut off: it lives and still executes; the attempt counts against nobody."""
+
+    type: Literal["survived"] = "survived"
+    worker: str
+    attempt: int
+
+
+class EndedFact(_JobFact):
+    """The job's end stands in the event log; later deliveries of it are void."""
+
+    type: Literal["ended"] = "ended"
+
+
+class CancelledFact(_JobFact):
+    """Someone cancelled the job: drop it if it has not begun, else interrupt it."""
+
+    type: Literal["cancelled"] = "cancelled"
+    by: str = ""
+
+
+class JoinedFact(Message):
+    """A reader wrote this to learn when it has caught up with the stream."""
+
+    type: Literal["joined"] = "joined"
+    reader: str
+
+
+Fact: TypeAlias = (
+    StartedFact | AttemptFailedFact | ReleasedFact | SurvivedFact | EndedFact | CancelledFact | JoinedFact
+)
+
+_adapter: TypeAdapter[Fact] = TypeAdapter(Annotated[Fact, Field(discriminator="type")])
+
+
+def parse_fact(body: bytes) -> Fact | None:
+    """The fact in `body`, or None for one that this version does not know."""
+    try:
+        return _adapter.validate_json(body)
+    except ValidationError:
+        return None

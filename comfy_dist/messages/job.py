@@ -1,0 +1,48 @@
+"""A job: one prompt on the queue."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from comfy_dist.messages.base import Message, Prompt
+
+#: Keys of extra_data that hold credentials; they travel in the job only, never in events or answers.
+SECRET_KEYS = frozenset({"auth_token_comfy_org", "api_key_comfy_org"})
+
+
+class Urgency(StrEnum):
+    """Which of the work queues a job waits in; within one queue it is first come, first served."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+    @property
+    def rank(self) -> int:
+        """0 is served first."""
+        return (Urgency.HIGH, Urgency.NORMAL, Urgency.LOW).index(self)
+
+
+class Job(Message):
+    """One prompt on the queue."""
+
+    #: ComfyUI's prompt_id.
+    id: str
+    prompt: Prompt
+    #: Whose websocket receives progress; None: everyone's receives what ComfyUI sends to all.
+    client_id: str | None = None
+    extra_data: dict[str, Any] = {}
+    #: The output nodes to execute, those that passed validation.
+    outputs_to_execute: tuple[str, ...] = ()
+    #: Time-ordered rank that clients see, as ComfyUI's `number`; negative for `front`.
+    number: float = 0
+    urgency: Urgency = Urgency.NORMAL
+    #: The frontend that accepted it.
+    frontend: str = ""
+    #: Milliseconds since the epoch.
+    created_at: int = 0
+
+    def public_extra_data(self) -> dict[str, Any]:
+        """extra_data without credentials."""
+        return {key: value for key, value in self.extra_data.items() if key not in SECRET_KEYS}

@@ -1,0 +1,26 @@
+"""Transient progress: what a running prompt sends to its client's websocket."""
+
+from __future__ import annotations
+
+from comfy_dist.messages.base import Message
+
+
+class Progress(Message):
+    """One websocket message, already encoded by the worker: a frontend only passes it on.
+
+    `body` is the text frame's JSON ({"type", "data"}) or the binary frame (http-api: binary events).
+    On the broker it is the raw body of the message; the other fields are headers.
+    """
+
+    job_id: str
+    #: Whose websocket; None: everyone's.
+    client_id: str | None
+    #: Counts from 1 within an attempt; order at the client.
+    sequence: int
+    attempt: int
+    #: The event's name ("executing", "progress", ...; "preview" for a binary image).
+    event: str
+    #: Display id of the node it is about.
+    node: str | None = None
+    binary: bool = False
+    body: bytes

@@ -1,0 +1,153 @@
+"""The transport protocol. `memory` and `amqp` keep the same promises; one test suite runs against both."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from comfy_dist.messages import Announcement, Command, Event, Fact, Job, Message, Progress, Reply
+
+
+class Bookmark(Message):
+    """The place in the event log up to which a reader has folded."""
+
+    #: Offset of the last folded message.
+    offset: int
+    #: That message's id: proves that the log is still the one the bookmark was made in.
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One entry of the event log."""
+
+    #: None for an entry that this version does not understand: only the bookmark moves.
+    event: Event | None
+    bookmark: Bookmark
+
+
+@dataclass(frozen=True, slots=True)
+class Rewind:
+    """The log is not the one the bookmark was made in: forget what was folded, it comes again from the first."""
+
+
+class Delivery(Protocol):
+    """A job in a worker's hands. Exactly one of acknowledge, requeue, park or bury settles it."""
+
+    job: Job
+
+    async def acknowledge(self) -> None:
+        """Done with it. Without effect where the connection that brought it is gone."""
+        ...
+
+    async def requeue(self) -> None:
+        """Back to the head of its queue."""
+        ...
+
+    async def park(self) -> None:
+        """Out of the way for a few seconds; then it is delivered again."""
+        ...
+
+    async def bury(self, reason: str) -> None:
+        """To the dead letters, with the reason; settled."""
+        ...
+
+
+class ReceivedCommand(Protocol):
+    command: Command
+
+    async def reply(self, reply: Reply) -> None: ...
+
+
+class Transport(Protocol):
+    """Every method that sends returns when the transport has confirmed, unless it says otherwise.
+
+    Iterators end when the transport is closed, and go on by themselves after a lost connection.
+    """
+
+    #: Whether jobs that were submitted survive the end of this process.
+    durable: bool
+
+    async def open(self) -> None:
+        """Connect, and go on trying with a sentence every 5 s. Raises BrokerRefused where it is refused."""
+        ...
+
+    async def close(self) -> None: ...
+
+    @property
+    def connected(self) -> bool: ...
+
+    # Jobs
+
+    async def submit(self, job: Job) -> None:
+        """Put the job on the queue of its urgency. Raises BrokerUnavailable without a confirmation in 10 s."""
+        ...
+
+    async def take(self) -> Delivery:
+        """The next job: high before normal before low, first come first served within each.
+
+        Cancelling the wait loses nothing. A worker that executes does not call this, so it holds exactly
+        one unsettled delivery.
+        """
+        ...
+
+    # The event log
+
+    async def append_event(self, event: Event) -> None:
+        """Raises BrokerUnavailable without a confirmation in 10 s."""
+        ...
+
+    def events(self, after: Bookmark | None) -> AsyncIterator[Recorded | Rewind]:
+        """Everything after the bookmark (None: from the first), then what comes."""
+        ...
+
+    # The control stream
+
+    async def append_fact(self, fact: Fact) -> None: ...
+
+    def facts(self, *, from_first: bool) -> AsyncIterator[Fact]:
+        """All facts in the stream's order; not from_first: those that come from now on."""
+        ...
+
+    # Workers' lives
+
+    async def enlist(self, worker_id: str) -> None:
+        """From now on, this process is that worker: alive while it is connected."""
+        ...
+
+    async def is_alive(self, worker_id: str) -> bool:
+        """Whether that worker is connected at this moment."""
+        ...
+
+    # Progress: transient, not confirmed, in order per sender
+
+    async def emit(self, progress: Progress) -> None: ...
+
+    async def follow(self, client_id: str) -> None:
+        """Receive this client's progress too (what goes to everyone is always received)."""
+        ...
+
+    async def unfollow(self, client_id: str) -> None: ...
+
+    def progress(self) -> AsyncIterator[Progress]: ...
+
+    # Presence: transient
+
+    async def announce(self, announcement: Announcement) -> None: ...
+
+    def announcements(self) -> AsyncIterator[Announcement]: ...
+
+    # Commands: transient, expiring in 30 s
+
+    async def send(self, command: Command) -> None:
+        """Without waiting for answers."""
+        ...
+
+    async def ask(self, command: Command, timeout: float) -> Reply | None:
+        """The first answer, or None after `timeout` seconds."""
+        ...
+
+    def commands(self) -> AsyncIterator[ReceivedCommand]:
+        """The commands for the enlisted worker."""
+        ...
