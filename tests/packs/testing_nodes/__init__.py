@@ -1,4 +1,4 @@
-"""Nodes that do what tests need: wait, fail, die, count, report. Put the folder into a workspace's custom_nodes.
+"""Nodes that do what tests need: wait, fail, die, count. Put the folder into a workspace's custom_nodes.
 
 Imports only what ComfyUI documents, so the pack loads in a stock ComfyUI too.
 """
