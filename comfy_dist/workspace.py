@@ -53,7 +53,7 @@ class Workspace(Message):
         cls,
         root: Path,
         *,
-        input: Path | None = None,  # noqa: A002
+        input: Path | None = None,
         output: Path | None = None,
         temp: Path | None = None,
         user: Path | None = None,

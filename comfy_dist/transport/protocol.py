@@ -29,7 +29,7 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Rewind:
-    """The log is not the one the bookmark was made in: forget what was folded, it comes again from the first."""
+    """The log is another than the bookmark's: forget what was folded, everything comes from the first."""
 
 
 class Delivery(Protocol):
@@ -81,7 +81,10 @@ class Transport(Protocol):
     # Jobs
 
     async def submit(self, job: Job) -> None:
-        """Put the job on the queue of its urgency. Raises BrokerUnavailable without a confirmation in 10 s."""
+        """Put the job on the queue of its urgency.
+
+        Raises BrokerUnavailable without a confirmation in 10 s.
+        """
         ...
 
     async def take(self) -> Delivery:

@@ -1,0 +1,103 @@
+"""The live workers, folded from their announcements, and what they can run together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_dist.messages import Announcement, Catalogue, WorkerState
+
+#: Seconds after which a worker that was not seen is gone.
+GONE_AFTER = 15.0
+
+
+class Registry:
+    """A fold without I/O; times are seconds of a monotonic clock given by the caller."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[Announcement, float]] = {}
+        self._catalogues: dict[str, Catalogue] = {}
+        self._merged: Catalogue | None = None
+
+    def see(self, announcement: Announcement, now: float) -> None:
+        """Fold one announcement."""
+        if announcement.state is WorkerState.GONE:
+            self._seen.pop(announcement.id, None)
+        else:
+            self._seen[announcement.id] = (announcement, now)
+        self._refresh()
+
+    def expire(self, now: float) -> list[Announcement]:
+        """Forget and return the workers that were not seen for too long."""
+        gone = [worker for worker, seen in self._seen.values() if now - seen > GONE_AFTER]
+        for worker in gone:
+            del self._seen[worker.id]
+        if gone:
+            self._refresh()
+        return gone
+
+    @property
+    def workers(self) -> list[Announcement]:
+        """The live workers, by name."""
+        return sorted(
+            (worker for worker, _ in self._seen.values()), key=lambda worker: (worker.name, worker.id)
+        )
+
+    def learn(self, catalogue: Catalogue) -> None:
+        """Remember a catalogue, from a worker or from an earlier run of this frontend."""
+        self._catalogues[catalogue.hash] = catalogue
+        self._refresh()
+
+    def unknown_catalogues(self) -> dict[str, str]:
+        """{hash: id of a worker that has it} of the announced catalogues that nobody has fetched yet."""
+        return {
+            worker.catalogue: worker.id
+            for worker, _ in self._seen.values()
+            if worker.catalogue and worker.catalogue not in self._catalogues
+        }
+
+    @property
+    def catalogue(self) -> Catalogue | None:
+        """The union over the live workers; with none live, the last known; None before the first."""
+        return self._merged
+
+    def _refresh(self) -> None:
+        live = {worker.catalogue for worker, _ in self._seen.values()} & self._catalogues.keys()
+        if live:
+            parts = [self._catalogues[hash_] for hash_ in sorted(live)]
+            if self._merged is None or self._merged.hash != _joint_hash(parts):
+                self._merged = merge(parts)
+            self._catalogues = {hash_: self._catalogues[hash_] for hash_ in live}
+        elif self._merged is None and self._catalogues:
+            self._merged = merge(list(self._catalogues.values()))
+
+
+def _joint_hash(parts: list[Catalogue]) -> str:
+    return "+".join(sorted(part.hash for part in parts))
+
+
+def merge(parts: list[Catalogue]) -> Catalogue:
+    """The union; of a class or web folder that differs, the newest engine's stands."""
+    ordered = sorted(parts, key=lambda part: part.engine_version)
+    if len(ordered) == 1:
+        return ordered[0]
+    nodes: dict[str, dict[str, Any]] = {}
+    by_code: dict[str, tuple[str, ...]] = {}
+    models: dict[str, set[str]] = {}
+    web: dict[str, str] = {}
+    for part in ordered:
+        nodes |= part.nodes
+        by_code |= part.validated_by_code
+        web |= part.web_directories
+        for folder, names in part.models.items():
+            models.setdefault(folder, set()).update(names)
+    return ordered[-1].model_copy(
+        update={
+            "hash": _joint_hash(parts),
+            "kind": "+".join(sorted({part.kind for part in parts})),
+            "nodes": nodes,
+            "validated_by_code": by_code,
+            "models": {folder: tuple(sorted(names)) for folder, names in sorted(models.items())},
+            "web_directories": web,
+            "devices": tuple(device for part in ordered for device in part.devices),
+        }
+    )

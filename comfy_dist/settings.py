@@ -1,0 +1,329 @@
+"""Settings: one definition for flags, COMFYUI_* variables and the YAML file.
+
+A class below is a group of `--help`; a command's settings are the groups it inherits. Later wins: defaults,
+YAML file, environment, flags.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, NoReturn, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from comfy_dist import __version__
+from comfy_dist.errors import UsageError
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+ALL_ADDRESSES = "0.0.0.0,::"
+
+
+def _seconds(value: object) -> object:
+    """'90', '90s', '15m', '12h', '7d' as seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", str(value).strip())
+    if not match:
+        raise ValueError("is not a duration such as 90s, 15m, 12h or 7d")
+    return float(match[1]) * _UNITS[match[2] or "s"]
+
+
+Duration = Annotated[float, BeforeValidator(_seconds)]
+
+
+class _Group(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="COMFYUI_", env_ignore_empty=True, extra="forbid", frozen=True, hide_input_in_errors=True
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, InitSettingsSource(settings_cls, _file_values.get(cls, {}))
+
+
+#: What load() read from the YAML file, for the class that is being made.
+_file_values: dict[type, dict[str, Any]] = {}
+
+
+class QueueSettings(_Group):
+    """queue"""
+
+    distributed_queue_connection_uri: SecretStr | None = Field(
+        None, description="RabbitMQ to work with, amqp://user:password@host:5672/vhost; none: one process"
+    )
+    distributed_queue_name: str = Field(
+        "comfyui", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="prefix of all queues and streams"
+    )
+    max_attempts: int = Field(
+        3, ge=1, description="how often a job whose engine or worker dies is tried in all"
+    )
+    event_retention: Duration = Field(604800.0, gt=0, description="how long the broker keeps job events")
+
+
+class FrontendQueueSettings(_Group):
+    """queue"""
+
+    distributed_queue_frontend: bool = Field(False, description="be a frontend only")
+    distributed_queue_worker: bool = Field(False, description="be a worker only (as comfyui-worker)")
+    max_queue_size: int = Field(65536, ge=1, description="jobs that may wait; one more is answered 429")
+    state_directory: Path | None = Field(
+        None, description="this frontend's ledger, on a local disk (default: your user state folder)"
+    )
+
+
+class WorkspaceSettings(_Group):
+    """workspace"""
+
+    SHORT: ClassVar[dict[str, str]] = {"cwd": "-w"}
+
+    cwd: Path = Field(Path(), description="folder with models/ input/ output/ temp/ user/ custom_nodes/")
+    output_directory: Path | None = Field(None, description="instead of output/ there")
+    input_directory: Path | None = Field(None, description="instead of input/ there")
+    temp_directory: Path | None = Field(None, description="instead of temp/ there")
+    user_directory: Path | None = Field(None, description="instead of user/ there")
+
+
+class WebSettings(_Group):
+    """web"""
+
+    SHORT: ClassVar[dict[str, str]] = {"listen": "-H"}
+    #: Value of a flag that is given without one.
+    BARE: ClassVar[dict[str, str]] = {"listen": ALL_ADDRESSES, "enable_cors_header": "*"}
+
+    listen: str = Field("127.0.0.1", description="addresses to serve, comma separated; bare: all")
+    port: int = Field(8188, ge=0, le=65535, description="0: any free one")
+    enable_cors_header: str | None = Field(None, description="allow this other origin; bare: any")
+    max_upload_size: float = Field(100, gt=0, description="largest upload in MB")
+    tls_keyfile: Path | None = Field(None, description="serve HTTPS with this key (and certificate)")
+    tls_certfile: Path | None = Field(None, description="its certificate")
+    front_end_root: Path | None = Field(None, description="serve the page from this folder instead")
+    multi_user: bool = Field(False, description="keep settings and user files apart by user")
+    auto_launch: bool = Field(False, description="open the page in a browser")
+
+
+class EngineSettings(_Group):
+    """engine"""
+
+    cpu: bool = Field(False, description="execute on the CPU even if there is a GPU")
+    cuda_device: int | None = Field(None, ge=0, description="number of the GPU to execute on")
+    disable_metadata: bool = Field(False, description="save images without prompt and workflow in them")
+    interrupt_grace: Duration = Field(
+        10.0, gt=0, description="how long an interrupted node may go on before its engine is replaced"
+    )
+
+
+class WorkerSettings(_Group):
+    """worker"""
+
+    worker_name: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_.-]{1,40}$",
+        description="its name in messages (default: host name and device)",
+    )
+    drain_timeout: Duration | None = Field(
+        None, description="when told to stop, give a job back after this long (default: finish it)"
+    )
+
+
+class HealthSettings(_Group):
+    """worker"""
+
+    health_port: int = Field(9090, ge=0, le=65535, description="GET /health answers here; 0: any free one")
+
+
+class LoggingSettings(_Group):
+    """logging"""
+
+    SHORT: ClassVar[dict[str, str]] = {"verbose": "-v"}
+
+    logging_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="least serious messages shown"
+    )
+    log_format: Literal["text", "json"] = Field("text", description="lines for people or for machines")
+    verbose: bool = Field(False, description="debug messages, and tracebacks of errors")
+
+
+class ComfyuiWorkerSettings(
+    LoggingSettings, HealthSettings, WorkerSettings, EngineSettings, WorkspaceSettings, QueueSettings
+):
+    """Settings of `comfyui-worker`."""
+
+
+class ComfyuiSettings(
+    LoggingSettings,
+    WorkerSettings,
+    EngineSettings,
+    WebSettings,
+    WorkspaceSettings,
+    FrontendQueueSettings,
+    QueueSettings,
+):
+    """Settings of `comfyui`."""
+
+
+S = TypeVar("S", bound=_Group)
+
+
+def flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def variable(name: str) -> str:
+    return "COMFYUI_" + name.upper()
+
+
+def _groups(settings: type[_Group]) -> list[type[_Group]]:
+    """The groups a command inherits, in the order of --help."""
+    return [
+        base
+        for base in reversed(settings.__mro__)
+        if issubclass(base, _Group) and base is not _Group and base is not settings and base.__annotations__
+    ]
+
+
+def _owners(settings: type[_Group]) -> dict[str, type[_Group]]:
+    return {
+        name: group
+        for group in _groups(settings)
+        for name in group.__annotations__
+        if name in settings.model_fields
+    }
+
+
+def _is_duration(field: FieldInfo) -> bool:
+    return any(isinstance(item, BeforeValidator) and item.func is _seconds for item in field.metadata)
+
+
+def _help(name: str, field: FieldInfo) -> str:
+    default = field.default
+    notes = [variable(name)]
+    if isinstance(default, Path):
+        notes.insert(0, "default: current folder")
+    elif isinstance(default, float) and _is_duration(field):
+        notes.insert(0, f"default: {default / 86400:g}d" if default >= 86400 else f"default: {default:g}s")
+    elif default is not None and not isinstance(default, bool):
+        notes.insert(0, f"default: {default}")
+    return f"{field.description} [{'; '.join(notes)}]".replace("%", "%%")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def parser_for(
+    settings: type[_Group], prog: str, description: str, epilog: str = ""
+) -> argparse.ArgumentParser:
+    """The command line of a command, made from its settings' fields."""
+    parser = _Parser(
+        prog=prog,
+        usage="%(prog)s [options]",
+        description=description,
+        epilog=epilog,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"comfy_dist {__version__}")
+    parser.add_argument(
+        "-c", "--config", metavar="FILE", help="YAML file with these settings [COMFYUI_CONFIG]"
+    )
+    sections: dict[str, Any] = {}
+    for name, owner in _owners(settings).items():
+        field = settings.model_fields[name]
+        title = owner.__doc__ or ""
+        section = sections.setdefault(
+            title, parser.add_argument_group(title) if title not in sections else None
+        )
+        names = [short] if (short := getattr(owner, "SHORT", {}).get(name)) else []
+        names.append(flag(name))
+        options: dict[str, Any] = {"dest": name, "help": _help(name, field)}
+        if field.annotation is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            options["metavar"] = _metavar(name, field)
+            if bare := getattr(owner, "BARE", {}).get(name):
+                options |= {"nargs": "?", "const": bare}
+        sections[title].add_argument(*names, **options)
+    return parser
+
+
+def _metavar(name: str, field: FieldInfo) -> str:
+    if get_origin(field.annotation) is Literal:
+        return "|".join(get_args(field.annotation))
+    return name.rsplit("_", 1)[-1].upper()
+
+
+def load(
+    settings: type[S], argv: list[str], prog: str, description: str, epilog: str = ""
+) -> tuple[S, frozenset[str]]:
+    """The settings of a command, and the names of those given as flags.
+
+    Raises UsageError with one sentence for an unknown flag or key and for a bad value.
+    """
+    flags = vars(parser_for(settings, prog, description, epilog).parse_args(argv))
+    config = flags.pop("config", None) or os.environ.get("COMFYUI_CONFIG")
+    _file_values[settings] = _read_file(Path(config), settings) if config else {}
+    try:
+        return settings(**flags), frozenset(flags)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        message = first["msg"].removeprefix("Value error, ")
+        raise UsageError(
+            f"{_given_by(name, flags, _file_values[settings], config)}: {message[:1].lower()}{message[1:]}."
+        ) from None
+    finally:
+        del _file_values[settings]
+
+
+def _given_by(name: str, flags: dict[str, Any], values: dict[str, Any], config: str | None) -> str:
+    if name in flags:
+        return flag(name)
+    if os.environ.get(variable(name)):
+        return variable(name)
+    return f"{config}, key {name.replace('_', '-')}" if name in values else flag(name)
+
+
+def _read_file(path: Path, settings: type[BaseModel]) -> dict[str, Any]:
+    import yaml  # here: most starts read no file
+
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise UsageError(f"The settings file {path} cannot be read: {error.strerror}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"The settings file {path} is not YAML: {reason}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UsageError(f"The settings file {path} must hold `name: value` lines.")
+    values = {}
+    for key, value in content.items():
+        name = str(key).replace("-", "_")
+        if name not in settings.model_fields:
+            close = difflib.get_close_matches(name, settings.model_fields, 1)
+            hint = f" Did you mean {close[0].replace('_', '-')}?" if close else ""
+            raise UsageError(f"The settings file {path} has an unknown key {key!r}.{hint}")
+        if value is not None:
+            values[name] = value
+    return values
+
+
+def fail(prog: str, error: BaseException) -> NoReturn:
+    """Print the sentence, exit with the error's code."""
+    sys.stderr.write(f"{prog}: {error}\n")
+    raise SystemExit(getattr(error, "exit_code", 1))
