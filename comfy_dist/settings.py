@@ -244,9 +244,8 @@ def parser_for(
     for name, owner in _owners(settings).items():
         field = settings.model_fields[name]
         title = owner.__doc__ or ""
-        section = sections.setdefault(
-            title, parser.add_argument_group(title) if title not in sections else None
-        )
+        if title not in sections:
+            sections[title] = parser.add_argument_group(title)
         names = [short] if (short := getattr(owner, "SHORT", {}).get(name)) else []
         names.append(flag(name))
         options: dict[str, Any] = {"dest": name, "help": _help(name, field)}

@@ -1,0 +1,1 @@
+"""The HTTP and websocket side. Holds no work of its own that dies with it."""

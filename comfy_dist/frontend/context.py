@@ -1,0 +1,41 @@
+"""What the routes of one frontend share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from comfy_dist.registry import Registry
+from comfy_dist.settings import ComfyuiSettings
+from comfy_dist.transport import Transport
+from comfy_dist.workspace import Workspace
+
+if TYPE_CHECKING:
+    from comfy_dist.frontend.hub import Hub
+    from comfy_dist.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """One frontend's parts."""
+
+    #: Unique per process start.
+    id: str
+    settings: ComfyuiSettings
+    workspace: Workspace
+    #: This frontend's local folder.
+    state: Path
+    transport: Transport
+    ledger: Ledger
+    registry: Registry
+    hub: Hub
+
+
+CONTEXT: web.AppKey[Context] = web.AppKey("context", Context)
+
+
+def context(request: web.Request) -> Context:
+    return request.app[CONTEXT]
