@@ -23,6 +23,10 @@ class AnyType(str):
     __hash__ = str.__hash__
 
 
+# Stock ComfyUI takes a plain "*" as the name of a type.
+ANY = AnyType("*")
+
+
 class TestSleep:
     """Waits `seconds` in `steps` equal parts, each a progress update, and passes `value` on."""
 
@@ -35,10 +39,10 @@ class TestSleep:
                 "seconds": ("FLOAT", {"default": 0.1, "min": 0.0, "max": 3600.0, "step": 0.01}),
                 "steps": ("INT", {"default": 1, "min": 1, "max": 100000}),
             },
-            "optional": {"value": ("*", {})},
+            "optional": {"value": (ANY, {})},
         }
 
-    RETURN_TYPES = ("*",)
+    RETURN_TYPES = (ANY,)
     RETURN_NAMES = ("value",)
     FUNCTION = "run"
     CATEGORY = "testing"
@@ -65,7 +69,7 @@ class TestAsyncSleep(TestSleep):
 
 class _Passing:
     __test__ = False
-    RETURN_TYPES = ("*",)
+    RETURN_TYPES = (ANY,)
     FUNCTION = "run"
     CATEGORY = "testing"
 
@@ -77,7 +81,7 @@ class TestFail(_Passing):
     def INPUT_TYPES(cls):
         return {
             "required": {"message": ("STRING", {"default": "it failed"})},
-            "optional": {"exception": ("STRING", {"default": "ValueError"}), "value": ("*", {})},
+            "optional": {"exception": ("STRING", {"default": "ValueError"}), "value": (ANY, {})},
         }
 
     def run(self, message, exception="ValueError", value=None):
@@ -93,7 +97,7 @@ class TestExit(_Passing):
     def INPUT_TYPES(cls):
         return {
             "required": {"code": ("INT", {"default": 3, "min": 0, "max": 255})},
-            "optional": {"value": ("*", {})},
+            "optional": {"value": (ANY, {})},
         }
 
     def run(self, code, value=None):
@@ -105,7 +109,7 @@ class TestAbort(_Passing):
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {}, "optional": {"value": ("*", {})}}
+        return {"required": {}, "optional": {"value": (ANY, {})}}
 
     def run(self, value=None):
         os.abort()
@@ -123,7 +127,7 @@ class TestExitUnless(_Passing):
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"path": ("STRING", {"default": ""})}, "optional": {"value": ("*", {})}}
+        return {"required": {"path": ("STRING", {"default": ""})}, "optional": {"value": (ANY, {})}}
 
     def run(self, path, value=None):
         if not Path(path).exists():
@@ -139,7 +143,7 @@ class TestPid(_Passing):
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {}, "optional": {"value": ("*", {})}}
+        return {"required": {}, "optional": {"value": (ANY, {})}}
 
     @classmethod
     def IS_CHANGED(cls, **inputs):
@@ -156,7 +160,7 @@ class TestCounter(_Passing):
     def INPUT_TYPES(cls):
         return {
             "required": {"path": ("STRING", {"default": ""})},
-            "optional": {"label": ("STRING", {"default": "ran"}), "value": ("*", {})},
+            "optional": {"label": ("STRING", {"default": "ran"}), "value": (ANY, {})},
         }
 
     def run(self, path, label="ran", value=None):
@@ -172,7 +176,7 @@ class TestSink:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"value": ("*", {})}}
+        return {"required": {"value": (ANY, {})}}
 
     RETURN_TYPES = ()
     FUNCTION = "run"
@@ -181,19 +185,6 @@ class TestSink:
 
     def run(self, value):
         return {"ui": {"text": [str(value)]}}
-
-
-class TestAnySource(_Passing):
-    """Its output's type equals every type by the old __ne__ trick."""
-
-    RETURN_TYPES = (AnyType("*"),)
-
-    @classmethod
-    def INPUT_TYPES(cls):
-        return {"required": {"text": ("STRING", {"default": ""})}}
-
-    def run(self, text):
-        return (text,)
 
 
 class TestWrongReturn(_Passing):
@@ -231,7 +222,7 @@ class TestJoin(_Passing):
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"value": ("*", {}), "separator": ("STRING", {"default": "+"})}}
+        return {"required": {"value": (ANY, {}), "separator": ("STRING", {"default": "+"})}}
 
     def run(self, value, separator):
         return (separator[0].join(str(item) for item in value),)
@@ -283,7 +274,7 @@ class TestPreview(_Passing):
     def INPUT_TYPES(cls):
         return {
             "required": {"steps": ("INT", {"default": 1, "min": 1, "max": 1000})},
-            "optional": {"value": ("*", {}), "size": ("INT", {"default": 64, "min": 1, "max": 2048})},
+            "optional": {"value": (ANY, {}), "size": ("INT", {"default": 64, "min": 1, "max": 2048})},
         }
 
     def run(self, steps, value=None, size=64):
@@ -344,7 +335,6 @@ NODE_CLASS_MAPPINGS = {
         TestPid,
         TestCounter,
         TestSink,
-        TestAnySource,
         TestWrongReturn,
         TestList,
         TestJoin,
