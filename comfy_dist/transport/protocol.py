@@ -35,7 +35,8 @@ class Rewind:
 class Delivery(Protocol):
     """A job in a worker's hands. Exactly one of acknowledge, requeue, park or bury settles it."""
 
-    job: Job
+    @property
+    def job(self) -> Job: ...
 
     async def acknowledge(self) -> None:
         """Done with it. Without effect where the connection that brought it is gone."""
@@ -55,7 +56,8 @@ class Delivery(Protocol):
 
 
 class ReceivedCommand(Protocol):
-    command: Command
+    @property
+    def command(self) -> Command: ...
 
     async def reply(self, reply: Reply) -> None: ...
 

@@ -1,0 +1,169 @@
+"""Who may execute a job: the fold of the control stream.
+
+Every worker folds the same facts in the same order, so all come to the same answer. The n-th attempt belongs to
+the first `started` fact with number n; a rival's fact with a number that is taken has no effect.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TypeAlias
+
+from comfy_dist.messages import (
+    AttemptFailedFact,
+    CancelledFact,
+    EndedFact,
+    Fact,
+    JoinedFact,
+    ReleasedFact,
+    StartedFact,
+    SurvivedFact,
+)
+
+
+class AttemptState(Enum):
+    #: Claimed; no word of its end.
+    OPEN = "open"
+    #: The engine died under it.
+    FAILED = "failed"
+    #: Given back unfinished.
+    RELEASED = "released"
+    #: The worker was cut off and showed up again.
+    SURVIVED = "survived"
+
+
+@dataclass(slots=True)
+class Attempt:
+    worker: str
+    state: AttemptState = AttemptState.OPEN
+
+
+@dataclass(slots=True)
+class _Claimed:
+    attempts: list[Attempt] = field(default_factory=list)
+    cancelled_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Void:
+    """The job has ended: nothing is left to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class WasCancelled:
+    """Drop it, and say so in the log."""
+
+    by: str
+    started: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBy:
+    """Another worker's attempt stands; it goes on if that worker is alive."""
+
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Free:
+    """The next attempt may be claimed under this number."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Poisonous:
+    """Too many engines or workers died under it: these."""
+
+    workers: tuple[str, ...]
+
+
+Verdict: TypeAlias = Void | WasCancelled | HeldBy | Free | Poisonous
+
+
+class Claims:
+    """What the facts folded so far say of each job."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, _Claimed] = {}
+        self._ended: set[str] = set()
+        self._joined: set[str] = set()
+
+    def fold(self, fact: Fact) -> None:
+        """Take in the next fact of the stream."""
+        if isinstance(fact, JoinedFact):
+            self._joined.add(fact.reader)
+            return
+        if fact.job in self._ended:
+            return
+        if isinstance(fact, EndedFact):
+            self._ended.add(fact.job)
+            self._jobs.pop(fact.job, None)
+            return
+        claimed = self._jobs.setdefault(fact.job, _Claimed())
+        if isinstance(fact, CancelledFact):
+            if claimed.cancelled_by is None:
+                claimed.cancelled_by = fact.by
+            return
+        index = fact.attempt - 1
+        if isinstance(fact, StartedFact):
+            if index == len(claimed.attempts):
+                claimed.attempts.append(Attempt(fact.worker))
+            return
+        if not 0 <= index < len(claimed.attempts) or claimed.attempts[index].worker != fact.worker:
+            return
+        attempt = claimed.attempts[index]
+        match fact:
+            case AttemptFailedFact():
+                attempt.state = AttemptState.FAILED
+            case ReleasedFact():
+                attempt.state = AttemptState.RELEASED
+            case SurvivedFact():
+                attempt.state = AttemptState.SURVIVED
+
+    def has_joined(self, reader: str) -> bool:
+        """Whether the reader's own `joined` fact has come: everything before it is folded."""
+        return reader in self._joined
+
+    def holds(self, job: str, worker: str, attempt: int) -> bool:
+        """Whether that worker won that attempt."""
+        claimed = self._jobs.get(job)
+        return claimed is not None and len(claimed.attempts) == attempt and claimed.attempts[-1].worker == worker
+
+    def is_cancelled(self, job: str) -> str | None:
+        """Who cancelled the job; None where nobody did."""
+        claimed = self._jobs.get(job)
+        return claimed.cancelled_by if claimed else None
+
+    def has_ended(self, job: str) -> bool:
+        return job in self._ended
+
+    def started(self, job: str) -> bool:
+        """Whether an attempt stands open."""
+        claimed = self._jobs.get(job)
+        return bool(
+            claimed
+            and claimed.attempts
+            and claimed.attempts[-1].state in (AttemptState.OPEN, AttemptState.SURVIVED)
+        )
+
+    def verdict(self, job: str, *, gone: frozenset[str], max_attempts: int) -> Verdict:
+        """What to do with a delivery of the job, given workers that are known to be gone."""
+        if job in self._ended:
+            return Void()
+        claimed = self._jobs.get(job)
+        if claimed is None:
+            return Free(1)
+        if claimed.cancelled_by is not None:
+            return WasCancelled(claimed.cancelled_by, started=bool(claimed.attempts))
+        if claimed.attempts:
+            last = claimed.attempts[-1]
+            if last.state in (AttemptState.OPEN, AttemptState.SURVIVED) and last.worker not in gone:
+                return HeldBy(last.worker)
+        dead = tuple(
+            attempt.worker
+            for attempt in claimed.attempts
+            if attempt.state in (AttemptState.OPEN, AttemptState.FAILED)
+        )
+        return Poisonous(dead) if len(dead) >= max_attempts else Free(len(claimed.attempts) + 1)

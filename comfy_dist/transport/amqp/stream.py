@@ -1,0 +1,122 @@
+"""Following a stream over AMQP 0-9-1, through lost connections and a stream that was made anew."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
+
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+
+from comfy_dist.transport.amqp.connection import LOST, Connection
+from comfy_dist.transport.amqp.publisher import unpack
+from comfy_dist.transport.protocol import Bookmark, Rewind
+
+log = logging.getLogger(__name__)
+
+#: Messages the broker sends ahead of our acknowledgements.
+PREFETCH = 1000
+#: Seconds within which a stream must show the message that a bookmark names.
+PROOF_TIMEOUT = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One message of a stream."""
+
+    body: bytes
+    bookmark: Bookmark
+
+
+LOST_OR_LATE: tuple[type[Exception], ...] = (*LOST, TimeoutError)
+
+
+async def follow(
+    connection: Connection,
+    stream: str,
+    *,
+    after: Bookmark | None,
+    from_first: bool = True,
+    declare: Callable[[AbstractConnection], Awaitable[None]],
+) -> AsyncGenerator[Entry | Rewind, None]:
+    """Everything after the bookmark (None: from the first, or from now on), then what comes.
+
+    A reader at an offset that a new stream of the same name has not reached yet would wait without an error;
+    so the bookmark's message itself is read again and compared. Where it is another or does not come, `Rewind`
+    is yielded and the stream read from its first message. A stream deleted under the reader is declared again.
+    """
+    start_at_end = after is None and not from_first
+    while True:
+        try:
+            live = await connection.ready()
+            await declare(live)
+            channel = await live.channel()
+            try:
+                arrivals = await _consume(channel, stream, after, start_at_end)
+                if after is not None:
+                    if not await _proves(arrivals, after):
+                        yield Rewind()
+                        after = None
+                        continue
+                elif start_at_end:
+                    # From here on a lost connection must lose nothing: what comes next is bookmarked.
+                    start_at_end = False
+                while (message := await arrivals.get()) is not None:
+                    entry = _entry(message)
+                    yield entry
+                    after = entry.bookmark
+                    await message.ack()
+            finally:
+                with contextlib.suppress(*LOST, TimeoutError):
+                    async with asyncio.timeout(5):
+                        await channel.close()
+        except LOST_OR_LATE as error:
+            log.debug("Reading %s again after: %s", stream, error)
+        await asyncio.sleep(0.2)
+
+
+async def _consume(
+    channel: AbstractChannel, stream: str, after: Bookmark | None, start_at_end: bool
+) -> asyncio.Queue[AbstractIncomingMessage | None]:
+    """The stream's messages; None stands for the end of this channel or consumer."""
+    arrivals: asyncio.Queue[AbstractIncomingMessage | None] = asyncio.Queue()
+    await channel.set_qos(prefetch_count=PREFETCH)
+    channel.close_callbacks.add(lambda *_: arrivals.put_nowait(None), weak=False)
+    underlay = await channel.get_underlay_channel()
+    underlay.on_consumer_cancel_callbacks.add(lambda _: arrivals.put_nowait(None))
+    queue = await channel.get_queue(stream, ensure=False)
+    offset = after.offset if after is not None else "next" if start_at_end else "first"
+
+    async def arrived(message: AbstractIncomingMessage) -> None:
+        arrivals.put_nowait(message)
+
+    await queue.consume(arrived, arguments={"x-stream-offset": offset})
+    return arrivals
+
+
+async def _proves(arrivals: asyncio.Queue[AbstractIncomingMessage | None], bookmark: Bookmark) -> bool:
+    """Whether the first message is the bookmarked one (then it is done with)."""
+    try:
+        async with asyncio.timeout(PROOF_TIMEOUT):
+            message = await arrivals.get()
+    except TimeoutError:
+        return False
+    if message is None:
+        raise ConnectionError("the channel was closed")
+    await message.ack()
+    return _entry(message).bookmark == bookmark
+
+
+def _entry(message: AbstractIncomingMessage) -> Entry:
+    offset = message.headers.get("x-stream-offset")
+    try:
+        body = unpack(message)
+    except ValueError as error:
+        log.warning("A message of %s is skipped: %s.", message.routing_key, error)
+        body = b""
+    return Entry(
+        body,
+        Bookmark(offset=offset if isinstance(offset, int) else 0, message_id=message.message_id or ""),
+    )

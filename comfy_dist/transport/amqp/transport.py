@@ -1,0 +1,287 @@
+"""The transport over RabbitMQ (docs/protocol.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import aio_pika
+from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
+from pamqp.common import FieldValue
+from pydantic import ValidationError
+
+from comfy_dist.messages import (
+    Announcement,
+    Command,
+    Event,
+    Fact,
+    Job,
+    Progress,
+    Reply,
+    parse_event,
+    parse_fact,
+)
+from comfy_dist.transport.amqp.connection import LOST, Connection
+from comfy_dist.transport.amqp.names import EVERYONE, Names, client_key
+from comfy_dist.transport.amqp.publisher import Publisher, header, pack, unpack
+from comfy_dist.transport.amqp.stream import follow
+from comfy_dist.transport.amqp.subscriptions import Subscriptions
+from comfy_dist.transport.amqp.work import Taker
+from comfy_dist.transport.protocol import Bookmark, Delivery, ReceivedCommand, Recorded, Rewind
+
+log = logging.getLogger(__name__)
+
+COMMAND_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class AmqpCommand:
+    command: Command
+    reply_to: str | None
+    publisher: Publisher
+
+    async def reply(self, reply: Reply) -> None:
+        if self.reply_to:
+            await self.publisher.cast(_transient(reply.to_bytes()), self.reply_to, "")
+
+
+class AmqpTransport:
+    """One participant (a frontend or a worker) on the broker.
+
+    Publishing and consuming use separate connections: under a broker alarm a publishing connection is blocked,
+    its acknowledgements included.
+    """
+
+    durable = True
+
+    def __init__(self, uri: str, queue_name: str, *, retention: float = 604800.0) -> None:
+        self._names = Names(queue_name)
+        self._retention = retention
+        self._participant = uuid.uuid4().hex[:12]
+        self._worker: str | None = None
+        self._publishing = Connection(uri, f"{queue_name} publishing", self._set_up_publishing)
+        self._consuming = Connection(uri, f"{queue_name} consuming", self._set_up_consuming)
+        self._publisher = Publisher(self._publishing, self._declare)
+        self._subscriptions = Subscriptions(self._names, self._participant)
+        self._taker = Taker(self._consuming, self._names, self._publisher)
+        self._asked: dict[str, asyncio.Future[Reply]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closed = asyncio.Event()
+
+    async def open(self) -> None:
+        loop = asyncio.get_running_loop()
+        opened = [loop.create_future(), loop.create_future()]
+        connections = (self._publishing, self._consuming)
+        self._tasks = [
+            asyncio.create_task(connection.run(future))
+            for connection, future in zip(connections, opened, strict=True)
+        ]
+        try:
+            for future in opened:
+                await future
+        except BaseException:
+            for future in opened:
+                future.cancel()
+            await self.close()
+            raise
+        self._tasks.append(asyncio.create_task(self._sort_answers()))
+
+    async def close(self) -> None:
+        self._closed.set()
+        self._subscriptions.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+    @property
+    def connected(self) -> bool:
+        return self._publishing.up and self._consuming.up
+
+    async def _set_up_publishing(self, connection: AbstractConnection) -> None:
+        await self._declare(connection)
+        await self._publisher.set_up(connection)
+
+    async def _set_up_consuming(self, connection: AbstractConnection) -> None:
+        await self._declare(connection)
+        if self._worker:
+            await self._declare_alive(connection, self._worker)
+        await self._subscriptions.set_up(connection)
+
+    async def _declare(self, connection: AbstractConnection) -> None:
+        async with connection.channel() as channel:
+            for name, arguments in self._names.queues(self._retention).items():
+                await channel.declare_queue(name, durable=True, arguments=arguments)
+            for name, kind in self._names.exchanges.items():
+                await channel.declare_exchange(name, aio_pika.ExchangeType(kind), durable=True)
+            parked = await channel.get_queue(self._names.parked, ensure=False)
+            await parked.bind(self._names.parked)
+
+    # Jobs
+
+    async def submit(self, job: Job) -> None:
+        await self._publisher.confirm(pack(job.to_bytes(), message_id=job.id), self._names.jobs(job.urgency))
+
+    async def take(self) -> Delivery:
+        return await self._taker.take()
+
+    # Streams
+
+    async def append_event(self, event: Event) -> None:
+        await self._publisher.confirm(pack(event.to_bytes()), self._names.events)
+
+    async def events(self, after: Bookmark | None) -> AsyncIterator[Recorded | Rewind]:
+        stream = follow(self._consuming, self._names.events, after=after, declare=self._declare)
+        async with contextlib.aclosing(stream):
+            async for entry in stream:
+                if isinstance(entry, Rewind):
+                    yield entry
+                else:
+                    yield Recorded(parse_event(entry.body), entry.bookmark)
+
+    async def append_fact(self, fact: Fact) -> None:
+        await self._publisher.confirm(pack(fact.to_bytes()), self._names.control)
+
+    async def facts(self, *, from_first: bool) -> AsyncIterator[Fact]:
+        stream = follow(
+            self._consuming, self._names.control, after=None, from_first=from_first, declare=self._declare
+        )
+        async with contextlib.aclosing(stream):
+            async for entry in stream:
+                if not isinstance(entry, Rewind) and (fact := parse_fact(entry.body)) is not None:
+                    yield fact
+
+    # Workers' lives
+
+    async def enlist(self, worker_id: str) -> None:
+        self._worker = worker_id
+        with contextlib.suppress(*LOST):
+            await self._declare_alive(await self._consuming.ready(), worker_id)
+        await self._subscriptions.bind(self._names.commands)
+
+    async def _declare_alive(self, connection: AbstractConnection, worker_id: str) -> None:
+        # The channel closes, the queue lives as long as the connection.
+        async with connection.channel() as channel:
+            await channel.declare_queue(
+                self._names.alive(worker_id), exclusive=True, arguments={"x-max-length": 1}
+            )
+
+    async def is_alive(self, worker_id: str) -> bool:
+        return await self._publisher.reaches(self._names.alive(worker_id))
+
+    # Progress
+
+    async def emit(self, progress: Progress) -> None:
+        headers: dict[str, FieldValue] = {
+            "job": progress.job_id,
+            "sequence": progress.sequence,
+            "attempt": progress.attempt,
+            "event": progress.event,
+        }
+        if progress.client_id is not None:
+            headers["client"] = progress.client_id
+        if progress.node is not None:
+            headers["node"] = progress.node
+        message = aio_pika.Message(
+            progress.body,
+            content_type="application/octet-stream" if progress.binary else "application/json",
+            headers=headers,
+        )
+        await self._publisher.cast(message, client_key(progress.client_id), self._names.progress)
+
+    async def follow(self, client_id: str) -> None:
+        await self._subscriptions.bind(self._names.progress, client_key(client_id))
+
+    async def unfollow(self, client_id: str) -> None:
+        await self._subscriptions.unbind(self._names.progress, client_key(client_id))
+
+    async def progress(self) -> AsyncIterator[Progress]:
+        await self._subscriptions.bind(self._names.progress, EVERYONE)
+        async for message in self._subscriptions.inboxes[self._names.progress].read():
+            if (progress := _progress(message)) is not None:
+                yield progress
+
+    # Presence
+
+    async def announce(self, announcement: Announcement) -> None:
+        await self._publisher.cast(_transient(announcement.to_bytes()), "", self._names.presence)
+
+    async def announcements(self) -> AsyncIterator[Announcement]:
+        await self._subscriptions.bind(self._names.presence)
+        async for message in self._subscriptions.inboxes[self._names.presence].read():
+            try:
+                yield Announcement.from_bytes(message.body)
+            except ValidationError as error:
+                log.debug("An announcement is not understood: %s", error)
+
+    # Commands
+
+    async def send(self, command: Command) -> None:
+        await self._command(command, None)
+
+    async def ask(self, command: Command, timeout: float) -> Reply | None:
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._asked[command.id] = answer
+        try:
+            async with asyncio.timeout(timeout):
+                await self._command(command, self._subscriptions.address)
+                return await answer
+        except TimeoutError:
+            return None
+        finally:
+            del self._asked[command.id]
+
+    async def _command(self, command: Command, reply_to: str | None) -> None:
+        message = aio_pika.Message(
+            command.to_bytes(),
+            content_type="application/json",
+            reply_to=reply_to,
+            expiration=COMMAND_SECONDS,
+        )
+        await self._publisher.cast(message, "", self._names.commands)
+
+    async def commands(self) -> AsyncIterator[ReceivedCommand]:
+        async for message in self._subscriptions.inboxes[self._names.commands].read():
+            try:
+                command = Command.from_bytes(message.body)
+            except ValidationError as error:
+                log.debug("A command is not understood: %s", error)
+                continue
+            if command.worker in (None, self._worker):
+                yield AmqpCommand(command, message.reply_to, self._publisher)
+
+    async def _sort_answers(self) -> None:
+        async for message in self._subscriptions.answers.read():
+            try:
+                reply = Reply.from_bytes(message.body)
+            except ValidationError as error:
+                log.debug("An answer is not understood: %s", error)
+                continue
+            if (asked := self._asked.get(reply.command)) is not None and not asked.done():
+                asked.set_result(reply)
+
+
+def _transient(body: bytes) -> aio_pika.Message:
+    return aio_pika.Message(body, content_type="application/json", expiration=COMMAND_SECONDS)
+
+
+def _progress(message: AbstractIncomingMessage) -> Progress | None:
+    headers = message.headers
+    try:
+        return Progress(
+            job_id=header(headers, "job") or "",
+            client_id=header(headers, "client"),
+            sequence=int(str(headers.get("sequence", 0))),
+            attempt=int(str(headers.get("attempt", 1))),
+            event=header(headers, "event") or "",
+            node=header(headers, "node"),
+            binary=message.content_type == "application/octet-stream",
+            body=unpack(message),
+        )
+    except ValueError as error:
+        log.debug("A progress message is not understood: %s", error)
+        return None

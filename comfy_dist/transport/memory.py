@@ -1,0 +1,255 @@
+"""The transport within one process: the same promises as on the broker, kept by asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import uuid
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from comfy_dist.messages import Announcement, Command, Event, Fact, Job, Progress, Reply
+from comfy_dist.transport.protocol import Bookmark, Delivery, ReceivedCommand, Recorded, Rewind
+
+#: Seconds a parked delivery waits, as on the broker.
+PARK_SECONDS = 5.0
+#: Entries a log keeps behind its slowest reader.
+KEPT = 1000
+
+T = TypeVar("T")
+
+
+class _Log(Generic[T]):
+    """An append-only log with any number of readers; keeps what one of them still needs, and a little more."""
+
+    def __init__(self) -> None:
+        self.id = uuid.uuid4().hex
+        self._entries: deque[T] = deque()
+        self._first = 0
+        self._readers: dict[object, int] = {}
+        self._grown = asyncio.Condition()
+        self._closed = False
+
+    @property
+    def end(self) -> int:
+        return self._first + len(self._entries)
+
+    async def append(self, entry: T) -> None:
+        self._entries.append(entry)
+        needed = min([self.end - KEPT, *self._readers.values()])
+        while self._first < needed:
+            self._entries.popleft()
+            self._first += 1
+        async with self._grown:
+            self._grown.notify_all()
+
+    async def read(self, offset: int, closed: asyncio.Event) -> AsyncIterator[tuple[int, T]]:
+        reader = object()
+        self._readers[reader] = offset = max(offset, self._first)
+        try:
+            while not closed.is_set():
+                while offset < self.end:
+                    entry = self._entries[offset - self._first]
+                    yield offset, entry
+                    offset += 1
+                    self._readers[reader] = offset
+                async with self._grown:
+                    while offset == self.end and not closed.is_set():
+                        await self._grown.wait()
+        finally:
+            del self._readers[reader]
+
+    async def wake(self) -> None:
+        async with self._grown:
+            self._grown.notify_all()
+
+
+class _Subscribers(Generic[T]):
+    """Queues that each receive what is published from their subscription on."""
+
+    def __init__(self) -> None:
+        self._queues: set[asyncio.Queue[T | None]] = set()
+
+    def publish(self, item: T) -> None:
+        for queue in self._queues:
+            queue.put_nowait(item)
+
+    async def read(self, closed: asyncio.Event) -> AsyncIterator[T]:
+        queue: asyncio.Queue[T | None] = asyncio.Queue()
+        self._queues.add(queue)
+        try:
+            while not closed.is_set():
+                item = await queue.get()
+                if item is not None:
+                    yield item
+        finally:
+            self._queues.discard(queue)
+
+    def wake(self) -> None:
+        for queue in self._queues:
+            queue.put_nowait(None)
+
+
+class MemoryBroker:
+    """What the participants of one process share; the counterpart of RabbitMQ."""
+
+    def __init__(self, park_seconds: float = PARK_SECONDS) -> None:
+        self.park_seconds = park_seconds
+        self.events: _Log[Event] = _Log()
+        self.facts: _Log[Fact] = _Log()
+        self.progress: _Subscribers[Progress] = _Subscribers()
+        self.announcements: _Subscribers[Announcement] = _Subscribers()
+        self.commands: _Subscribers[MemoryCommand] = _Subscribers()
+        self.workers: set[str] = set()
+        self.dead: list[tuple[Job, str]] = []
+        self._waiting: list[tuple[int, int, Job]] = []
+        self._arrived = asyncio.Condition()
+        self._order = itertools.count()
+
+    async def put(self, job: Job, order: int | None = None) -> None:
+        """Queue the job; with its old order it comes back to the place it had."""
+        heapq.heappush(self._waiting, (job.urgency.rank, next(self._order) if order is None else order, job))
+        async with self._arrived:
+            self._arrived.notify()
+
+    async def get(self) -> tuple[int, Job]:
+        async with self._arrived:
+            await self._arrived.wait_for(lambda: bool(self._waiting))
+            _, order, job = heapq.heappop(self._waiting)
+            return order, job
+
+
+@dataclass(slots=True)
+class MemoryDelivery:
+    job: Job
+    broker: MemoryBroker
+    order: int
+
+    async def acknowledge(self) -> None:
+        pass
+
+    async def requeue(self) -> None:
+        await self.broker.put(self.job, self.order)
+
+    async def park(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_later(self.broker.park_seconds, self._unpark)
+
+    def _unpark(self) -> None:
+        task = asyncio.ensure_future(self.broker.put(self.job))
+        task.add_done_callback(lambda done: done.result())
+
+    async def bury(self, reason: str) -> None:
+        self.broker.dead.append((self.job, reason))
+
+
+@dataclass(slots=True)
+class MemoryCommand:
+    command: Command
+    answer: asyncio.Future[Reply] | None
+
+    async def reply(self, reply: Reply) -> None:
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_result(reply)
+
+
+class MemoryTransport:
+    """One participant of a MemoryBroker."""
+
+    durable = False
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._broker = broker
+        self._closed = asyncio.Event()
+        self._worker: str | None = None
+        self._followed: set[str] = set()
+
+    async def open(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        self._closed.set()
+        if self._worker:
+            self._broker.workers.discard(self._worker)
+        await self._broker.events.wake()
+        await self._broker.facts.wake()
+        for subscribers in (self._broker.progress, self._broker.announcements, self._broker.commands):
+            subscribers.wake()
+
+    @property
+    def connected(self) -> bool:
+        return not self._closed.is_set()
+
+    async def submit(self, job: Job) -> None:
+        await self._broker.put(job)
+
+    async def take(self) -> Delivery:
+        order, job = await self._broker.get()
+        return MemoryDelivery(job, self._broker, order)
+
+    async def append_event(self, event: Event) -> None:
+        await self._broker.events.append(event)
+
+    async def events(self, after: Bookmark | None) -> AsyncIterator[Recorded | Rewind]:
+        log = self._broker.events
+        start = 0
+        # The log begins anew with every process; what an earlier one folded is kept, not rewound.
+        if after is not None and after.message_id.startswith(log.id):
+            start = after.offset + 1
+        async for offset, event in log.read(start, self._closed):
+            yield Recorded(event, Bookmark(offset=offset, message_id=f"{log.id}-{offset}"))
+
+    async def append_fact(self, fact: Fact) -> None:
+        await self._broker.facts.append(fact)
+
+    async def facts(self, *, from_first: bool) -> AsyncIterator[Fact]:
+        log = self._broker.facts
+        async for _, fact in log.read(0 if from_first else log.end, self._closed):
+            yield fact
+
+    async def enlist(self, worker_id: str) -> None:
+        self._worker = worker_id
+        self._broker.workers.add(worker_id)
+
+    async def is_alive(self, worker_id: str) -> bool:
+        return worker_id in self._broker.workers
+
+    async def emit(self, progress: Progress) -> None:
+        self._broker.progress.publish(progress)
+
+    async def follow(self, client_id: str) -> None:
+        self._followed.add(client_id)
+
+    async def unfollow(self, client_id: str) -> None:
+        self._followed.discard(client_id)
+
+    async def progress(self) -> AsyncIterator[Progress]:
+        async for progress in self._broker.progress.read(self._closed):
+            if progress.client_id is None or progress.client_id in self._followed:
+                yield progress
+
+    async def announce(self, announcement: Announcement) -> None:
+        self._broker.announcements.publish(announcement)
+
+    async def announcements(self) -> AsyncIterator[Announcement]:
+        async for announcement in self._broker.announcements.read(self._closed):
+            yield announcement
+
+    async def send(self, command: Command) -> None:
+        self._broker.commands.publish(MemoryCommand(command, None))
+
+    async def ask(self, command: Command, timeout: float) -> Reply | None:
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._broker.commands.publish(MemoryCommand(command, answer))
+        try:
+            return await asyncio.wait_for(answer, timeout)
+        except TimeoutError:
+            return None
+
+    async def commands(self) -> AsyncIterator[ReceivedCommand]:
+        async for received in self._broker.commands.read(self._closed):
+            if received.command.worker in (None, self._worker):
+                yield received

@@ -1,0 +1,352 @@
+"""What every transport promises."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import TypeVar
+
+import pytest
+
+from comfy_dist.messages import (
+    Announcement,
+    CancelledFact,
+    Command,
+    EndedFact,
+    Event,
+    Fact,
+    Finished,
+    Job,
+    Progress,
+    Reply,
+    StartedFact,
+    Submitted,
+    Urgency,
+    WorkerState,
+)
+from comfy_dist.transport import Bookmark, Recorded, Rewind, Transport
+from tests.queue.conftest import Join
+
+T = TypeVar("T")
+PROMPT = {"1": {"class_type": "EmptyImage", "inputs": {"width": 8}}}
+
+
+def job(id_: str, urgency: Urgency = Urgency.NORMAL) -> Job:
+    return Job(id=id_, prompt=PROMPT, urgency=urgency, extra_data={"api_key_comfy_org": "secret"})
+
+
+def announcement(id_: str, state: WorkerState = WorkerState.IDLE) -> Announcement:
+    return Announcement(id=id_, name=id_, host="h", pid=1, version="1", state=state, engine="graph")
+
+
+async def some(stream: AsyncIterator[T], count: int, timeout: float = 10) -> list[T]:
+    """The next `count` items."""
+    items: list[T] = []
+    async with asyncio.timeout(timeout):
+        async for item in stream:
+            items.append(item)
+            if len(items) == count:
+                break
+    return items
+
+
+async def recorded(transport: Transport, count: int, after: Bookmark | None = None) -> list[Recorded | Rewind]:
+    async with aclosing(transport.events(after)) as stream:
+        return await some(stream, count)
+
+
+async def reading(transport: Transport, stream: AsyncIterator[T], poke: Callable[[], object]) -> T:
+    """The first item of a transient stream, poked until it comes (a subscription takes a moment)."""
+    first = asyncio.ensure_future(anext(stream))
+    for _ in range(100):
+        result = poke()
+        if asyncio.iscoroutine(result):
+            await result
+        done, _ = await asyncio.wait([first], timeout=0.1)
+        if done:
+            return first.result()
+    first.cancel()
+    raise AssertionError("nothing came")
+
+
+async def test_a_job_arrives_whole(join: Join) -> None:
+    frontend, worker = await join(), await join()
+    await frontend.submit(job("a"))
+    delivery = await asyncio.wait_for(worker.take(), 10)
+    assert delivery.job == job("a")
+    await delivery.acknowledge()
+
+
+async def test_jobs_come_by_urgency_then_in_order(join: Join) -> None:
+    frontend, worker = await join(), await join()
+    for urgency in (Urgency.LOW, Urgency.NORMAL, Urgency.HIGH):
+        for number in (1, 2):
+            await frontend.submit(job(f"{urgency}{number}", urgency))
+    taken = []
+    for _ in range(6):
+        delivery = await asyncio.wait_for(worker.take(), 10)
+        taken.append(delivery.job.id)
+        await delivery.acknowledge()
+    assert taken == ["high1", "high2", "normal1", "normal2", "low1", "low2"]
+
+
+async def test_an_idle_worker_gets_what_comes_later(join: Join) -> None:
+    frontend, worker = await join(), await join()
+    for urgency in Urgency:
+        taking = asyncio.ensure_future(worker.take())
+        await asyncio.sleep(0.2)
+        await frontend.submit(job(urgency.value, urgency))
+        delivery = await asyncio.wait_for(taking, 10)
+        assert delivery.job.id == urgency.value
+        await delivery.acknowledge()
+
+
+async def test_each_job_goes_to_one_worker(join: Join) -> None:
+    frontend, workers = await join(), [await join() for _ in range(3)]
+    taken: list[str] = []
+
+    async def work(worker: Transport) -> None:
+        while True:
+            delivery = await worker.take()
+            taken.append(delivery.job.id)
+            await delivery.acknowledge()
+
+    tasks = [asyncio.ensure_future(work(worker)) for worker in workers]
+    expected = [f"job{number}" for number in range(60)]
+    for id_ in expected:
+        await frontend.submit(job(id_))
+    for _ in range(100):
+        if len(taken) == len(expected):
+            break
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(0.3)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert sorted(taken) == sorted(expected)
+
+
+async def test_a_requeued_job_comes_again_first(join: Join) -> None:
+    frontend, worker = await join(), await join()
+    for id_ in ("a", "b"):
+        await frontend.submit(job(id_))
+    delivery = await worker.take()
+    await delivery.requeue()
+    again = [await asyncio.wait_for(worker.take(), 10) for _ in range(2)]
+    assert [delivery.job.id for delivery in again] == ["a", "b"]
+
+
+async def test_a_parked_job_comes_back_after_others(join: Join) -> None:
+    frontend, worker = await join(), await join()
+    for id_ in ("a", "b"):
+        await frontend.submit(job(id_, Urgency.HIGH))
+    await (await worker.take()).park()
+    second = await asyncio.wait_for(worker.take(), 2)
+    assert second.job.id == "b"
+    await second.acknowledge()
+    back = await asyncio.wait_for(worker.take(), 15)
+    assert back.job == job("a", Urgency.HIGH)
+
+
+async def test_giving_up_waiting_for_a_job_loses_none(join: Join) -> None:
+    frontend, worker = await join(), await join()
+    expected = {f"job{number}" for number in range(20)}
+    taken: set[str] = set()
+
+    async def submit() -> None:
+        for id_ in sorted(expected):
+            await frontend.submit(job(id_))
+            await asyncio.sleep(0.01)
+
+    submitting = asyncio.ensure_future(submit())
+    async with asyncio.timeout(30):
+        while taken != expected:
+            taking = asyncio.ensure_future(worker.take())
+            done, _ = await asyncio.wait([taking], timeout=0.015)
+            if not done:
+                taking.cancel()
+                await asyncio.wait([taking])
+            if not taking.cancelled():
+                delivery = taking.result()
+                taken.add(delivery.job.id)
+                await delivery.acknowledge()
+    await submitting
+
+
+async def test_events_are_read_in_order_by_everyone(join: Join) -> None:
+    writer, reader, late = await join(), await join(), await join()
+    events: list[Event] = [Submitted.of(job("a")), Finished(job_id="a", outputs={"1": {"images": []}})]
+    reading_task = asyncio.ensure_future(recorded(reader, 2))
+    for event in events:
+        await writer.append_event(event)
+    for entries in (await reading_task, await recorded(late, 2)):
+        assert [entry.event for entry in entries if isinstance(entry, Recorded)] == events
+
+
+async def test_events_carry_no_credentials(join: Join) -> None:
+    writer = await join()
+    await writer.append_event(Submitted.of(job("a")))
+    (entry,) = await recorded(writer, 1)
+    assert isinstance(entry, Recorded)
+    assert entry.event is not None
+    assert b"secret" not in entry.event.to_bytes()
+
+
+async def test_a_reader_goes_on_after_its_bookmark(join: Join) -> None:
+    writer, reader = await join(), await join()
+    for number in range(4):
+        await writer.append_event(Finished(job_id=str(number)))
+    _, second = await recorded(reader, 2)
+    assert isinstance(second, Recorded)
+    rest = await recorded(reader, 2, second.bookmark)
+    assert [entry.event.job_id for entry in rest if isinstance(entry, Recorded)] == ["2", "3"]  # type: ignore[union-attr]
+
+
+async def test_a_large_event_arrives_whole(join: Join) -> None:
+    writer, reader = await join(), await join()
+    large = Submitted.of(Job(id="a", prompt={"1": {"inputs": {"text": "x" * 3_000_000}}}))
+    await writer.append_event(large)
+    (entry,) = await recorded(reader, 1)
+    assert isinstance(entry, Recorded)
+    assert entry.event == large
+
+
+async def test_facts_have_one_order_for_all(join: Join) -> None:
+    workers = [await join() for _ in range(3)]
+    readers = [aclosing(worker.facts(from_first=True)) for worker in workers]
+    pending = [asyncio.ensure_future(some(reader.thing, 30)) for reader in readers]
+
+    async def claim(number: int) -> None:
+        for attempt in range(10):
+            await workers[number].append_fact(StartedFact(job="a", worker=str(number), attempt=attempt))
+
+    await asyncio.gather(*(claim(number) for number in range(3)))
+    orders = await asyncio.gather(*pending)
+    assert orders[0] == orders[1] == orders[2]
+
+
+async def test_facts_can_be_read_from_now_on(join: Join) -> None:
+    transport = await join()
+    await transport.append_fact(EndedFact(job="old"))
+    stream = transport.facts(from_first=False)
+    number = 0
+
+    async def poke() -> None:
+        nonlocal number
+        number += 1
+        await transport.append_fact(CancelledFact(job=f"new{number}"))
+
+    fact: Fact = await reading(transport, stream, poke)
+    assert isinstance(fact, CancelledFact)
+
+
+async def test_a_worker_is_alive_while_it_is_connected(join: Join) -> None:
+    watcher, worker = await join(), await join()
+    assert not await watcher.is_alive("w1")
+    await worker.enlist("w1")
+    assert await watcher.is_alive("w1")
+    assert await worker.is_alive("w1")
+    await worker.close()
+    async with asyncio.timeout(5):
+        while await watcher.is_alive("w1"):
+            await asyncio.sleep(0.05)
+
+
+async def test_progress_reaches_those_who_follow_the_client(join: Join) -> None:
+    worker, frontend, other = await join(), await join(), await join()
+    await frontend.follow("client.*.#")
+    mine, theirs = frontend.progress(), other.progress()
+
+    def progress(sequence: int, client: str | None, body: bytes = b"{}") -> Progress:
+        return Progress(
+            job_id="j", client_id=client, sequence=sequence, attempt=1, event="progress", node="3", body=body
+        )
+
+    everyone = await reading(worker, theirs, lambda: worker.emit(progress(1, None)))
+    assert everyone.client_id is None
+    own = progress(2, "client.*.#", bytes(range(256)))
+    async with asyncio.timeout(10):
+        received = await reading(worker, mine, lambda: worker.emit(own))
+        while received.client_id is None:
+            received = await anext(mine)
+    assert received == own
+    await worker.emit(progress(3, None))
+    async for message in theirs:
+        assert message.client_id is None
+        if message.sequence == 3:
+            break
+
+
+async def test_progress_keeps_its_order(join: Join) -> None:
+    worker, frontend = await join(), await join()
+    await frontend.follow("c")
+    stream = frontend.progress()
+
+    def progress(sequence: int) -> Progress:
+        return Progress(job_id="j", client_id="c", sequence=sequence, attempt=1, event="progress", body=b"")
+
+    await reading(worker, stream, lambda: worker.emit(progress(0)))
+    for sequence in range(1, 200):
+        await worker.emit(progress(sequence))
+    seen = [0]
+    async with asyncio.timeout(10):
+        while seen[-1] != 199:
+            seen.append((await anext(stream)).sequence)
+    assert seen == sorted(seen)
+    assert set(seen) == set(range(200))
+
+
+async def test_an_unfollowed_client_is_silent(join: Join) -> None:
+    worker, frontend = await join(), await join()
+    await frontend.follow("c")
+    stream = frontend.progress()
+
+    def progress(client: str | None) -> Progress:
+        return Progress(job_id="j", client_id=client, sequence=1, attempt=1, event="e", body=b"")
+
+    await reading(worker, stream, lambda: worker.emit(progress("c")))
+    await frontend.unfollow("c")
+    await asyncio.sleep(0.2)
+    await worker.emit(progress("c"))
+    await worker.emit(progress(None))
+    async with asyncio.timeout(10):
+        clients = [(await anext(stream)).client_id]
+        while clients[-1] is not None:
+            clients.append((await anext(stream)).client_id)
+    # What was on its way when it was unfollowed may still come, the later one may not.
+    await worker.emit(progress("c"))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(anext(stream), 0.3)
+
+
+async def test_announcements_reach_every_listener(join: Join) -> None:
+    worker, listeners = await join(), [await join(), await join()]
+    streams = [listener.announcements() for listener in listeners]
+    for stream in streams:
+        seen = await reading(worker, stream, lambda: worker.announce(announcement("w1")))
+        assert seen == announcement("w1")
+
+
+async def test_a_command_is_answered_by_the_worker_it_names(join: Join) -> None:
+    frontend, workers = await join(), [await join(), await join()]
+
+    async def obey(worker: Transport, name: str) -> None:
+        await worker.enlist(name)
+        async for received in worker.commands():
+            await received.reply(Reply(command=received.command.id, worker=name, result={"verb": received.command.verb}))
+
+    tasks = [asyncio.ensure_future(obey(worker, f"w{number}")) for number, worker in enumerate(workers)]
+    await asyncio.sleep(0.3)
+    for name in ("w0", "w1"):
+        command = Command(verb="catalogue", worker=name)
+        assert await frontend.ask(command, 5) == Reply(
+            command=command.id, worker=name, result={"verb": "catalogue"}
+        )
+    answer = await frontend.ask(Command(verb="announce"), 5)
+    assert answer is not None
+    assert answer.worker in {"w0", "w1"}
+    assert await frontend.ask(Command(verb="free", worker="nobody"), 0.3) is None
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
