@@ -139,14 +139,10 @@ class Claims:
     def has_ended(self, job: str) -> bool:
         return job in self._ended
 
-    def started(self, job: str) -> bool:
-        """Whether an attempt stands open."""
+    def attempts(self, job: str) -> int:
+        """How many attempts were claimed."""
         claimed = self._jobs.get(job)
-        return bool(
-            claimed
-            and claimed.attempts
-            and claimed.attempts[-1].state in (AttemptState.OPEN, AttemptState.SURVIVED)
-        )
+        return len(claimed.attempts) if claimed else 0
 
     def verdict(self, job: str, *, gone: frozenset[str], max_attempts: int) -> Verdict:
         """What to do with a delivery of the job, given workers that are known to be gone."""

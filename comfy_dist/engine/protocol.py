@@ -93,6 +93,10 @@ class Engine(Protocol):
 
     async def free(self, *, unload_models: bool, free_memory: bool) -> None: ...
 
+    async def running(self) -> bool:
+        """Whether its process lives, that is, a prompt can be executed now."""
+        ...
+
     async def kill(self) -> None:
         """End the process at once; a running execute() raises EngineDied. start() brings it back."""
         ...

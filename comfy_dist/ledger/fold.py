@@ -1,0 +1,80 @@
+"""How one job event changes what is known of a job: a pure function."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from comfy_dist.messages import AttemptFailed, Cancelled, Failed, Finished, Started, Submitted
+
+
+class JobState(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        return self in (JobState.FINISHED, JobState.FAILED, JobState.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRow:
+    """What the ledger keeps at hand of one job."""
+
+    id: str
+    state: JobState = JobState.PENDING
+    number: float = 0
+    urgency: int = 1
+    client_id: str | None = None
+    #: Workers of the attempts so far.
+    workers: tuple[str, ...] = ()
+    #: Milliseconds since the epoch; 0: not yet.
+    created_at: int = 0
+    started_at: int = 0
+    ended_at: int = 0
+
+    @property
+    def worker(self) -> str | None:
+        """The worker of the current or last attempt."""
+        return self.workers[-1] if self.workers else None
+
+
+JobEvent = Submitted | Started | AttemptFailed | Finished | Failed | Cancelled
+
+
+def fold(row: JobRow | None, event: JobEvent) -> JobRow:
+    """The job after the event.
+
+    The first of finished, failed and cancelled counts; what comes after it changes nothing. Events of different
+    senders may overtake each other (started before submitted), and any may come twice.
+    """
+    row = row or JobRow(id=event.job_id)
+    match event:
+        case Submitted():
+            return replace(
+                row,
+                number=event.number,
+                urgency=event.urgency.rank,
+                client_id=event.client_id,
+                created_at=row.created_at or event.at,
+            )
+        case _ if row.state.ended:
+            return row
+        case Started():
+            workers = (*row.workers[: event.attempt - 1], event.worker)
+            if len(workers) < len(row.workers):
+                return row
+            return replace(row, state=JobState.RUNNING, workers=workers, started_at=event.at)
+        case AttemptFailed():
+            if len(row.workers) > event.attempt:
+                return row
+            return replace(row, state=JobState.PENDING)
+        case Finished():
+            return replace(row, state=JobState.FINISHED, ended_at=event.at)
+        case Failed():
+            return replace(row, state=JobState.FAILED, ended_at=event.at)
+        case Cancelled():
+            return replace(row, state=JobState.CANCELLED, ended_at=event.at)

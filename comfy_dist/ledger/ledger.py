@@ -1,0 +1,308 @@
+"""The ledger: jobs that wait or run in memory, everything in SQLite."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import to_json
+
+from comfy_dist.ledger.database import Database
+from comfy_dist.ledger.fold import JobEvent, JobRow, JobState, fold
+from comfy_dist.ledger.outbox import Outbox
+from comfy_dist.messages import Cancelled, Cleared, Deleted, Ended, Event, Failed, Finished, Submitted
+from comfy_dist.transport import Bookmark, Recorded
+
+#: ComfyUI's own bound of the history.
+HISTORY_LIMIT = 10_000
+COMPRESS_ABOVE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An event and what it made of its job; before is None where the job was not known."""
+
+    event: JobEvent
+    before: JobRow | None
+    after: JobRow
+
+    @property
+    def ended(self) -> bool:
+        """Whether this event is the end of the job (the first one that is)."""
+        return self.after.state.ended and not (self.before and self.before.state.ended)
+
+
+class Ledger:
+    """Folds recorded events; answers as ComfyUI's /queue and /history show them.
+
+    Answers are JSON text, put together from stored pieces: neither a long history nor large prompts are ever
+    objects in this process.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._database = Database(path)
+        self.outbox = Outbox(self._database)
+        self._live: dict[str, JobRow] = {}
+        #: How far the log is folded.
+        self.bookmark: Bookmark | None = None
+
+    async def open(self) -> None:
+        await self._database.open()
+        self.bookmark = await self._database.run(_read_bookmark)
+        self._live = {row.id: row for row in await self._database.run(_read_live)}
+
+    async def close(self) -> None:
+        await self._database.close()
+
+    @property
+    def remaining(self) -> int:
+        """Jobs that wait or run: ComfyUI's queue_remaining."""
+        return len(self._live)
+
+    @property
+    def pending(self) -> list[JobRow]:
+        """In the order of execution."""
+        return self._in_state(JobState.PENDING)
+
+    @property
+    def running(self) -> list[JobRow]:
+        return self._in_state(JobState.RUNNING)
+
+    def _in_state(self, state: JobState) -> list[JobRow]:
+        rows = (row for row in self._live.values() if row.state is state)
+        return sorted(rows, key=lambda row: (row.urgency, row.number))
+
+    def live(self, job_id: str) -> JobRow | None:
+        """A job that waits or runs."""
+        return self._live.get(job_id)
+
+    async def find(self, job_id: str) -> JobRow | None:
+        """A job in any state."""
+        if (row := self._live.get(job_id)) is not None:
+            return row
+        return await self._database.run(lambda c: _find(c, job_id))
+
+    async def rewind(self) -> None:
+        """Forget everything folded; the outbox stays."""
+
+        def forget(connection: sqlite3.Connection) -> None:
+            for table in ("jobs", "submissions", "results", "bookmark"):
+                connection.execute(f"DELETE FROM {table}")  # noqa: S608  (names of ours)
+
+        await self._database.run(forget)
+        self._live, self.bookmark = {}, None
+
+    async def apply(self, entries: Sequence[Recorded]) -> list[Change]:
+        """Fold a batch in one transaction; what changed, in order."""
+        known = {job_id: row for job_id in _ids(entries) if (row := self._live.get(job_id)) is not None}
+        changes, after = await self._database.run(lambda c: _apply(c, entries, known))
+        for job_id, row in after.items():
+            if row.state.ended:
+                self._live.pop(job_id, None)
+            else:
+                self._live[job_id] = row
+        if entries:
+            self.bookmark = entries[-1].bookmark
+        return changes
+
+    async def queue_json(self) -> bytes:
+        """{"queue_running": [...], "queue_pending": [...]}, items as ComfyUI's."""
+        running, pending = self.running, self.pending
+
+        def read(connection: sqlite3.Connection) -> bytes:
+            parts = [
+                b",".join(item for row in rows if (item := _item(connection, row.id)) is not None)
+                for rows in (running, pending)
+            ]
+            return b'{"queue_running":[%b],"queue_pending":[%b]}' % (parts[0], parts[1])
+
+        return await self._database.run(read)
+
+    async def history_json(self, max_items: int | None = None, offset: int = -1) -> bytes:
+        """{id: entry}, oldest first; max_items alone: the newest so many (ComfyUI's GET /history)."""
+        limit = HISTORY_LIMIT if max_items is None or max_items < 0 else min(max_items, HISTORY_LIMIT)
+
+        def read(connection: sqlite3.Connection) -> bytes:
+            order, skip = ("DESC", 0) if offset < 0 else ("ASC", offset)
+            ids = connection.execute(
+                f"SELECT id FROM jobs WHERE listed AND NOT hidden ORDER BY rank {order} LIMIT ? OFFSET ?",  # noqa: S608
+                (limit, skip),
+            ).fetchall()
+            if offset < 0:
+                ids.reverse()
+            return b"{%b}" % b",".join(_entry(connection, id_) for (id_,) in ids)
+
+        return await self._database.run(read)
+
+    async def entry_json(self, job_id: str) -> bytes:
+        """{id: entry}, or {} where the history has none."""
+
+        def read(connection: sqlite3.Connection) -> bytes:
+            row = connection.execute(
+                "SELECT id FROM jobs WHERE id = ? AND listed AND NOT hidden", (job_id,)
+            ).fetchone()
+            return b"{%b}" % _entry(connection, job_id) if row else b"{}"
+
+        return await self._database.run(read)
+
+    async def jobs(self, select: Callable[[sqlite3.Connection], Any]) -> Any:
+        """Run a reading query of the jobs (frontend/jobs.py)."""
+        return await self._database.run(select)
+
+
+def _ids(entries: Sequence[Recorded]) -> set[str]:
+    return {entry.event.job_id for entry in entries if entry.event is not None and not _of_many(entry.event)}  # type: ignore[union-attr]
+
+
+def _of_many(event: Event) -> bool:
+    return isinstance(event, (Deleted, Cleared))
+
+
+def _apply(
+    connection: sqlite3.Connection, entries: Sequence[Recorded], known: dict[str, JobRow]
+) -> tuple[list[Change], dict[str, JobRow]]:
+    changes: list[Change] = []
+    rows = dict(known)
+    for entry in entries:
+        match entry.event:
+            case None:
+                pass
+            case Deleted(job_ids=ids):
+                _hide(connection, ids)
+            case Cleared():
+                listed = connection.execute("SELECT id FROM jobs WHERE listed AND NOT hidden").fetchall()
+                _hide(connection, [id_ for (id_,) in listed])
+            case event:
+                before = rows.get(event.job_id) or _find(connection, event.job_id)
+                after = fold(before, event)
+                change = Change(event, before, after)
+                if isinstance(event, Submitted) and (before is None or not before.created_at):
+                    body = _pack(_submission(event))
+                    connection.execute("INSERT OR IGNORE INTO submissions VALUES (?, ?)", (event.job_id, body))
+                if change.ended and isinstance(event, (Finished, Failed, Cancelled)):
+                    connection.execute(
+                        "INSERT OR REPLACE INTO results VALUES (?, ?)", (event.job_id, _pack(_result(event)))
+                    )
+                if after != before:
+                    _write(connection, change)
+                    rows[event.job_id] = after
+                changes.append(change)
+    if entries:
+        mark = entries[-1].bookmark
+        connection.execute("INSERT OR REPLACE INTO bookmark VALUES (1, ?, ?)", (mark.offset, mark.message_id))
+    return changes, rows
+
+
+def _write(connection: sqlite3.Connection, change: Change) -> None:
+    row = change.after
+    connection.execute(
+        "INSERT INTO jobs (id, state, number, urgency, client_id, workers, created_at, started_at, ended_at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET state = excluded.state, "
+        "number = excluded.number, urgency = excluded.urgency, client_id = excluded.client_id, "
+        "workers = excluded.workers, created_at = excluded.created_at, started_at = excluded.started_at, "
+        "ended_at = excluded.ended_at",
+        (
+            row.id,
+            row.state.value,
+            row.number,
+            row.urgency,
+            row.client_id,
+            json.dumps(row.workers),
+            row.created_at,
+            row.started_at,
+            row.ended_at,
+        ),
+    )
+    if change.ended:
+        # As in ComfyUI, a job that was cancelled before it began leaves no history entry.
+        listed = not (isinstance(change.event, Cancelled) and not change.event.started)
+        connection.execute(
+            "UPDATE jobs SET rank = (SELECT coalesce(max(rank), 0) + 1 FROM jobs), listed = ? WHERE id = ?",
+            (listed, row.id),
+        )
+
+
+def _hide(connection: sqlite3.Connection, ids: Sequence[str]) -> None:
+    """Take ended jobs out of the history. Their ids stay: a late event must not bring them back."""
+    for id_ in ids:
+        if connection.execute("UPDATE jobs SET hidden = 1 WHERE id = ? AND listed", (id_,)).rowcount:
+            connection.execute("DELETE FROM submissions WHERE id = ?", (id_,))
+            connection.execute("DELETE FROM results WHERE id = ?", (id_,))
+
+
+def _submission(event: Submitted) -> bytes:
+    """ComfyUI's queue item: [number, id, prompt, extra_data, outputs]."""
+    number = int(event.number) if event.number == int(event.number) else event.number
+    extra = event.extra_data if event.client_id is None else {**event.extra_data, "client_id": event.client_id}
+    return to_json(
+        [number, event.job_id, event.prompt, {**extra, "create_time": event.at}, event.outputs_to_execute],
+        inf_nan_mode="constants",
+    )
+
+
+def _result(event: Ended) -> bytes:
+    """The rest of ComfyUI's history entry: "outputs": ..., "status": ..., "meta": ... (no braces)."""
+    finished = isinstance(event, Finished)
+    status = {"status_str": "success" if finished else "error", "completed": finished, "messages": event.messages}
+    return to_json({"outputs": event.outputs, "status": status, "meta": event.meta}, inf_nan_mode="constants")[
+        1:-1
+    ]
+
+
+def _pack(body: bytes) -> bytes:
+    """zlib's format begins with x (0x78), JSON with another character."""
+    return zlib.compress(body, 1) if len(body) > COMPRESS_ABOVE else body
+
+
+def _unpack(body: bytes) -> bytes:
+    return zlib.decompress(body) if body[:1] == b"x" else body
+
+
+def _item(connection: sqlite3.Connection, job_id: str) -> bytes | None:
+    row = connection.execute("SELECT body FROM submissions WHERE id = ?", (job_id,)).fetchone()
+    return _unpack(row[0]) if row else None
+
+
+def _entry(connection: sqlite3.Connection, job_id: str) -> bytes:
+    row = connection.execute("SELECT body FROM results WHERE id = ?", (job_id,)).fetchone()
+    rest = _unpack(row[0]) if row else b'"outputs":{},"status":null,"meta":{}'
+    item = _item(connection, job_id) or to_json([0, job_id, {}, {}, []])
+    return b'%b:{"prompt":%b,%b}' % (to_json(job_id), item, rest)
+
+
+_COLUMNS = "id, state, number, urgency, client_id, workers, created_at, started_at, ended_at"
+
+
+def _find(connection: sqlite3.Connection, job_id: str) -> JobRow | None:
+    found = connection.execute(f"SELECT {_COLUMNS} FROM jobs WHERE id = ?", (job_id,)).fetchone()  # noqa: S608
+    return row_of(found) if found else None
+
+
+def row_of(columns: Sequence[Any]) -> JobRow:
+    """A row of `SELECT _COLUMNS`."""
+    id_, state, number, urgency, client_id, workers, created_at, started_at, ended_at = columns
+    return JobRow(
+        id=id_,
+        state=JobState(state),
+        number=number,
+        urgency=urgency,
+        client_id=client_id,
+        workers=tuple(json.loads(workers)),
+        created_at=created_at,
+        started_at=started_at,
+        ended_at=ended_at,
+    )
+
+
+def _read_live(connection: sqlite3.Connection) -> list[JobRow]:
+    return [row_of(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM jobs WHERE ended_at = 0")]  # noqa: S608
+
+
+def _read_bookmark(connection: sqlite3.Connection) -> Bookmark | None:
+    row = connection.execute("SELECT offset, message_id FROM bookmark").fetchone()
+    return Bookmark(offset=row[0], message_id=row[1]) if row else None

@@ -1,0 +1,43 @@
+"""Jobs a frontend has accepted and not yet seen safe elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+
+from pydantic import ValidationError
+
+from comfy_dist.ledger.database import Database
+from comfy_dist.messages import Job
+
+log = logging.getLogger(__name__)
+
+
+class Outbox:
+    """Rows are written before a job is published and removed when the broker has it, or, where the transport ends
+    with the process, when the job has ended. What is found at start is published again, under the same id."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def put(self, job: Job) -> None:
+        body = job.to_bytes()
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT OR REPLACE INTO outbox VALUES (?, ?)", (job.id, body))
+
+        await self._database.run(write)
+
+    async def remove(self, job_id: str) -> None:
+        await self._database.run(lambda c: c.execute("DELETE FROM outbox WHERE id = ?", (job_id,)))
+
+    async def rest(self) -> list[Job]:
+        """Everything that is left, in the order of acceptance."""
+        rows = await self._database.run(lambda c: c.execute("SELECT body FROM outbox").fetchall())
+        jobs = []
+        for (body,) in rows:
+            try:
+                jobs.append(Job.from_bytes(body))
+            except ValidationError as error:
+                log.error("A job in the outbox is not readable and left alone: %s", error)
+        return sorted(jobs, key=lambda job: job.created_at)

@@ -1,0 +1,187 @@
+"""One attempt at a job: from the claim to its end in the event log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, TypeAlias
+
+from comfy_dist.engine import Engine, EngineDied, Errored, Executed, Interrupted, Outcome
+from comfy_dist.messages import (
+    AttemptFailed,
+    Cancelled,
+    Failed,
+    Finished,
+    Job,
+    Started,
+    now_ms,
+)
+from comfy_dist.validation import Validation
+from comfy_dist.worker.progress import ProgressSender
+
+log = logging.getLogger(__name__)
+
+Ending: TypeAlias = Finished | Failed | Cancelled
+
+
+class Attempt:
+    """Executes the job in the engine while listening for its cancellation."""
+
+    def __init__(
+        self,
+        job: Job,
+        number: int,
+        *,
+        worker: str,
+        engine: Engine,
+        device: str,
+        progress: ProgressSender,
+        interrupt_grace: float,
+    ) -> None:
+        self.job = job
+        self.number = number
+        self._worker = worker
+        self._engine = engine
+        self._device = device
+        self._progress = progress
+        self._grace = interrupt_grace
+        self._cancelled_by: str | None = None
+
+    def started(self) -> Started:
+        return Started(
+            job_id=self.job.id,
+            worker=self._worker,
+            engine=self._engine.name,
+            device=self._device,
+            attempt=self.number,
+        )
+
+    async def execute(self) -> Ending | AttemptFailed:
+        """The event that tells how it ended."""
+        if not self.job.validated:
+            verdict = await self._validate()
+            if verdict is not None:
+                return verdict
+        try:
+            outcome = await self._engine.execute(self.job, self._progress.emit)
+        except EngineDied as death:
+            return self._of_death(death)
+        return self._of_outcome(outcome)
+
+    async def interrupt(self, by: str) -> None:
+        """Stop it, at the latest after the grace time by replacing the engine's process."""
+        self._cancelled_by = by
+        await self._engine.interrupt(self.job.id)
+        await asyncio.sleep(self._grace)
+        log.warning(
+            "Prompt %s did not stop within %g s of its interruption; its engine is replaced.",
+            self.job.id,
+            self._grace,
+        )
+        await self._engine.kill()
+
+    def _of_outcome(self, outcome: Outcome) -> Ending:
+        common: dict[str, Any] = {
+            "job_id": self.job.id,
+            "worker": self._worker,
+            "outputs": outcome.outputs,
+            "meta": outcome.meta,
+            "messages": outcome.messages,
+            "timings": outcome.timings,
+            "last_sequence": self._progress.last,
+        }
+        match outcome:
+            case Executed():
+                return Finished(**common)
+            case Errored():
+                return Failed(**common, error=outcome.error, attempts=self.number)
+            case Interrupted():
+                return Cancelled(**common, by=self._cancelled_by or "", started=True)
+
+    def _of_death(self, death: EngineDied) -> Cancelled | AttemptFailed:
+        if self._cancelled_by is None:
+            return AttemptFailed(
+                job_id=self.job.id,
+                worker=self._worker,
+                attempt=self.number,
+                node=death.node,
+                reason=str(death),
+            )
+        node = death.node
+        interrupted: dict[str, Any] = {
+            "prompt_id": self.job.id,
+            "node_id": node,
+            "node_type": self._class_of(node),
+            "executed": [],
+            "timestamp": now_ms(),
+        }
+        return Cancelled(
+            job_id=self.job.id,
+            worker=self._worker,
+            messages=(("execution_interrupted", interrupted),),
+            last_sequence=self._progress.last,
+            by=self._cancelled_by,
+            started=True,
+        )
+
+    def _class_of(self, node: str | None) -> str | None:
+        entry = self.job.prompt.get(node) if node is not None else None
+        return entry.get("class_type") if isinstance(entry, dict) else None
+
+    async def _validate(self) -> Failed | AttemptFailed | None:
+        try:
+            verdict = await self._engine.validate(self.job.prompt, self.job.outputs_to_execute or None)
+        except EngineDied as death:
+            return AttemptFailed(job_id=self.job.id, worker=self._worker, attempt=self.number, reason=str(death))
+        if set(verdict.outputs) >= set(self.job.outputs_to_execute):
+            return None
+        return invalid(self.job, verdict, self._worker, self.number)
+
+
+def invalid(job: Job, verdict: Validation, worker: str, attempts: int) -> Failed:
+    """The end of a job whose inputs turned out to be wrong when a worker looked at them."""
+    node_id: str | None = next(iter(verdict.node_errors), None)
+    node: dict[str, Any] = verdict.node_errors[node_id] if node_id is not None else {}
+    details = "; ".join(
+        f"{error.get('message', '')}: {error.get('details', '')}" for error in node.get("errors", [])
+    )
+    message = f"{(verdict.error or {}).get('message', 'Prompt outputs failed validation')}: {details}"
+    return failed(
+        job,
+        worker,
+        attempts,
+        message=message,
+        kind="PromptValidationError",
+        node=node_id,
+        extra={"node_errors": verdict.node_errors},
+    )
+
+
+def failed(
+    job: Job,
+    worker: str,
+    attempts: int,
+    *,
+    message: str,
+    kind: str,
+    node: str | None = None,
+    extra: dict[str, Any] | None = None,
+) -> Failed:
+    """A failure that no node raised, in the shape of ComfyUI's execution_error."""
+    entry = job.prompt.get(node) if node is not None else None
+    error = {
+        "prompt_id": job.id,
+        "node_id": node,
+        "node_type": entry.get("class_type") if isinstance(entry, dict) else None,
+        "executed": [],
+        "exception_message": message,
+        "exception_type": kind,
+        "traceback": [],
+        "current_inputs": {},
+        "current_outputs": [],
+        "timestamp": now_ms(),
+        **(extra or {}),
+    }
+    return Failed(
+        job_id=job.id, worker=worker, error=error, attempts=attempts, messages=(("execution_error", error),)
+    )
