@@ -1,0 +1,73 @@
+"""One frontend's web application: every route, bare and under /api, behind the guard."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterable
+
+from aiohttp import web
+
+from comfy_dist.frontend import (
+    logs,
+    models,
+    object_info,
+    packs,
+    page,
+    system,
+    uploads,
+    user_settings,
+    userdata,
+    users,
+    views,
+)
+from comfy_dist.frontend.answers import MAX_JSON_BYTES
+from comfy_dist.frontend.context import CONTEXT, Context
+from comfy_dist.frontend.failures import failures
+from comfy_dist.frontend.guard import headers, same_site
+from comfy_dist.frontend.logs import LOG_BUFFER, LogBuffer
+from comfy_dist.frontend.object_info import ENCODED_NODES, EncodedNodes
+
+#: Files, users and what the page asks for; none of these needs the queue.
+_TABLES = (
+    logs.routes,
+    models.routes,
+    object_info.routes,
+    packs.routes,
+    page.routes,
+    system.routes,
+    uploads.routes,
+    user_settings.routes,
+    userdata.routes,
+    users.routes,
+    views.routes,
+)
+
+
+def make_app(context: Context, route_tables: Iterable[web.RouteTableDef]) -> web.Application:
+    """The application with the routes of this package and those of `route_tables`.
+
+    As in ComfyUI each answers with and without /api, which lets a proxy tell the API from the page.
+    """
+    app = web.Application(
+        middlewares=(headers, failures, same_site),
+        client_max_size=MAX_JSON_BYTES,
+    )
+    app[CONTEXT] = context
+    app[ENCODED_NODES] = EncodedNodes()
+    app[LOG_BUFFER] = LogBuffer()
+    app.cleanup_ctx.append(_capture_log)
+    for table in (*_TABLES, *route_tables):
+        for route in table:
+            if not isinstance(route, web.RouteDef):
+                raise TypeError(f"Only plain routes can be under /api too, not {route!r}.")
+            app.router.add_route(route.method, route.path, route.handler, **route.kwargs)
+            app.router.add_route(route.method, f"/api{route.path}", route.handler, **route.kwargs)
+    app.router.add_routes(page.site)
+    return app
+
+
+async def _capture_log(app: web.Application) -> AsyncIterator[None]:
+    root = logging.getLogger()
+    root.addHandler(app[LOG_BUFFER])
+    yield
+    root.removeHandler(app[LOG_BUFFER])

@@ -1,0 +1,120 @@
+"""GET /view: files out of the workspace's input, output and temp folders."""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+from pathlib import Path
+from urllib.parse import quote
+
+from aiohttp import web
+
+from comfy_dist.frontend import imaging
+from comfy_dist.frontend.answers import Refused
+from comfy_dist.frontend.context import context
+from comfy_dist.frontend.storage import confined, is_file
+from comfy_dist.workspace import inside, split_annotation
+
+routes = web.RouteTableDef()
+
+#: A browser would run these with the page's rights; they are sent to be saved.
+_ACTIVE = frozenset(
+    {
+        "application/javascript",
+        "application/xhtml+xml",
+        "application/xml",
+        "image/svg+xml",
+        "text/css",
+        "text/html",
+        "text/javascript",
+        "text/xml",
+    }
+)
+
+
+@routes.get("/view")
+async def view(request: web.Request) -> web.StreamResponse:
+    """ComfyUI's /view: the file with ranges and ETag, or re-encoded by `preview` and `channel`.
+
+    400 for a name that is none or a wrong type, 403 where subfolder or a link leads out, 404 for absent.
+    """
+    path = await asyncio.to_thread(_requested, request)
+    if wanted := request.query.get("preview"):
+        format, _, quality = wanted.partition(";")
+        format = format if format in ("webp", "jpeg") and request.query.get("channel") != "a" else "webp"
+        content = await asyncio.to_thread(
+            imaging.preview, path, format=format, quality=int(quality) if quality.isdecimal() else 90
+        )
+        return _encoded(content, f"image/{format}", path.name)
+    if (channel := request.query.get("channel", "rgba")) in ("rgb", "a"):
+        return _encoded(await asyncio.to_thread(imaging.channel, path, channel), "image/png", path.name)
+    return sent(path)
+
+
+def _requested(request: web.Request) -> Path:
+    query = request.query
+    if not (filename := query.get("filename")):
+        raise Refused(400, "/view needs the name of a file: ?filename=NAME&type=output.")
+    filename, type_ = split_annotation(filename, "output")
+    if filename == query["filename"]:
+        type_ = query.get("type", "output")
+    workspace = context(request).workspace
+    # Two looks: a name that is no name is the client's mistake, one that leads out is refused.
+    folder = workspace.folder(type_)
+    _no_traversal(filename)
+    path = confined(folder, query.get("subfolder", ""), filename)
+    if not is_file(path):
+        raise Refused(404, f"There is no file {filename!r} in {type_}.", kind="not_found")
+    return path
+
+
+def _no_traversal(filename: str) -> None:
+    """400 for names inside() would refuse anywhere: dot-dot, absolute, a zero byte."""
+    inside(Path("/nowhere"), filename)
+
+
+def content_type(path: Path) -> str:
+    """By the name; octet-stream for what a browser would execute."""
+    guessed, encoding = mimetypes.guess_type(path.name)
+    if guessed is None or encoding or guessed in _ACTIVE:
+        return "application/octet-stream"
+    return guessed
+
+
+def sent(path: Path) -> web.FileResponse:
+    """The file as it is, by its name, with ranges, ETag and Last-Modified."""
+    type_ = content_type(path)
+    active = mimetypes.guess_type(path.name)[0] in _ACTIVE
+    return web.FileResponse(
+        path,
+        headers={"Content-Type": type_, "Content-Disposition": disposition(path.name, attachment=active)},
+    )
+
+
+def disposition(name: str, *, attachment: bool = False) -> str:
+    """`filename="…"` as ComfyUI sends; names that do not fit there also as RFC 6266's filename*."""
+    plain = "".join(letter if " " <= letter <= "~" and letter not in '"\\' else "_" for letter in name)
+    value = f'filename="{plain}"'
+    if plain != name:
+        value += f"; filename*=UTF-8''{quote(name, safe='')}"
+    return f"attachment; {value}" if attachment else value
+
+
+def _encoded(content: bytes, type_: str, name: str) -> web.Response:
+    return web.Response(body=content, content_type=type_, headers={"Content-Disposition": disposition(name)})
+
+
+@routes.get("/internal/files/{type}")
+async def list_files(request: web.Request) -> web.Response:
+    """The files of input, output or temp, newest first, as the page's media panel lists them."""
+    type_ = request.match_info["type"]
+    if type_ not in ("input", "output", "temp"):
+        return web.json_response({"error": "Invalid directory type"}, status=400)
+    return web.json_response(await asyncio.to_thread(_newest_first, context(request).workspace.folder(type_)))
+
+
+def _newest_first(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        return []
+    files = [path for path in folder.iterdir() if not path.name.startswith(".") and is_file(path)]
+    return [path.name for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True)]
