@@ -1,0 +1,1 @@
+"""The package `comfy`: only its submodules."""

@@ -1,0 +1,1 @@
+"""The package `comfy_execution`: only its submodules."""

@@ -1,0 +1,48 @@
+"""The compute device of this process."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def get_device() -> torch.device:
+    """The one visible GPU, else the CPU."""
+    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def devices() -> list[dict[str, Any]]:
+    """It, as /system_stats shows devices; sizes in bytes."""
+    if get_device().type == "cpu":
+        total, free = _main_memory()
+        sizes = {"vram_total": total, "vram_free": free, "torch_vram_total": total, "torch_vram_free": free}
+        return [{"name": "cpu", "type": "cpu", "index": None, **sizes}]
+    free, total = torch.cuda.mem_get_info(0)
+    statistics = torch.cuda.memory_stats(0)
+    reserved = statistics.get("reserved_bytes.all.current", 0)
+    unused = reserved - statistics.get("active_bytes.all.current", 0)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    return [
+        {
+            "name": f"cuda:{visible} {torch.cuda.get_device_name(0)}",
+            "type": "cuda",
+            "index": int(visible) if visible.isdigit() else 0,
+            "vram_total": total,
+            "vram_free": free + unused,
+            "torch_vram_total": reserved,
+            "torch_vram_free": unused,
+        }
+    ]
+
+
+def _main_memory() -> tuple[int, int]:
+    """Total and available bytes; zeros where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return 0, 0
+    sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.endswith("kB")}
+    return sizes.get("MemTotal", 0), sizes.get("MemAvailable", 0)

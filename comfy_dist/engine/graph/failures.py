@@ -1,0 +1,37 @@
+"""A node's exception as the data of ComfyUI's execution_error. Pure."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_OWN = str(Path(__file__).parent)
+
+
+def type_name(error: BaseException) -> str:
+    """The exception's class as ComfyUI writes it: with its module, but for built-in ones."""
+    cls = type(error)
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def describe_failure(
+    error: BaseException, values: Mapping[str, list[Any]] | None, tips: str = ""
+) -> dict[str, Any]:
+    """exception_message, exception_type, traceback and current_inputs."""
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if not frame.filename.startswith(_OWN)]
+    return {
+        "exception_message": f"{error}\n{tips}",
+        "exception_type": type_name(error),
+        "traceback": traceback.format_list(theirs or frames),
+        "current_inputs": {name: [shown(item) for item in items] for name, items in (values or {}).items()},
+    }
+
+
+def shown(value: Any) -> Any:
+    """A value for a person: plain ones as they are, others as their text."""
+    if value is None or isinstance(value, (int, float, bool, str)):
+        return value
+    return str(value)

@@ -1,0 +1,24 @@
+"""Whether the running prompt is to stop. Set by the reader thread, seen by the thread that executes."""
+
+from __future__ import annotations
+
+
+class InterruptProcessingException(Exception):
+    """The prompt was interrupted."""
+
+
+class Interrupt:
+    """A flag; assignments to it are atomic, so it needs no lock."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def check(self) -> None:
+        """Raise InterruptProcessingException, once, if an interrupt was asked for."""
+        if self.requested:
+            self.requested = False
+            raise InterruptProcessingException
+
+
+#: A process executes one prompt at a time.
+interrupt = Interrupt()

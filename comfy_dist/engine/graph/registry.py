@@ -1,0 +1,105 @@
+"""The node classes of this process, by name."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from comfy_dist.engine.graph.node_class import InputTypes, NodeClass
+
+_log = logging.getLogger(__name__)
+
+
+class Registry:
+    """Node classes as packs hand them in. The first pack to name a class keeps the name."""
+
+    def __init__(self) -> None:
+        #: As `nodes.NODE_CLASS_MAPPINGS`, which packs read.
+        self.classes: dict[str, type] = {}
+        self.display_names: dict[str, str] = {}
+        self._nodes: dict[str, NodeClass] = {}
+
+    def add(
+        self, classes: Mapping[str, type], display_names: Mapping[str, str], module: str
+    ) -> tuple[list[str], dict[str, str]]:
+        """Add a pack's classes: the names taken, and {name: why not} for the others."""
+        taken: list[str] = []
+        refused: dict[str, str] = {}
+        for name, cls in classes.items():
+            if name in self._nodes:
+                refused[name] = f"{self._nodes[name].module} already has a node of that name"
+                continue
+            try:
+                node = NodeClass.of(name, cls, str(display_names.get(name, name)), module)
+                InputTypes.of(node.declared_inputs())
+            except Exception as error:  # noqa: BLE001 - a custom node's code may raise anything
+                refused[name] = f"{type(error).__name__}: {error}"
+                continue
+            self._nodes[name] = node
+            self.classes[name] = cls
+            self.display_names[name] = node.display_name
+            taken.append(name)
+        return taken, refused
+
+    def get(self, name: str) -> NodeClass | None:
+        return self._nodes.get(name)
+
+    def __iter__(self) -> Iterator[NodeClass]:
+        return iter(list(self._nodes.values()))
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+
+class Definitions(Mapping[str, Mapping[str, Any]]):
+    """The classes as one prompt sees them: INPUT_TYPES may list folders, so it is called once per class.
+
+    As a mapping it is what `validate_prompt` asks of /object_info, made only for the classes it looks at.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._declared: dict[str, Mapping[str, Any]] = {}
+        self._types: dict[str, InputTypes] = {}
+
+    def node(self, name: Any) -> NodeClass | None:
+        return self._registry.get(name) if isinstance(name, str) else None
+
+    def input_types(self, node_class: NodeClass) -> InputTypes:
+        types = self._types.get(node_class.name)
+        if types is None:
+            declared = self._declared.get(node_class.name)
+            if declared is None:
+                declared = self._declared[node_class.name] = node_class.declared_inputs()
+            types = self._types[node_class.name] = InputTypes.of(declared)
+        return types
+
+    def __getitem__(self, name: str) -> Mapping[str, Any]:
+        node_class = self._registry.get(name)
+        if node_class is None:
+            raise KeyError(name)
+        self.input_types(node_class)
+        return {
+            "input": self._declared[name],
+            "output": node_class.return_types,
+            "output_node": node_class.is_output,
+        }
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is such a class, and its INPUT_TYPES does not raise just now."""
+        node_class = self.node(name)
+        if node_class is None:
+            return False
+        try:
+            self.input_types(node_class)
+        except Exception as error:  # noqa: BLE001 - a custom node's code may raise anything
+            _log.warning("INPUT_TYPES of %s raised %s: %s", name, type(error).__name__, error)
+            return False
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        return (node.name for node in self._registry)
+
+    def __len__(self) -> int:
+        return len(self._registry)

@@ -1,0 +1,68 @@
+"""Resizing as ComfyUI does it, pixel for pixel."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image
+
+
+def center_crop(samples: torch.Tensor, width: int, height: int) -> torch.Tensor:
+    """The largest middle part of samples [..., H, W] with the aspect of width to height, a view."""
+    old_height, old_width = samples.shape[-2:]
+    old_aspect, aspect = old_width / old_height, width / height
+    left = top = 0
+    if old_aspect > aspect:
+        left = round((old_width - old_width * (aspect / old_aspect)) / 2)
+    elif old_aspect < aspect:
+        top = round((old_height - old_height * (old_aspect / aspect)) / 2)
+    return samples[..., top : old_height - top, left : old_width - left]
+
+
+def lanczos(samples: torch.Tensor, width: int, height: int) -> torch.Tensor:
+    """samples [B, C, H, W] resized by Pillow's Lanczos filter in 8 bits, as ComfyUI does; same dtype, device."""
+    pictures = (samples * 255.0).clamp(0, 255).movedim(1, -1).cpu().to(torch.uint8).numpy()
+    resized = [
+        np.asarray(
+            Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).resize(
+                (width, height), Image.Resampling.LANCZOS
+            )
+        ).reshape(height, width, -1)
+        for picture in pictures
+    ]
+    result = torch.from_numpy(np.stack(resized).astype(np.float32) / 255.0).movedim(-1, 1)
+    return result.to(samples.device, samples.dtype)
+
+
+def common_upscale(samples: torch.Tensor, width: int, height: int, upscale_method: str, crop: str) -> torch.Tensor:
+    """samples [B, C, H, W] or [B, C, T, H, W], any float dtype, resized to height by width.
+
+    Methods: nearest-exact, bilinear, area, bicubic, lanczos. `crop` "center" keeps the aspect, "disabled"
+    stretches.
+    """
+    frames = samples
+    if samples.ndim > 4:
+        frames = samples.flatten(2, -3).movedim(2, 1).flatten(0, 1)
+    if crop == "center":
+        frames = center_crop(frames, width, height)
+    if upscale_method == "lanczos":
+        resized = lanczos(frames, width, height)
+    else:
+        resized = torch.nn.functional.interpolate(frames, size=(height, width), mode=upscale_method)
+    if samples.ndim == 4:
+        return resized
+    batch, channels = samples.shape[:2]
+    resized = resized.reshape(batch, -1, channels, height, width).movedim(2, 1)
+    return resized.reshape(*samples.shape[:-2], height, width)
+
+
+def repeat_to_batch_size(tensor: torch.Tensor, batch_size: int, dim: int = 0) -> torch.Tensor:
+    """The tensor with exactly `batch_size` entries along `dim`: cut off, or repeated from the start."""
+    size = tensor.shape[dim]
+    if size > batch_size:
+        return tensor.narrow(dim, 0, batch_size)
+    if size < batch_size:
+        repeats = [1] * tensor.ndim
+        repeats[dim] = -(-batch_size // size)
+        return tensor.repeat(repeats).narrow(dim, 0, batch_size)
+    return tensor

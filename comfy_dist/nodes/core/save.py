@@ -1,0 +1,104 @@
+"""Saving and showing images."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import string
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from comfy_dist.nodes import folders
+
+
+def png_metadata(prompt: Any, extra_pnginfo: Mapping[str, Any] | None) -> PngInfo | None:
+    """Text chunks by which dropping the file on the page restores its prompt and workflow."""
+    if not folders.save_metadata():
+        return None
+    metadata = PngInfo()
+    if prompt is not None:
+        metadata.add_text("prompt", json.dumps(prompt))
+    for key, value in (extra_pnginfo or {}).items():
+        metadata.add_text(key, json.dumps(value))
+    return metadata
+
+
+def to_pictures(images: torch.Tensor) -> list[Image.Image]:
+    """Pictures of images [B, H, W, C], any float dtype, 0…1: cut to 8 bits, channels 1, 3 or 4."""
+    pixels = (images.float() * 255.0).clamp(0, 255).nan_to_num().to(torch.uint8).cpu().numpy()
+    return [Image.fromarray(each[..., 0] if each.shape[-1] == 1 else each) for each in pixels]
+
+
+class SaveImage:
+    """Saves images as PNG under the output folder."""
+
+    CATEGORY = "image"
+    DESCRIPTION = "Saves the input images to your ComfyUI output directory."
+    RETURN_TYPES = ()
+    FUNCTION = "save_images"
+    OUTPUT_NODE = True
+
+    type = "output"
+    compress_level = 4
+
+    def __init__(self) -> None:
+        #: Follows every prefix.
+        self.prefix_append = ""
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {"images": ("IMAGE",), "filename_prefix": ("STRING", {"default": "ComfyUI"})},
+            "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
+        }
+
+    def save_images(
+        self,
+        images: torch.Tensor,
+        filename_prefix: str = "ComfyUI",
+        prompt: Any = None,
+        extra_pnginfo: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Save each of images [B, H, W, C], float in 0…1, under a number no other file has.
+
+        Raises PathRefused where the prefix leads out of the folder.
+        """
+        height, width = images.shape[1:3]
+        place = folders.save_place(filename_prefix + self.prefix_append, folders.folder(self.type), width, height)
+        metadata = png_metadata(prompt, extra_pnginfo)
+        number = place.number
+        saved: list[dict[str, str]] = []
+        for index, picture in enumerate(to_pictures(images)):
+            encoded = io.BytesIO()
+            picture.save(encoded, format="PNG", pnginfo=metadata, compress_level=self.compress_level)
+            name = place.name.replace("%batch_num%", str(index))
+            number = folders.create_numbered(place, number, name, ".png", encoded.getbuffer())
+            saved.append({"filename": f"{name}_{number:05}_.png", "subfolder": place.subfolder, "type": self.type})
+            number += 1
+        return {"ui": {"images": saved}}
+
+
+class PreviewImage(SaveImage):
+    """Shows images; their files lie in the temp folder."""
+
+    type = "temp"
+    compress_level = 1
+
+    def __init__(self) -> None:
+        self.prefix_append = "_temp_" + "".join(random.choices(string.ascii_lowercase, k=5))
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {"images": ("IMAGE",)},
+            "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
+        }
+
+
+NODE_CLASS_MAPPINGS = {"SaveImage": SaveImage, "PreviewImage": PreviewImage}
+NODE_DISPLAY_NAME_MAPPINGS = {"SaveImage": "Save Image", "PreviewImage": "Preview Image"}

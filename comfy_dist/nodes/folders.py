@@ -1,0 +1,136 @@
+"""Where nodes read and write files: the workspace's folders, which no name can leave."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from comfy_dist.workspace import PathRefused, Workspace, inside, split_annotation
+
+Buffer: TypeAlias = bytes | memoryview
+
+_workspace: Workspace | None = None
+_save_metadata = True
+
+
+def use(workspace: Workspace, *, save_metadata: bool = True) -> None:
+    """Work in this workspace from now on; the engine calls it before it loads nodes."""
+    global _workspace, _save_metadata
+    _workspace = workspace
+    _save_metadata = save_metadata
+
+
+def workspace() -> Workspace:
+    if _workspace is None:
+        raise RuntimeError("comfy_dist's nodes have no workspace yet; their engine sets it before it loads them.")
+    return _workspace
+
+
+def save_metadata() -> bool:
+    """Whether saved files carry the prompt and workflow."""
+    return _save_metadata
+
+
+def folder(type_: str) -> Path:
+    """The folder of input, output or temp files."""
+    return workspace().folder(type_)
+
+
+def annotated(name: str) -> Path:
+    """The path of "a.png" (in input) or "a.png [output]". Raises PathRefused outside its folder."""
+    plain, type_ = split_annotation(name)
+    return inside(folder(type_), plain)
+
+
+def exists(name: str) -> bool:
+    """Whether an annotated name is a file."""
+    try:
+        return annotated(name).is_file()
+    except PathRefused:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class SavePlace:
+    """Where files of a prefix are saved: "<folder>/<name>_<number>_.<extension>"."""
+
+    folder: Path
+    name: str
+    #: The first number after those in use.
+    number: int
+    #: `folder` relative to the root it was asked for.
+    subfolder: str
+    #: The prefix with its variables filled in.
+    prefix: str
+
+
+def save_place(prefix: str, root: Path, width: int = 0, height: int = 0) -> SavePlace:
+    """Where to save under `prefix`, which may name subfolders and hold %width%, %height%, %year%, …
+
+    The folder is made. Raises PathRefused where the prefix leads out of `root`.
+    """
+    prefix = fill_variables(prefix, width, height)
+    path = Path(os.path.normpath(prefix))
+    subfolder = "" if str(path.parent) == "." else path.parent.as_posix()
+    try:
+        place = inside(root, path.as_posix()).parent if prefix else root
+    except PathRefused as error:
+        raise PathRefused(
+            f"The filename prefix {prefix!r} leads out of the folder {root.name}; "
+            "use a name, or a subfolder of it and a name."
+        ) from error
+    place.mkdir(parents=True, exist_ok=True)
+    with os.scandir(place) as entries:
+        number = next_number([entry.name for entry in entries], path.name)
+    return SavePlace(place, path.name, number, subfolder, prefix)
+
+
+def fill_variables(prefix: str, width: int, height: int) -> str:
+    """%width%, %height%, %year%, %month%, %day%, %hour%, %minute% and %second% in words."""
+    if "%" not in prefix:
+        return prefix
+    now = time.localtime()
+    values = {
+        "width": str(width),
+        "height": str(height),
+        "year": str(now.tm_year),
+        "month": f"{now.tm_mon:02}",
+        "day": f"{now.tm_mday:02}",
+        "hour": f"{now.tm_hour:02}",
+        "minute": f"{now.tm_min:02}",
+        "second": f"{now.tm_sec:02}",
+    }
+    return re.sub("%(" + "|".join(values) + ")%", lambda found: values[found[1]], prefix)
+
+
+def next_number(names: list[str], name: str) -> int:
+    """One more than the highest number among "<name>_<number>_…"."""
+    pattern = re.compile(re.escape(os.path.normcase(name)) + r"_(\d+)(?:_|\.|$)")
+    numbers = (pattern.match(os.path.normcase(each)) for each in names)
+    return max((int(found[1]) for found in numbers if found), default=0) + 1
+
+
+def create_numbered(place: SavePlace, number: int, name: str, extension: str, content: Buffer) -> int:
+    """Create "<name>_<number>_<extension>" exclusively, with the next number while another has it.
+
+    Returns the number it got. Several workers may share the folder.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    while True:
+        path = place.folder / f"{name}_{number:05}_{extension}"
+        try:
+            descriptor = os.open(path, flags, 0o666)
+        except FileExistsError:
+            number += 1
+            continue
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return number
