@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from comfy_dist.workspace import Workspace
 
 if TYPE_CHECKING:
     from comfy_dist.frontend.hub import Hub
+    from comfy_dist.frontend.in_hand import InHand
     from comfy_dist.ledger import Ledger
 
 
@@ -32,6 +34,9 @@ class Context:
     ledger: Ledger
     registry: Registry
     hub: Hub
+    in_hand: InHand
+    #: Owns what goes on behind an answer.
+    tasks: asyncio.TaskGroup
 
 
 CONTEXT: web.AppKey[Context] = web.AppKey("context", Context)

@@ -1,7 +1,8 @@
 """What every frontend knows of every job, folded from the job events."""
 
+from comfy_dist.ledger import stored
 from comfy_dist.ledger.fold import JobRow, JobState, fold
 from comfy_dist.ledger.ledger import Change, Ledger
 from comfy_dist.ledger.outbox import Outbox
 
-__all__ = ["Change", "JobRow", "JobState", "Ledger", "Outbox", "fold"]
+__all__ = ["Change", "JobRow", "JobState", "Ledger", "Outbox", "fold", "stored"]

@@ -19,7 +19,7 @@ SCHEMA = """
 CREATE TABLE jobs (
     id TEXT PRIMARY KEY, state TEXT NOT NULL, number REAL NOT NULL, urgency INTEGER NOT NULL, client_id TEXT,
     workers TEXT NOT NULL, created_at INTEGER NOT NULL, started_at INTEGER NOT NULL, ended_at INTEGER NOT NULL,
-    rank INTEGER, listed INTEGER NOT NULL DEFAULT 0, hidden INTEGER NOT NULL DEFAULT 0
+    rank INTEGER, workflow_id TEXT, listed INTEGER NOT NULL DEFAULT 0, hidden INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX jobs_by_rank ON jobs (rank) WHERE rank IS NOT NULL;
 CREATE INDEX jobs_live ON jobs (urgency, number) WHERE ended_at = 0;

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from comfy_dist.messages import AttemptFailed, Cancelled, Failed, Finished, Started, Submitted
+from comfy_dist.messages import AttemptFailed, Cancelled, Failed, Finished, Released, Started, Submitted
 
 
 class JobState(StrEnum):
@@ -42,7 +42,7 @@ class JobRow:
         return self.workers[-1] if self.workers else None
 
 
-JobEvent = Submitted | Started | AttemptFailed | Finished | Failed | Cancelled
+JobEvent = Submitted | Started | AttemptFailed | Released | Finished | Failed | Cancelled
 
 
 def fold(row: JobRow | None, event: JobEvent) -> JobRow:
@@ -72,6 +72,10 @@ def fold(row: JobRow | None, event: JobEvent) -> JobRow:
             if len(row.workers) > event.attempt:
                 return row
             return replace(row, state=JobState.PENDING)
+        case Released():
+            if len(row.workers) != event.attempt:
+                return row
+            return replace(row, state=JobState.PENDING, workers=row.workers[:-1])
         case Finished():
             return replace(row, state=JobState.FINISHED, ended_at=event.at)
         case Failed():

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic_core import to_json
+from pydantic_core import from_json
 
+from comfy_dist.ledger import stored
 from comfy_dist.ledger.database import Database
 from comfy_dist.ledger.fold import JobEvent, JobRow, JobState, fold
 from comfy_dist.ledger.outbox import Outbox
-from comfy_dist.messages import Cancelled, Cleared, Deleted, Ended, Event, Failed, Finished, Submitted
+from comfy_dist.messages import Cancelled, Cleared, Deleted, Event, Failed, Finished, Submitted
 from comfy_dist.transport import Bookmark, Recorded
 
 #: ComfyUI's own bound of the history.
 HISTORY_LIMIT = 10_000
-COMPRESS_ABOVE = 4096
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,9 @@ class Ledger:
     async def open(self) -> None:
         await self._database.open()
         self.bookmark = await self._database.run(_read_bookmark)
-        self._live = {row.id: row for row in await self._database.run(_read_live)}
+        self._live = {
+            row.id: row for row in await self._database.run(lambda c: stored.rows(c, "WHERE ended_at = 0"))
+        }
 
     async def close(self) -> None:
         await self._database.close()
@@ -85,7 +88,12 @@ class Ledger:
         """A job in any state."""
         if (row := self._live.get(job_id)) is not None:
             return row
-        return await self._database.run(lambda c: _find(c, job_id))
+        return await self._database.run(lambda c: stored.find(c, job_id))
+
+    async def submission(self, job_id: str) -> list[Any] | None:
+        """ComfyUI's queue item of a known job: [number, id, prompt, extra_data, outputs]."""
+        body = await self._database.run(lambda c: stored.item(c, job_id))
+        return None if body is None else list(from_json(body))
 
     async def rewind(self) -> None:
         """Forget everything folded; the outbox stays."""
@@ -116,7 +124,7 @@ class Ledger:
 
         def read(connection: sqlite3.Connection) -> bytes:
             parts = [
-                b",".join(item for row in rows if (item := _item(connection, row.id)) is not None)
+                b",".join(item for row in rows if (item := stored.item(connection, row.id)) is not None)
                 for rows in (running, pending)
             ]
             return b'{"queue_running":[%b],"queue_pending":[%b]}' % (parts[0], parts[1])
@@ -135,7 +143,7 @@ class Ledger:
             ).fetchall()
             if offset < 0:
                 ids.reverse()
-            return b"{%b}" % b",".join(_entry(connection, id_) for (id_,) in ids)
+            return b"{%b}" % b",".join(stored.entry(connection, id_) for (id_,) in ids)
 
         return await self._database.run(read)
 
@@ -146,13 +154,13 @@ class Ledger:
             row = connection.execute(
                 "SELECT id FROM jobs WHERE id = ? AND listed AND NOT hidden", (job_id,)
             ).fetchone()
-            return b"{%b}" % _entry(connection, job_id) if row else b"{}"
+            return b"{%b}" % stored.entry(connection, job_id) if row else b"{}"
 
         return await self._database.run(read)
 
-    async def jobs(self, select: Callable[[sqlite3.Connection], Any]) -> Any:
-        """Run a reading query of the jobs (frontend/jobs.py)."""
-        return await self._database.run(select)
+    async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a query of the tables (stored.py)."""
+        return await self._database.run(query)
 
 
 def _ids(entries: Sequence[Recorded]) -> set[str]:
@@ -178,19 +186,22 @@ def _apply(
                 listed = connection.execute("SELECT id FROM jobs WHERE listed AND NOT hidden").fetchall()
                 _hide(connection, [id_ for (id_,) in listed])
             case event:
-                before = rows.get(event.job_id) or _find(connection, event.job_id)
+                before = rows.get(event.job_id) or stored.find(connection, event.job_id)
                 after = fold(before, event)
                 change = Change(event, before, after)
                 if isinstance(event, Submitted) and (before is None or not before.created_at):
-                    body = _pack(_submission(event))
+                    body = stored.pack(stored.submission(event))
                     connection.execute("INSERT OR IGNORE INTO submissions VALUES (?, ?)", (event.job_id, body))
                 if change.ended and isinstance(event, (Finished, Failed, Cancelled)):
                     connection.execute(
-                        "INSERT OR REPLACE INTO results VALUES (?, ?)", (event.job_id, _pack(_result(event)))
+                        "INSERT OR REPLACE INTO results VALUES (?, ?)",
+                        (event.job_id, stored.pack(stored.result_of(event))),
                     )
                 if after != before:
                     _write(connection, change)
                     rows[event.job_id] = after
+                if isinstance(event, Submitted) and (workflow := stored.workflow_id(event)) is not None:
+                    connection.execute("UPDATE jobs SET workflow_id = ? WHERE id = ?", (workflow, event.job_id))
                 changes.append(change)
     if entries:
         mark = entries[-1].bookmark
@@ -233,74 +244,6 @@ def _hide(connection: sqlite3.Connection, ids: Sequence[str]) -> None:
         if connection.execute("UPDATE jobs SET hidden = 1 WHERE id = ? AND listed", (id_,)).rowcount:
             connection.execute("DELETE FROM submissions WHERE id = ?", (id_,))
             connection.execute("DELETE FROM results WHERE id = ?", (id_,))
-
-
-def _submission(event: Submitted) -> bytes:
-    """ComfyUI's queue item: [number, id, prompt, extra_data, outputs]."""
-    number = int(event.number) if event.number == int(event.number) else event.number
-    extra = event.extra_data if event.client_id is None else {**event.extra_data, "client_id": event.client_id}
-    return to_json(
-        [number, event.job_id, event.prompt, {**extra, "create_time": event.at}, event.outputs_to_execute],
-        inf_nan_mode="constants",
-    )
-
-
-def _result(event: Ended) -> bytes:
-    """The rest of ComfyUI's history entry: "outputs": ..., "status": ..., "meta": ... (no braces)."""
-    finished = isinstance(event, Finished)
-    status = {"status_str": "success" if finished else "error", "completed": finished, "messages": event.messages}
-    return to_json({"outputs": event.outputs, "status": status, "meta": event.meta}, inf_nan_mode="constants")[
-        1:-1
-    ]
-
-
-def _pack(body: bytes) -> bytes:
-    """zlib's format begins with x (0x78), JSON with another character."""
-    return zlib.compress(body, 1) if len(body) > COMPRESS_ABOVE else body
-
-
-def _unpack(body: bytes) -> bytes:
-    return zlib.decompress(body) if body[:1] == b"x" else body
-
-
-def _item(connection: sqlite3.Connection, job_id: str) -> bytes | None:
-    row = connection.execute("SELECT body FROM submissions WHERE id = ?", (job_id,)).fetchone()
-    return _unpack(row[0]) if row else None
-
-
-def _entry(connection: sqlite3.Connection, job_id: str) -> bytes:
-    row = connection.execute("SELECT body FROM results WHERE id = ?", (job_id,)).fetchone()
-    rest = _unpack(row[0]) if row else b'"outputs":{},"status":null,"meta":{}'
-    item = _item(connection, job_id) or to_json([0, job_id, {}, {}, []])
-    return b'%b:{"prompt":%b,%b}' % (to_json(job_id), item, rest)
-
-
-_COLUMNS = "id, state, number, urgency, client_id, workers, created_at, started_at, ended_at"
-
-
-def _find(connection: sqlite3.Connection, job_id: str) -> JobRow | None:
-    found = connection.execute(f"SELECT {_COLUMNS} FROM jobs WHERE id = ?", (job_id,)).fetchone()  # noqa: S608
-    return row_of(found) if found else None
-
-
-def row_of(columns: Sequence[Any]) -> JobRow:
-    """A row of `SELECT _COLUMNS`."""
-    id_, state, number, urgency, client_id, workers, created_at, started_at, ended_at = columns
-    return JobRow(
-        id=id_,
-        state=JobState(state),
-        number=number,
-        urgency=urgency,
-        client_id=client_id,
-        workers=tuple(json.loads(workers)),
-        created_at=created_at,
-        started_at=started_at,
-        ended_at=ended_at,
-    )
-
-
-def _read_live(connection: sqlite3.Connection) -> list[JobRow]:
-    return [row_of(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM jobs WHERE ended_at = 0")]  # noqa: S608
 
 
 def _read_bookmark(connection: sqlite3.Connection) -> Bookmark | None:

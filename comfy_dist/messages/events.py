@@ -72,6 +72,14 @@ class AttemptFailed(_JobEvent):
     reason: str
 
 
+class Released(_JobEvent):
+    """The worker gave the job back unfinished (drain); it waits again, and nothing is held against anybody."""
+
+    type: Literal["released"] = "released"
+    worker: str
+    attempt: int
+
+
 class _Ended(_JobEvent):
     worker: str | None = None
     #: What output nodes reported: {node_id: {"images": [...], ...}}.
@@ -119,7 +127,9 @@ class Cleared(_Event):
 
 
 Ended: TypeAlias = Finished | Failed | Cancelled
-Event: TypeAlias = Submitted | Started | AttemptFailed | Finished | Failed | Cancelled | Deleted | Cleared
+Event: TypeAlias = (
+    Submitted | Started | AttemptFailed | Released | Finished | Failed | Cancelled | Deleted | Cleared
+)
 
 _adapter: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
 

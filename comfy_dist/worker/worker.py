@@ -18,6 +18,7 @@ from comfy_dist.messages import (
     AttemptFailedFact,
     Cancelled,
     EndedFact,
+    Released,
     ReleasedFact,
     WorkerState,
 )
@@ -88,8 +89,25 @@ class Worker:
             log.info("Worker %s stops as soon as its job has ended.", self._identity.name)
         self._draining.set()
 
-    async def run(self) -> None:
-        """Serve. Raises ComfyDistError where the engine cannot be started at all."""
+    async def serve(self) -> None:
+        """Work until drain() is called and the job in hand has ended.
+
+        Raises BrokerRefused where the broker says no, ComfyDistError where the engine cannot be started.
+        """
+        opening = asyncio.create_task(self._transport.open())
+        draining = asyncio.create_task(self._draining.wait())
+        try:
+            await asyncio.wait([opening, draining], return_when=asyncio.FIRST_COMPLETED)
+            if opening.done():
+                opening.result()
+                await self._run()
+        finally:
+            for task in (opening, draining):
+                task.cancel()
+            await asyncio.gather(opening, draining, return_exceptions=True)
+            await self._transport.close()
+
+    async def _run(self) -> None:
         await self._transport.enlist(self.id)
         background = [
             asyncio.create_task(self._arbiter.run()),
@@ -173,7 +191,7 @@ class Worker:
         sending = asyncio.create_task(progress.run())
         telling = asyncio.create_task(self._insist(lambda: self._transport.append_event(attempt.started())))
         try:
-            ending = await self._run(attempt)
+            ending = await self._attend(attempt)
         finally:
             progress.finish()
             self._attempt = None
@@ -188,18 +206,17 @@ class Worker:
         )
         match ending:
             case None:
-                await self._insist(
-                    lambda: self._transport.append_fact(
-                        ReleasedFact(job=attempt.job.id, worker=self.id, attempt=number)
-                    )
-                )
+                released = Released(job_id=delivery.job.id, worker=self.id, attempt=number)
+                await self._insist(lambda: self._transport.append_event(released))
+                released_fact = ReleasedFact(job=delivery.job.id, worker=self.id, attempt=number)
+                await self._insist(lambda: self._transport.append_fact(released_fact))
                 await delivery.requeue()
             case AttemptFailed():
                 await self._retry_or_fail(delivery, ending)
             case _:
                 await self._settle(delivery, ending)
 
-    async def _run(self, attempt: Attempt) -> Ending | AttemptFailed | None:
+    async def _attend(self, attempt: Attempt) -> Ending | AttemptFailed | None:
         """Execute beside the waits for a cancellation and for the end of patience; None: given back."""
         executing = asyncio.create_task(attempt.execute())
         cancelling = asyncio.create_task(self._interrupt_when_cancelled(attempt))

@@ -1,0 +1,165 @@
+"""`comfyui`: the all-in-one, or the frontend of a cluster."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+from comfy_dist.errors import ComfyDistError, UsageError
+from comfy_dist.settings import ComfyuiSettings, EngineSettings, WorkerSettings, fail, flag, load
+
+if TYPE_CHECKING:
+    import asyncio
+    from pathlib import Path
+
+    from comfy_dist.frontend.follower import Follower
+    from comfy_dist.transport import Transport
+    from comfy_dist.worker import Worker
+    from comfy_dist.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+PROG = "comfyui"
+DESCRIPTION = """ComfyUI on one machine or on many.
+
+Without a broker this is one process that just works: the page and API on port 8188, executing here.
+With --distributed-queue-connection-uri it joins a cluster: as a frontend that also executes, or as a
+frontend only with --distributed-queue-frontend; comfyui-worker adds machines."""
+EPILOG = """examples:
+  comfyui                                            everything in this process, files in this folder
+  comfyui --listen --port 8080 -w ~/comfy            for the whole network, files in ~/comfy
+  comfyui --distributed-queue-connection-uri amqp://guest:guest@localhost:5672/ --distributed-queue-frontend
+
+Every setting is also an environment variable (COMFYUI_...) and a key of the YAML file."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    arguments = sys.argv[1:] if argv is None else argv
+    verbose = "-v" in arguments or "--verbose" in arguments
+    try:
+        settings, given = load(ComfyuiSettings, arguments, PROG, DESCRIPTION, EPILOG)
+        check(settings, given)
+        run(settings)
+    except ComfyDistError as error:
+        if verbose:
+            raise
+        fail(PROG, error)
+
+
+def check(settings: ComfyuiSettings, given: frozenset[str]) -> None:
+    """Refuse flags that would have no effect."""
+    uri = settings.distributed_queue_connection_uri
+    if uri is None and (settings.distributed_queue_frontend or settings.distributed_queue_worker):
+        raise UsageError(
+            "--distributed-queue-frontend and --distributed-queue-worker need a broker: "
+            "give --distributed-queue-connection-uri."
+        )
+    if frontend_only(settings):
+        idle = given & {*EngineSettings.model_fields, *WorkerSettings.model_fields, "max_attempts"}
+        if idle:
+            raise UsageError(
+                f"{flag(min(idle))} has no effect on a frontend only; give it to the workers "
+                "or leave --distributed-queue-frontend out."
+            )
+    if worker_only(settings):
+        raise UsageError("For a worker without a frontend start comfyui-worker, with the same settings.")
+
+
+def frontend_only(settings: ComfyuiSettings) -> bool:
+    return settings.distributed_queue_frontend and not settings.distributed_queue_worker
+
+
+def worker_only(settings: ComfyuiSettings) -> bool:
+    return settings.distributed_queue_worker and not settings.distributed_queue_frontend
+
+
+def run(settings: ComfyuiSettings) -> None:
+    import asyncio
+
+    from comfy_dist.cli.logs import configure
+    from comfy_dist.cli.parts import broker_transport, hold, make_worker, state_folder, workspace_of
+
+    configure(settings)
+    workspace = workspace_of(settings)
+    embedded = settings.distributed_queue_connection_uri is None
+    state = state_folder(settings, workspace, embedded=embedded)
+    hold(state)
+
+    async def start() -> None:
+        from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
+
+        if embedded:
+            broker = MemoryBroker()
+            frontend_side: Transport = MemoryTransport(broker)
+            worker = make_worker(settings, workspace, MemoryTransport(broker))
+        else:
+            frontend_side = broker_transport(settings)
+            worker = (
+                None if frontend_only(settings) else make_worker(settings, workspace, broker_transport(settings))
+            )
+        await _serve(settings, workspace, state, frontend_side, worker)
+
+    asyncio.run(start())
+
+
+async def _serve(
+    settings: ComfyuiSettings, workspace: Workspace, state: Path, transport: Transport, worker: Worker | None
+) -> None:
+    import asyncio
+
+    from comfy_dist.cli.signals import on_stop
+    from comfy_dist.frontend.service import frontend
+
+    stopping = asyncio.Event()
+
+    def stop() -> None:
+        if worker is not None:
+            worker.drain()
+        stopping.set()
+
+    on_stop(stop)
+    await transport.open()
+    try:
+        async with frontend(settings, workspace, state, transport) as follower:
+            working = asyncio.create_task(worker.serve()) if worker else None
+            stopped = asyncio.create_task(stopping.wait())
+            try:
+                await _answer(settings, follower, [stopped, *([working] if working else [])])
+            finally:
+                stopped.cancel()
+                if working is not None:
+                    if not working.done():
+                        stop()
+                    await working
+    finally:
+        await transport.close()
+
+
+async def _answer(settings: ComfyuiSettings, follower: Follower, until: list[asyncio.Task[Any]]) -> None:
+    """Serve the page and API until one of the tasks ends."""
+    import asyncio
+
+    from comfy_dist.frontend.service import serve
+
+    if len(until) > 1:
+        # The page needs the nodes' definitions to come up: with a worker of our own they are seconds away.
+        known = asyncio.create_task(follower.catalogue_known.wait())
+        await asyncio.wait([known, *until], return_when=asyncio.FIRST_COMPLETED)
+        known.cancel()
+    if any(task.done() for task in until):
+        return
+    runner, urls = await serve(follower)
+    try:
+        log.info("ComfyUI is at %s", " and ".join(urls))
+        if settings.auto_launch:
+            import webbrowser
+
+            webbrowser.open(urls[0])
+        await asyncio.wait(until, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await runner.cleanup()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""What the commands put together from their settings."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+from pathlib import Path
+
+from comfy_dist.engine import Engine
+from comfy_dist.errors import ComfyDistError, MissingDependency, UsageError
+from comfy_dist.settings import (
+    ComfyuiSettings,
+    ComfyuiWorkerSettings,
+    EngineSettings,
+    QueueSettings,
+    WorkspaceSettings,
+)
+from comfy_dist.transport import Transport
+from comfy_dist.worker import Worker
+from comfy_dist.worker.presence import Identity
+from comfy_dist.worker.worker import Limits
+from comfy_dist.workspace import Workspace
+
+
+def workspace_of(settings: WorkspaceSettings) -> Workspace:
+    workspace = Workspace.at(
+        settings.cwd,
+        input=settings.input_directory,
+        output=settings.output_directory,
+        temp=settings.temp_directory,
+        user=settings.user_directory,
+    )
+    workspace.create()
+    return workspace
+
+
+def broker_transport(settings: QueueSettings) -> Transport:
+    """The transport to the broker. Raises UsageError for an address that is none."""
+    from comfy_dist.transport.amqp import AmqpTransport
+
+    assert settings.distributed_queue_connection_uri is not None
+    uri = settings.distributed_queue_connection_uri.get_secret_value()
+    if not uri.startswith(("amqp://", "amqps://")):
+        raise UsageError(
+            "--distributed-queue-connection-uri must be amqp://user:password@host:5672/vhost (or amqps://)."
+        )
+    try:
+        return AmqpTransport(uri, settings.distributed_queue_name, retention=settings.event_retention)
+    except ValueError:
+        raise UsageError(
+            "--distributed-queue-connection-uri is no address; special characters in the password must be "
+            "written as %XX."
+        ) from None
+
+
+def device_of(settings: EngineSettings) -> str:
+    """What the engine executes on: "cpu" or the number of a GPU."""
+    if settings.cpu and settings.cuda_device is not None:
+        raise UsageError("--cpu and --cuda-device exclude each other.")
+    if settings.cpu:
+        return "cpu"
+    return "auto" if settings.cuda_device is None else str(settings.cuda_device)
+
+
+def make_worker(
+    settings: ComfyuiSettings | ComfyuiWorkerSettings, workspace: Workspace, transport: Transport
+) -> Worker:
+    """A worker with its engine, not started. Raises MissingDependency where torch is not installed."""
+    missing = [name for name in ("torch", "numpy", "PIL") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingDependency(
+            f"A worker needs {' and '.join(missing)}: pip install 'comfy_dist[worker]'. "
+            "Without it this machine can be a frontend: comfyui --distributed-queue-connection-uri URI "
+            "--distributed-queue-frontend."
+        )
+    device = device_of(settings)
+    limits = Limits(
+        max_attempts=settings.max_attempts,
+        interrupt_grace=settings.interrupt_grace,
+        drain_timeout=settings.drain_timeout,
+    )
+    engine = make_engine(settings, workspace, device)
+    return Worker(Identity.make(settings.worker_name, device), transport, engine, workspace, limits)
+
+
+def make_engine(settings: EngineSettings, workspace: Workspace, device: str) -> Engine:
+    from comfy_dist.engine.graph import GraphEngine
+
+    return GraphEngine(workspace, device=device, disable_metadata=settings.disable_metadata)
+
+
+def state_folder(settings: ComfyuiSettings, workspace: Workspace, *, embedded: bool) -> Path:
+    """This frontend's local folder, held by one process at a time.
+
+    The embedded default keeps it by workspace; frontends of a cluster by queue name, host and port, never in a
+    workspace, which may be a network file system.
+    """
+    import platformdirs
+
+    if settings.state_directory is not None:
+        folder = settings.state_directory.expanduser().resolve()
+    elif embedded:
+        folder = workspace.user / "comfy_dist"
+    else:
+        place = f"{settings.distributed_queue_name}-{socket.gethostname()}-{settings.port}"
+        folder = Path(platformdirs.user_state_dir("comfy_dist", appauthor=False)) / place
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ComfyDistError(
+            f"The state folder {folder} cannot be made ({error.strerror}); choose another with --state-directory."
+        ) from error
+    return folder
+
+
+def hold(folder: Path) -> int:
+    """Lock the state folder for this process, as long as it lives; the descriptor that holds the lock."""
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        import fcntl
+    except ImportError:  # Windows: no lock, as SQLite's own must do
+        return descriptor
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise ComfyDistError(
+            f"Another comfyui uses the state folder {folder}; stop it, or choose another with --state-directory "
+            "(or another --cwd)."
+        ) from None
+    return descriptor

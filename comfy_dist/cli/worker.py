@@ -1,0 +1,61 @@
+"""`comfyui-worker`: executes prompts for a cluster."""
+
+from __future__ import annotations
+
+import sys
+
+from comfy_dist.errors import ComfyDistError, UsageError
+from comfy_dist.settings import ComfyuiWorkerSettings, fail, load
+
+PROG = "comfyui-worker"
+DESCRIPTION = """Executes prompts that frontends put on the broker, one at a time.
+
+Start one per GPU, on as many machines as there are. SIGTERM or Ctrl-C drains: the running prompt is
+finished first; a second one gives it back to the others."""
+EPILOG = """example:
+  comfyui-worker --distributed-queue-connection-uri amqp://guest:guest@localhost:5672/ --cuda-device 0
+
+Every setting is also an environment variable (COMFYUI_...) and a key of the YAML file."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    arguments = sys.argv[1:] if argv is None else argv
+    verbose = "-v" in arguments or "--verbose" in arguments
+    try:
+        settings, _ = load(ComfyuiWorkerSettings, arguments, PROG, DESCRIPTION, EPILOG)
+        if settings.distributed_queue_connection_uri is None:
+            raise UsageError(
+                "A worker needs a broker: give --distributed-queue-connection-uri amqp://user:password@host:5672/ "
+                "(or start `comfyui`, which is frontend and worker in one)."
+            )
+        run(settings)
+    except ComfyDistError as error:
+        if verbose:
+            raise
+        fail(PROG, error)
+
+
+def run(settings: ComfyuiWorkerSettings) -> None:
+    import asyncio
+
+    from comfy_dist.cli.logs import configure
+    from comfy_dist.cli.parts import broker_transport, make_worker, workspace_of
+    from comfy_dist.cli.signals import on_stop
+    from comfy_dist.worker.health import serve_health
+
+    configure(settings)
+
+    async def start() -> None:
+        worker = make_worker(settings, workspace_of(settings), broker_transport(settings))
+        on_stop(worker.drain)
+        runner = await serve_health(worker, settings.health_port)
+        try:
+            await worker.serve()
+        finally:
+            await runner.cleanup()
+
+    asyncio.run(start())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""Keeps one frontend's ledger, registry and websockets up with what happens in the cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from comfy_dist.frontend.context import Context
+from comfy_dist.frontend.websocket import status
+from comfy_dist.ledger import Change
+from comfy_dist.messages import (
+    Cancelled,
+    Catalogue,
+    Command,
+    Failed,
+    Finished,
+    Started,
+    Submitted,
+    now_ms,
+)
+from comfy_dist.transport import Recorded, Rewind
+
+log = logging.getLogger(__name__)
+
+#: Entries folded in one transaction while catching up.
+BATCH = 500
+EXPIRE_SECONDS = 5.0
+CATALOGUE_SECONDS = 30.0
+#: An end that is older is history being read again, no news for a websocket.
+NEWS_MS = 600_000
+
+
+class Follower:
+    """Follows the event log, the control stream, progress and announcements."""
+
+    def __init__(self, ctx: Context) -> None:
+        self.ctx = ctx
+        self._fetching: set[str] = set()
+        #: Set when it is known which nodes there are.
+        self.catalogue_known = asyncio.Event()
+
+    @property
+    def _catalogue_file(self) -> Path:
+        return self.ctx.state / "catalogue.json"
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        self._remember_catalogue()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._events())
+            group.create_task(self._facts())
+            group.create_task(self._progress())
+            group.create_task(self._announcements(group))
+            group.create_task(self._expire())
+
+    async def _events(self) -> None:
+        entries: asyncio.Queue[Recorded | Rewind] = asyncio.Queue(BATCH * 2)
+        reading = asyncio.create_task(self._read_events(entries))
+        try:
+            while True:
+                batch = [await entries.get()]
+                while len(batch) < BATCH and not entries.empty():
+                    batch.append(entries.get_nowait())
+                await self._fold(batch)
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+    async def _read_events(self, entries: asyncio.Queue[Recorded | Rewind]) -> None:
+        async for entry in self.ctx.transport.events(self.ctx.ledger.bookmark):
+            await entries.put(entry)
+
+    async def _fold(self, batch: list[Recorded | Rewind]) -> None:
+        ctx = self.ctx
+        recorded: list[Recorded] = []
+        for entry in batch:
+            if isinstance(entry, Rewind):
+                log.warning("The event stream is a new one; the ledger is built again from its first event.")
+                await ctx.ledger.rewind()
+                recorded = []
+            else:
+                recorded.append(entry)
+        changes = await ctx.ledger.apply(recorded)
+        for change in changes:
+            if change.ended:
+                if not ctx.transport.durable:
+                    await ctx.ledger.outbox.remove(change.after.id)
+                if now_ms() - change.event.at < NEWS_MS:
+                    ctx.tasks.create_task(self._tell_end(change))
+                continue
+            if isinstance(change.event, (Started, Submitted)) and len(ctx.hub):
+                ctx.hub.broadcast("status", status(ctx))
+
+    async def _tell_end(self, change: Change) -> None:
+        """ComfyUI's last messages of a prompt: its terminal event, status, and `executing` nothing.
+
+        `executed` messages that were lost on their way are made again from the outputs.
+        """
+        ctx, hub = self.ctx, self.ctx.hub
+        job_id, client_id, event = change.after.id, change.after.client_id, change.event
+        assert isinstance(event, (Finished, Failed, Cancelled))
+        if client_id is not None and hub.has(client_id):
+            await hub.last_progress(job_id, event.last_sequence)
+            passed = hub.executed(job_id)
+            for node, output in event.outputs.items():
+                display = str(event.meta.get(node, {}).get("display_node", node))
+                if display not in passed and event.last_sequence:
+                    data = {"node": node, "display_node": display, "output": output, "prompt_id": job_id}
+                    hub.send(client_id, "executed", data)
+            if event.messages:
+                name, message = event.messages[-1]
+                hub.send(client_id, name, message)
+        elif client_id is None and isinstance(event, Cancelled) and event.messages:
+            hub.broadcast(*event.messages[-1])
+        hub.end(job_id)
+        hub.broadcast("status", status(ctx))
+        if client_id is not None and event.messages:
+            hub.send(client_id, "executing", {"node": None, "prompt_id": job_id})
+
+    async def _facts(self) -> None:
+        async for fact in self.ctx.transport.facts(from_first=False):
+            self.ctx.in_hand.fold(fact)
+
+    async def _progress(self) -> None:
+        async for progress in self.ctx.transport.progress():
+            self.ctx.hub.pass_on(progress)
+
+    async def _announcements(self, group: asyncio.TaskGroup) -> None:
+        group.create_task(self._roll_call())
+        async for announcement in self.ctx.transport.announcements():
+            self.ctx.registry.see(announcement, time.monotonic())
+            for hash_, worker in self.ctx.registry.unknown_catalogues().items():
+                if hash_ not in self._fetching:
+                    self._fetching.add(hash_)
+                    group.create_task(self._fetch(hash_, worker))
+
+    async def _roll_call(self) -> None:
+        """Ask the workers to show themselves at once rather than within their five seconds."""
+        await asyncio.sleep(0.1)
+        await self.ctx.transport.send(Command(verb="announce"))
+
+    async def _fetch(self, hash_: str, worker: str) -> None:
+        try:
+            reply = await self.ctx.transport.ask(Command(verb="catalogue", worker=worker), CATALOGUE_SECONDS)
+            if reply is None or not reply.result:
+                return
+            catalogue = Catalogue.model_validate(reply.result)
+        except ValidationError as error:
+            log.warning("The catalogue of worker %s is not understood: %s", worker, error)
+            return
+        finally:
+            self._fetching.discard(hash_)
+        self.ctx.registry.learn(catalogue)
+        self.catalogue_known.set()
+        log.info("%d node classes are known from %s.", len(catalogue.nodes), worker)
+        await asyncio.to_thread(_write, self._catalogue_file, catalogue.to_bytes())
+
+    def _remember_catalogue(self) -> None:
+        """What workers could run when this frontend last saw one, so that the page comes up without any."""
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                self.ctx.registry.learn(Catalogue.from_bytes(self._catalogue_file.read_bytes()))
+            except ValidationError as error:
+                log.warning("%s is not understood and ignored: %s", self._catalogue_file, error)
+
+    async def _expire(self) -> None:
+        while True:
+            await asyncio.sleep(EXPIRE_SECONDS)
+            for worker in self.ctx.registry.expire(time.monotonic()):
+                log.warning("Worker %s was not heard of for a while and is taken for gone.", worker.name)
+
+
+def _write(path: Path, content: bytes) -> None:
+    new = path.with_suffix(".new")
+    new.write_bytes(content)
+    new.replace(path)

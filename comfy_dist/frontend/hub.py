@@ -1,0 +1,209 @@
+"""Websocket clients of this frontend, and what they are sent."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import struct
+import uuid
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+from pydantic_core import to_json
+
+from comfy_dist.messages import Progress
+from comfy_dist.transport import Transport
+
+log = logging.getLogger(__name__)
+
+#: Of these a slow client is given only the newest; everything else it always gets.
+REPLACEABLE = frozenset({"status", "progress", "progress_state", "preview"})
+#: Messages that must wait before replaceable ones replace each other.
+BACKLOG = 32
+#: A client that lets this many messages wait is cut off; it reconnects and asks again.
+MAX_BACKLOG = 20_000
+#: Seconds the end of a prompt waits for progress that is still on its way.
+LAST_PROGRESS_SECONDS = 1.0
+#: Ended prompts whose late messages are recognised.
+REMEMBERED = 1000
+
+_serial = itertools.count()
+
+
+class Mailbox:
+    """What waits to be sent to one socket, in order; bounded for a client that reads slowly or never."""
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[object, str | bytes] = OrderedDict()
+        self._arrived = asyncio.Event()
+        self.overflowed = False
+
+    def put(self, body: str | bytes, replaces: object = None) -> None:
+        """Append; under a backlog, in place of what waits under the same key."""
+        key: object = next(_serial)
+        if replaces is not None:
+            if len(self._waiting) >= BACKLOG:
+                self._waiting.pop(replaces, None)
+                key = replaces
+        elif len(self._waiting) >= MAX_BACKLOG:
+            self.overflowed = True
+        self._waiting[key] = body
+        self._arrived.set()
+
+    async def get(self) -> str | bytes:
+        while not self._waiting:
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._waiting.popitem(last=False)[1]
+
+
+@dataclass(eq=False, slots=True)
+class Client:
+    """One websocket."""
+
+    id: str
+    socket: web.WebSocketResponse
+    mailbox: Mailbox = field(default_factory=Mailbox)
+    #: Feature flags it declared in its first message.
+    flags: dict[str, Any] = field(default_factory=dict)
+
+    def send(self, event: str, data: Any, replaces: object = None) -> None:
+        self.mailbox.put(encode(event, data), replaces)
+
+    async def write(self) -> None:
+        """Send what comes into the mailbox until the socket closes."""
+        while not self.socket.closed and not self.mailbox.overflowed:
+            body = await self.mailbox.get()
+            try:
+                if isinstance(body, bytes):
+                    await self.socket.send_bytes(body)
+                else:
+                    await self.socket.send_str(body)
+            except (ConnectionError, RuntimeError):
+                return
+        if self.mailbox.overflowed:
+            log.warning("A websocket client reads too slowly and is disconnected.")
+
+
+def encode(event: str, data: Any) -> str:
+    return to_json({"type": event, "data": data}, inf_nan_mode="constants").decode()
+
+
+def preview_for(client: Client, body: bytes) -> bytes:
+    """The preview as the client understands it: ComfyUI's binary event 4, or 1 without metadata."""
+    if client.flags.get("supports_preview_metadata"):
+        return body
+    (length,) = struct.unpack_from(">I", body, 4)
+    metadata, image = body[8 : 8 + length], body[8 + length :]
+    return struct.pack(">II", 1, 2 if b"image/png" in metadata else 1) + image
+
+
+@dataclass(slots=True)
+class _Running:
+    """What this frontend has passed on of a prompt."""
+
+    attempt: int = 0
+    sequence: int = 0
+    #: The last `executing` message's body.
+    executing: str | None = None
+    #: Nodes whose `executed` was passed on.
+    executed: set[str] = field(default_factory=set)
+    moved: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: bool = False
+
+
+class Hub:
+    """Brings messages to sockets: by client id, or to all."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._clients: defaultdict[str, set[Client]] = defaultdict(set)
+        self._prompts: dict[str, _Running] = {}
+
+    def __len__(self) -> int:
+        return sum(len(clients) for clients in self._clients.values())
+
+    def has(self, client_id: str | None) -> bool:
+        return client_id is not None and client_id in self._clients
+
+    async def join(self, socket: web.WebSocketResponse, client_id: str | None) -> Client:
+        """A new socket; several may bear one id (ComfyUI forgets the newer when the older closes)."""
+        client = Client(client_id or uuid.uuid4().hex, socket)
+        self._clients[client.id].add(client)
+        await self._transport.follow(client.id)
+        return client
+
+    async def leave(self, client: Client) -> None:
+        clients = self._clients[client.id]
+        clients.discard(client)
+        if not clients:
+            del self._clients[client.id]
+            await self._transport.unfollow(client.id)
+
+    def _of(self, client_id: str | None) -> Iterable[Client]:
+        if client_id is None:
+            return [client for clients in self._clients.values() for client in clients]
+        return list(self._clients.get(client_id, ()))
+
+    def broadcast(self, event: str, data: Any) -> None:
+        """To every client; the newest of its kind is enough for a slow one."""
+        self._put(None, encode(event, data), event if event in REPLACEABLE else None)
+
+    def send(self, client_id: str, event: str, data: Any) -> None:
+        self._put(client_id, encode(event, data), None)
+
+    def _put(self, client_id: str | None, body: str, replaces: object) -> None:
+        for client in self._of(client_id):
+            client.mailbox.put(body, replaces)
+
+    def pass_on(self, progress: Progress) -> None:
+        """Send a worker's message to its client, once and in order."""
+        prompt = self._prompts.setdefault(progress.job_id, _Running())
+        if prompt.ended or (progress.attempt, progress.sequence) <= (prompt.attempt, prompt.sequence):
+            return
+        prompt.attempt, prompt.sequence = progress.attempt, progress.sequence
+        replaces = (progress.event, progress.job_id) if progress.event in REPLACEABLE else None
+        if progress.binary:
+            for client in self._of(progress.client_id):
+                client.mailbox.put(preview_for(client, progress.body), replaces)
+        else:
+            text = progress.body.decode()
+            self._put(progress.client_id, text, replaces)
+            if progress.event == "executing":
+                prompt.executing = text
+            elif progress.event == "executed" and progress.node is not None:
+                prompt.executed.add(progress.node)
+        prompt.moved.set()
+
+    def current(self, job_id: str) -> str | None:
+        """The last `executing` message of a running prompt, where this frontend has seen it."""
+        prompt = self._prompts.get(job_id)
+        return prompt.executing if prompt else None
+
+    async def last_progress(self, job_id: str, sequence: int) -> None:
+        """Wait a moment for the message with that number: progress and end come by different ways."""
+        prompt = self._prompts.setdefault(job_id, _Running())
+        try:
+            async with asyncio.timeout(LAST_PROGRESS_SECONDS):
+                while prompt.sequence < sequence:
+                    prompt.moved.clear()
+                    await prompt.moved.wait()
+        except TimeoutError:
+            log.debug("Progress of prompt %s was lost before its end.", job_id)
+
+    def executed(self, job_id: str) -> set[str]:
+        """Display ids of the nodes whose `executed` was passed on."""
+        prompt = self._prompts.get(job_id)
+        return prompt.executed if prompt else set()
+
+    def end(self, job_id: str) -> None:
+        """Nothing of this prompt is passed on any more; the newest ends are remembered for what comes late."""
+        self._prompts[job_id] = _Running(ended=True)
+        if len(self._prompts) > REMEMBERED:
+            ended = [id_ for id_, prompt in self._prompts.items() if prompt.ended]
+            for id_ in ended[: REMEMBERED // 2]:
+                del self._prompts[id_]

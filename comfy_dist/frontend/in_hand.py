@@ -1,0 +1,51 @@
+"""Which jobs a worker has in hand, as the control stream tells."""
+
+from __future__ import annotations
+
+import asyncio
+
+from comfy_dist.messages import (
+    AttemptFailedFact,
+    CancelledFact,
+    EndedFact,
+    Fact,
+    JoinedFact,
+    ReleasedFact,
+    StartedFact,
+)
+
+#: Seconds to wait for one's own fact to come back.
+READ_BACK_SECONDS = 5.0
+
+
+class InHand:
+    """Folds the facts from the frontend's start on; what began before it, the ledger knows as running."""
+
+    def __init__(self) -> None:
+        self._claimed: set[str] = set()
+        self._cancelled: dict[str, asyncio.Future[bool]] = {}
+
+    def fold(self, fact: Fact) -> None:
+        match fact:
+            case StartedFact():
+                self._claimed.add(fact.job)
+            case EndedFact() | AttemptFailedFact() | ReleasedFact():
+                self._claimed.discard(fact.job)
+            case CancelledFact():
+                waiting = self._cancelled.get(fact.job)
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(fact.job in self._claimed)
+            case JoinedFact():
+                pass
+
+    def expect(self, job_id: str) -> asyncio.Future[bool]:
+        """Resolved when the job's cancellation comes: whether a worker had it in hand then."""
+        return self._cancelled.setdefault(job_id, asyncio.get_running_loop().create_future())
+
+    async def at_cancellation(self, job_id: str, waiting: asyncio.Future[bool]) -> bool:
+        try:
+            return await asyncio.wait_for(asyncio.shield(waiting), READ_BACK_SECONDS)
+        except TimeoutError:
+            return job_id in self._claimed
+        finally:
+            self._cancelled.pop(job_id, None)

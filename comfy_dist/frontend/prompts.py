@@ -1,0 +1,129 @@
+"""Prompts, queue and history, as ComfyUI's clients know them."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from aiohttp import web
+
+from comfy_dist.frontend.answers import Refused, read_object
+from comfy_dist.frontend.context import Context, context
+from comfy_dist.frontend.submission import Invalid, submit
+from comfy_dist.frontend.websocket import status
+from comfy_dist.ledger import JobRow, JobState
+from comfy_dist.messages import Cancelled, CancelledFact, Cleared, Command, Deleted
+
+log = logging.getLogger(__name__)
+routes = web.RouteTableDef()
+
+
+def raw_json(body: bytes) -> web.Response:
+    return web.Response(body=body, content_type="application/json")
+
+
+def id_list(request: dict[str, Any], key: str) -> list[str]:
+    ids = request.get(key) or []
+    if not isinstance(ids, list) or not all(isinstance(id_, str) for id_ in ids):
+        raise Refused(400, f"{key} must be a list of prompt ids.")
+    return ids
+
+
+@routes.get("/prompt")
+async def get_prompt(request: web.Request) -> web.Response:
+    return web.json_response(status(context(request))["status"])
+
+
+@routes.post("/prompt")
+async def post_prompt(request: web.Request) -> web.Response:
+    try:
+        number, prompt_id, node_errors = await submit(context(request), await read_object(request))
+    except Invalid as invalid:
+        return web.json_response({"error": invalid.error, "node_errors": invalid.node_errors}, status=400)
+    whole = int(number) if number == int(number) else number
+    return web.json_response({"prompt_id": prompt_id, "number": whole, "node_errors": node_errors})
+
+
+@routes.get("/queue")
+async def get_queue(request: web.Request) -> web.Response:
+    return raw_json(await context(request).ledger.queue_json())
+
+
+@routes.post("/queue")
+async def post_queue(request: web.Request) -> web.Response:
+    """Cancel pending prompts: all, or those named; unknown ids are ignored, as in ComfyUI."""
+    ctx = context(request)
+    body = await read_object(request)
+    rows = list(ctx.ledger.pending) if body.get("clear") else []
+    for id_ in id_list(body, "delete"):
+        row = ctx.ledger.live(id_)
+        if row is not None and row.state is JobState.PENDING:
+            rows.append(row)
+    for row in rows:
+        await cancel(ctx, row)
+    return web.Response()
+
+
+@routes.post("/interrupt")
+async def post_interrupt(request: web.Request) -> web.Response:
+    """Stop the running prompt that is named; else this client's where it says who it is; else all."""
+    ctx = context(request)
+    body = await read_object(request) if request.can_read_body else {}
+    running = ctx.ledger.running
+    if prompt_id := body.get("prompt_id"):
+        running = [row for row in running if row.id == prompt_id]
+    elif client_id := body.get("client_id"):
+        running = [row for row in running if row.client_id == client_id]
+    for row in running:
+        await cancel(ctx, row)
+    return web.Response()
+
+
+async def cancel(ctx: Context, row: JobRow) -> None:
+    """One fact on the control stream; what it means for the job, its order among the others decides."""
+    cancelled = ctx.in_hand.expect(row.id)
+    await ctx.transport.append_fact(CancelledFact(job=row.id, by=ctx.id))
+    claimed = await ctx.in_hand.at_cancellation(row.id, cancelled)
+    if row.state is JobState.PENDING and not claimed:
+        # No worker has it in hand to say so.
+        await ctx.transport.append_event(Cancelled(job_id=row.id, by=ctx.id, started=False))
+
+
+@routes.post("/free")
+async def post_free(request: web.Request) -> web.Response:
+    body = await read_object(request) if request.can_read_body else {}
+    arguments = {key: bool(body.get(key)) for key in ("unload_models", "free_memory")}
+    await context(request).transport.send(Command(verb="free", arguments=arguments))
+    return web.Response()
+
+
+@routes.get("/history")
+async def get_history(request: web.Request) -> web.Response:
+    max_items, offset = _integer(request, "max_items", None), _integer(request, "offset", -1)
+    return raw_json(await context(request).ledger.history_json(max_items, -1 if offset is None else offset))
+
+
+@routes.get("/history/{prompt_id}")
+async def get_history_entry(request: web.Request) -> web.Response:
+    return raw_json(await context(request).ledger.entry_json(request.match_info["prompt_id"]))
+
+
+@routes.post("/history")
+async def post_history(request: web.Request) -> web.Response:
+    ctx = context(request)
+    body = await read_object(request)
+    if body.get("clear"):
+        await ctx.transport.append_event(Cleared())
+    if ids := id_list(body, "delete"):
+        await ctx.transport.append_event(Deleted(job_ids=tuple(ids)))
+    return web.Response()
+
+
+def _integer(request: web.Request, name: str, default: int | None) -> int | None:
+    value = request.query.get(name)
+    if value is None or value == "":
+        return default
+    try:
+        return int(value)
+    except ValueError:
+        raise Refused(400, f"{name} must be a whole number.") from None

@@ -1,0 +1,150 @@
+"""One frontend: its parts put together, started and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from aiohttp import web
+
+from comfy_dist.errors import BrokerUnavailable, UsageError
+from comfy_dist.frontend import cluster, jobs, prompts, websocket
+from comfy_dist.frontend.app import make_app
+from comfy_dist.frontend.context import Context
+from comfy_dist.frontend.follower import Follower
+from comfy_dist.frontend.hub import Hub
+from comfy_dist.frontend.in_hand import InHand
+from comfy_dist.ledger import JobState, Ledger
+from comfy_dist.messages import (
+    AttemptFailed,
+    AttemptFailedFact,
+    Job,
+    StartedFact,
+    Submitted,
+)
+from comfy_dist.registry import Registry
+from comfy_dist.settings import ComfyuiSettings
+from comfy_dist.transport import Transport
+from comfy_dist.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+_TABLES = (prompts.routes, jobs.routes, websocket.routes, cluster.routes)
+#: Seconds that open connections get when the frontend stops.
+SHUTDOWN_SECONDS = 2.0
+
+
+@asynccontextmanager
+async def frontend(
+    settings: ComfyuiSettings, workspace: Workspace, state: Path, transport: Transport
+) -> AsyncIterator[Follower]:
+    """A frontend that follows the cluster; serve() makes it answer."""
+    ledger = Ledger(state / "ledger.sqlite")
+    await ledger.open()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            ctx = Context(
+                id=f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}",
+                settings=settings,
+                workspace=workspace,
+                state=state,
+                transport=transport,
+                ledger=ledger,
+                registry=Registry(),
+                hub=Hub(transport),
+                in_hand=InHand(),
+                tasks=tasks,
+            )
+            follower = Follower(ctx)
+            following = tasks.create_task(follower.run())
+            publishing = tasks.create_task(_publish_the_rest(ctx))
+            try:
+                yield follower
+            finally:
+                following.cancel()
+                publishing.cancel()
+    finally:
+        await ledger.close()
+
+
+async def _publish_the_rest(ctx: Context) -> None:
+    """What was accepted and not yet safe when this frontend last ended."""
+    for job in await ctx.ledger.outbox.rest():
+        row = await ctx.ledger.find(job.id)
+        if row is not None and row.state.ended:
+            await ctx.ledger.outbox.remove(job.id)
+            continue
+        if not ctx.transport.durable and row is not None:
+            await _tell_attempts(ctx, job, row.workers, running=row.state is JobState.RUNNING)
+        while True:
+            try:
+                await ctx.transport.append_event(Submitted.of(job))
+                await ctx.transport.submit(job)
+            except BrokerUnavailable as error:
+                log.warning("Prompt %s waits in the outbox: %s", job.id, error)
+            else:
+                break
+        if ctx.transport.durable:
+            await ctx.ledger.outbox.remove(job.id)
+        log.info("Prompt %s is queued again.", job.id)
+
+
+async def _tell_attempts(ctx: Context, job: Job, workers: tuple[str, ...], *, running: bool) -> None:
+    """A transport within one process ended with it, and so did its workers: tell the new one of their attempts."""
+    for number, worker in enumerate(workers, 1):
+        await ctx.transport.append_fact(StartedFact(job=job.id, worker=worker, attempt=number))
+        await ctx.transport.append_fact(AttemptFailedFact(job=job.id, worker=worker, attempt=number))
+    if running:
+        await ctx.transport.append_event(
+            AttemptFailed(
+                job_id=job.id,
+                worker=workers[-1],
+                attempt=len(workers),
+                reason="The process ended while the prompt was running.",
+            )
+        )
+
+
+async def serve(follower: Follower) -> tuple[web.AppRunner, list[str]]:
+    """Answer on every --listen address; the runner to clean up, and the URLs."""
+    ctx = follower.ctx
+    settings = ctx.settings
+    tls = _tls(settings)
+    runner = web.AppRunner(
+        make_app(ctx, _TABLES), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, handler_cancellation=False
+    )
+    await runner.setup()
+    port, urls = settings.port, []
+    for address in settings.listen.split(","):
+        host = address.strip().strip("[]")
+        try:
+            site = web.TCPSite(runner, host, port, ssl_context=tls)
+            await site.start()
+        except OSError as error:
+            await runner.cleanup()
+            raise UsageError(
+                f"Port {port} on {host} cannot be served ({error.strerror or error}); choose another with --port."
+            ) from error
+        port = runner.addresses[-1][1]
+        shown = f"[{host}]" if ":" in host else host
+        urls.append(f"{'https' if tls else 'http'}://{shown}:{port}")
+    return runner, urls
+
+
+def _tls(settings: ComfyuiSettings) -> ssl.SSLContext | None:
+    if settings.tls_keyfile is None and settings.tls_certfile is None:
+        return None
+    if settings.tls_keyfile is None or settings.tls_certfile is None:
+        raise UsageError("HTTPS needs both --tls-keyfile and --tls-certfile.")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        tls.load_cert_chain(settings.tls_certfile, settings.tls_keyfile)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"The TLS certificate or key cannot be used: {error}.") from error
+    return tls

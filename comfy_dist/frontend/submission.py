@@ -1,0 +1,170 @@
+"""From the body of POST /prompt to a job on the queue."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from typing import Any
+
+from comfy_dist.errors import BrokerUnavailable
+from comfy_dist.frontend.answers import Refused
+from comfy_dist.frontend.context import Context
+from comfy_dist.messages import CancelledFact, Catalogue, Command, Job, Prompt, Submitted, Urgency, now_ms
+from comfy_dist.validation import Validation, validate_prompt
+
+log = logging.getLogger(__name__)
+
+MAX_NODES = 50_000
+MAX_ID = 100
+#: Seconds a live worker has to judge inputs that only code can judge.
+VALIDATE_SECONDS = 2.0
+#: Prompts above this many nodes are checked off the event loop.
+LARGE = 500
+
+
+class Invalid(Refused):
+    """A prompt that does not pass validation; carries ComfyUI's answer."""
+
+    def __init__(self, verdict: Validation) -> None:
+        self.error = verdict.error or {}
+        self.node_errors = verdict.node_errors
+        super().__init__(400, str(self.error.get("message", "")), kind="invalid_prompt")
+
+
+async def submit(ctx: Context, request: dict[str, Any]) -> tuple[float, str, dict[str, Any]]:
+    """Check, record, publish; the number, id and node errors for the answer.
+
+    When it returns, the job will end in the history of every frontend. Raises Refused.
+    """
+    job = _job(ctx, request)
+    if request.get("prompt_id") and (number := await _submitted_before(ctx, job)) is not None:
+        return number, job.id, {}
+    if ctx.ledger.remaining >= ctx.settings.max_queue_size:
+        limit = ctx.settings.max_queue_size
+        raise Refused(429, f"{limit} prompts wait already; try again later.", kind="queue_full")
+    verdict, judged = await _validate(ctx, job.prompt, request.get("partial_execution_targets"))
+    if not verdict.valid:
+        raise Invalid(verdict)
+    job = job.model_copy(update={"outputs_to_execute": verdict.outputs, "validated": judged})
+    await _publish(ctx, job)
+    return job.number, job.id, verdict.node_errors
+
+
+async def _submitted_before(ctx: Context, job: Job) -> float | None:
+    """The number of a prompt given again under its id: one job. Another prompt under that id is refused."""
+    earlier = await ctx.ledger.submission(job.id)
+    if earlier is None:
+        return None
+    number, _, prompt, *_ = earlier
+    if prompt != job.prompt:
+        raise Refused(409, f"The prompt_id {job.id} belongs to another prompt.", kind="prompt_id_in_use")
+    return float(number)
+
+
+async def _publish(ctx: Context, job: Job) -> None:
+    await ctx.ledger.outbox.put(job)
+    try:
+        # Both at once: the ledger's fold does not mind which of `submitted` and `started` comes first.
+        await asyncio.gather(ctx.transport.append_event(Submitted.of(job)), ctx.transport.submit(job))
+    except BrokerUnavailable as error:
+        # It may have arrived: cancelled, it will not run in either case.
+        await ctx.ledger.outbox.remove(job.id)
+        ctx.tasks.create_task(_revoke(ctx, job.id))
+        raise BrokerUnavailable(f"The prompt will not run. {error}") from error
+    if ctx.transport.durable:
+        await ctx.ledger.outbox.remove(job.id)
+
+
+async def _revoke(ctx: Context, job_id: str) -> None:
+    while True:
+        try:
+            await ctx.transport.append_fact(CancelledFact(job=job_id, by="broker timeout"))
+        except BrokerUnavailable:
+            continue
+        return
+
+
+def _job(ctx: Context, request: dict[str, Any]) -> Job:
+    prompt = request.get("prompt")
+    if prompt is None:
+        raise Refused(400, "No prompt provided: the body has no key `prompt`.", kind="no_prompt")
+    if not isinstance(prompt, dict):
+        raise Refused(400, "The prompt must be an object: {node id: node}.", kind="invalid_prompt")
+    if len(prompt) > MAX_NODES:
+        raise Refused(400, f"The prompt has {len(prompt)} nodes; {MAX_NODES} are allowed.", kind="invalid_prompt")
+    extra = request.get("extra_data") or {}
+    if not isinstance(extra, dict):
+        raise Refused(400, "extra_data must be an object.")
+    client_id = _text(request, "client_id") or extra.get("client_id")
+    front = bool(request.get("front"))
+    return Job(
+        id=_text(request, "prompt_id") or str(uuid.uuid4()),
+        prompt=prompt,
+        client_id=str(client_id)[:MAX_ID] if client_id else None,
+        extra_data=extra,
+        number=_number(request, front),
+        urgency=Urgency.HIGH if front else Urgency.NORMAL,
+        frontend=ctx.id,
+        created_at=now_ms(),
+    )
+
+
+def _text(request: dict[str, Any], key: str) -> str | None:
+    value = request.get(key)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or len(value) > MAX_ID or not value.isprintable():
+        raise Refused(400, f"{key} must be a text of at most {MAX_ID} characters.")
+    return value
+
+
+def _number(request: dict[str, Any], front: bool) -> float:
+    """ComfyUI's number: rising with time, negative for `front`, or what the client asks for."""
+    if (number := request.get("number")) is not None:
+        if isinstance(number, bool) or not isinstance(number, (int, float)) or number != number:
+            raise Refused(400, "number must be a number.")
+        return float(number)
+    rank = time.time_ns() // 1000
+    return -rank if front else rank
+
+
+async def _validate(ctx: Context, prompt: Prompt, targets: Any) -> tuple[Validation, bool]:
+    """The verdict, and whether it is complete: classes that validate by code need a live worker's engine."""
+    if targets is not None and not (
+        isinstance(targets, list) and all(isinstance(target, str) for target in targets)
+    ):
+        raise Refused(400, "partial_execution_targets must be a list of node ids.")
+    catalogue = ctx.registry.catalogue
+    if catalogue is None:
+        raise Refused(
+            503,
+            "No worker has shown up yet, so it is not known which nodes there are. "
+            "Start one with comfyui-worker, or wait until it is up.",
+            kind="no_workers",
+        )
+
+    def judge() -> Validation:
+        return validate_prompt(
+            prompt, catalogue.nodes, targets=targets, validated_by_code=catalogue.validated_by_code
+        )
+
+    verdict = await asyncio.to_thread(judge) if len(prompt) > LARGE else judge()
+    if not verdict.valid or not _needs_code(prompt, catalogue):
+        return verdict, True
+    arguments = {"prompt": prompt, "targets": targets}
+    worker = next((worker.id for worker in ctx.registry.workers if worker.catalogue), None)
+    if worker is None:
+        return verdict, False
+    reply = await ctx.transport.ask(Command(verb="validate", worker=worker, arguments=arguments), VALIDATE_SECONDS)
+    if reply is None or ("error" in reply.result and "valid" not in reply.result):
+        return verdict, False
+    return Validation.model_validate(reply.result), True
+
+
+def _needs_code(prompt: Prompt, catalogue: Catalogue) -> bool:
+    return any(
+        isinstance(node, dict) and node.get("class_type") in catalogue.validated_by_code
+        for node in prompt.values()
+    )

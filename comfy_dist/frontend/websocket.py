@@ -1,0 +1,89 @@
+"""GET /ws: ComfyUI's websocket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import Any
+
+from aiohttp import WSMsgType, web
+
+from comfy_dist.frontend.context import Context, context
+from comfy_dist.frontend.hub import Client
+from comfy_dist.frontend.page import features
+from comfy_dist.messages import Command
+
+log = logging.getLogger(__name__)
+routes = web.RouteTableDef()
+
+#: Seconds between pings, so that dead clients are noticed.
+HEARTBEAT = 30.0
+MAX_CLIENT_ID = 200
+MAX_MESSAGE = 1024 * 1024
+
+
+def status(ctx: Context) -> dict[str, Any]:
+    return {"status": {"exec_info": {"queue_remaining": ctx.ledger.remaining}}}
+
+
+@routes.get("/ws")
+async def websocket(request: web.Request) -> web.StreamResponse:
+    """Status on connect; then what workers and the log send to this client id.
+
+    The client's first text message may declare its feature flags; everything else it sends is ignored.
+    """
+    ctx = context(request)
+    client_id = request.query.get("clientId") or None
+    if client_id is not None and len(client_id) > MAX_CLIENT_ID:
+        raise web.HTTPBadRequest(text=f"clientId is longer than {MAX_CLIENT_ID} characters.")
+    socket = web.WebSocketResponse(heartbeat=HEARTBEAT, max_msg_size=MAX_MESSAGE)
+    await socket.prepare(request)
+    client = await ctx.hub.join(socket, client_id)
+    client.send("status", {**status(ctx), "sid": client.id})
+    writing = asyncio.create_task(client.write())
+    reading = asyncio.create_task(_read(ctx, client))
+    try:
+        await _show_current_node(ctx, client)
+        await asyncio.wait([writing, reading], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (writing, reading):
+            task.cancel()
+        await asyncio.gather(writing, reading, return_exceptions=True)
+        await ctx.hub.leave(client)
+        await socket.close()
+    return socket
+
+
+async def _read(ctx: Context, client: Client) -> None:
+    first = True
+    async for message in client.socket:
+        if message.type is not WSMsgType.TEXT:
+            continue
+        if first:
+            first = False
+            if (flags := _flags(message.data)) is not None:
+                client.flags.update(flags)
+                client.send("feature_flags", features(ctx))
+
+
+def _flags(text: str) -> dict[str, Any] | None:
+    """The client's flags, None where its message is something else."""
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(message, dict) or message.get("type") != "feature_flags":
+        return None
+    flags = message.get("data")
+    return flags if isinstance(flags, dict) else {}
+
+
+async def _show_current_node(ctx: Context, client: Client) -> None:
+    """A client that comes back while its prompt runs learns which node it is at (as ComfyUI tells it)."""
+    for row in ctx.ledger.running:
+        if row.client_id == client.id:
+            if (executing := ctx.hub.current(row.id)) is not None:
+                client.mailbox.put(executing)
+            else:
+                await ctx.transport.send(Command(verb="replay", worker=row.worker, arguments={"job": row.id}))
