@@ -92,7 +92,7 @@ def run(settings: ComfyuiSettings) -> None:
         if embedded:
             broker = MemoryBroker()
             frontend_side: Transport = MemoryTransport(broker)
-            worker = make_worker(settings, workspace, MemoryTransport(broker))
+            worker: Worker | None = make_worker(settings, workspace, MemoryTransport(broker))
         else:
             frontend_side = broker_transport(settings)
             worker = (

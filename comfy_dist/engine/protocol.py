@@ -93,7 +93,8 @@ class Engine(Protocol):
 
     async def free(self, *, unload_models: bool, free_memory: bool) -> None: ...
 
-    async def running(self) -> bool:
+    @property
+    def running(self) -> bool:
         """Whether its process lives, that is, a prompt can be executed now."""
         ...
 

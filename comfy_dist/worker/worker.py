@@ -277,7 +277,7 @@ class Worker:
     async def _settle(self, delivery: Delivery, ending: Ending) -> None:
         await self._report(ending)
         await delivery.acknowledge()
-        if not await self._engine.running():
+        if not self._engine.running:
             await self._restart_engine()
 
     async def _report(self, ending: Ending) -> None:

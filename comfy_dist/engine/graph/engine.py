@@ -51,7 +51,7 @@ class _Run:
 class GraphEngine:
     """Executes prompts in a child process on one device.
 
-    `device` is "cpu" or the index of a CUDA device; `disable_metadata` keeps prompts out of saved files;
+    `device` is "cpu", the index of a CUDA device, or "auto" for what there is; `disable_metadata` keeps prompts out of saved files;
     `environment` is added to the child's.
     """
 
@@ -83,6 +83,10 @@ class GraphEngine:
     def pid(self) -> int | None:
         """The child's process id while it runs."""
         return self._child.pid if self._child is not None and self._child.alive else None
+
+    @property
+    def running(self) -> bool:
+        return self.pid is not None
 
     async def start(self) -> Catalogue:
         async with self._starting:
@@ -225,11 +229,8 @@ class GraphEngine:
     def _child_environment(self) -> dict[str, str]:
         package_root = str(Path(__file__).resolve().parents[3])
         python_path = os.pathsep.join(filter(None, (package_root, os.environ.get("PYTHONPATH"))))
-        visible = "" if self._device == "cpu" else self._device
-        return {
-            **os.environ,
-            "PYTHONPATH": python_path,
-            "PYTHONUNBUFFERED": "1",
-            "CUDA_VISIBLE_DEVICES": visible,
-            **self._environment,
-        }
+        # Nodes are other people's code: settings, the broker's password among them, stay with the worker.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("COMFYUI_")}
+        if self._device != "auto":
+            inherited["CUDA_VISIBLE_DEVICES"] = "" if self._device == "cpu" else self._device
+        return {**inherited, "PYTHONPATH": python_path, "PYTHONUNBUFFERED": "1", **self._environment}
