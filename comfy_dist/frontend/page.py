@@ -6,6 +6,7 @@ import asyncio
 import functools
 import importlib.util
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from aiohttp import web
 
@@ -57,6 +58,23 @@ async def serve(folder: Path, name: str) -> web.StreamResponse:
     if caching := cache_control(PurePosixPath(name)):
         response.headers["Cache-Control"] = caching
     return response
+
+
+def features(here: Context) -> dict[str, Any]:
+    """What /features answers and the websocket's feature_flags say; they must be the same.
+
+    Left out are flags of ComfyUI's cloud, and `supports_progress_text_metadata`, which would change the
+    layout of binary text frames.
+    """
+    return {
+        "supports_preview_metadata": True,
+        "max_upload_size": round(here.settings.max_upload_size * 2**20),
+    }
+
+
+@routes.get("/features")
+async def get_features(request: web.Request) -> web.Response:
+    return web.json_response(features(context(request)))
 
 
 @routes.get("/templates/{name:.+}")

@@ -1,4 +1,4 @@
-"""GET /system_stats and /features: what machine this is, and what the API can do."""
+"""GET /system_stats: which machines work here."""
 
 from __future__ import annotations
 
@@ -14,29 +14,11 @@ from aiohttp import web
 from comfy_dist import __version__
 from comfy_dist.frontend.context import Context, context
 from comfy_dist.messages import Announcement, Device
-from comfy_dist.settings import ComfyuiSettings
 
 routes = web.RouteTableDef()
 
 #: Shown while no worker is known: the page's About panel needs a device.
 _NO_DEVICE = Device(name="no worker is connected", type="cpu")
-
-
-def features(settings: ComfyuiSettings) -> dict[str, Any]:
-    """What /features answers and the websocket's feature_flags say; they must be the same.
-
-    Left out are flags of ComfyUI's cloud, and `supports_progress_text_metadata`, which would change the
-    layout of binary text frames.
-    """
-    return {
-        "supports_preview_metadata": True,
-        "max_upload_size": round(settings.max_upload_size * 2**20),
-    }
-
-
-@routes.get("/features")
-async def get_features(request: web.Request) -> web.Response:
-    return web.json_response(features(context(request).settings))
 
 
 @routes.get("/system_stats")

@@ -1,0 +1,241 @@
+"""ComfyUI's own page in a real browser against `comfyui` in one process: what a person sees and clicks."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+playwright = pytest.importorskip("playwright.async_api")
+
+REPOSITORY = Path(__file__).parents[2]
+ARTEFACTS = REPOSITORY / "artefacts"
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+#: A window wide enough for the toolbar to show its labels.
+WINDOW = {"width": 1400, "height": 900}
+START_S = 60
+#: Has seen the greeting, and keeps the queue panel open.
+RETURNING_USER = {"Comfy.TutorialCompleted": True, "Comfy.Queue.History.Expanded": True}
+PAGE_MS = 30_000
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+
+
+def fetch(url: str, body: Any = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    with urllib.request.urlopen(urllib.request.Request(url, data), timeout=10) as answer:
+        text = answer.read()
+    return json.loads(text) if text else None
+
+
+@pytest.fixture(scope="module")
+def all_in_one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a running `comfyui` whose worker knows the testing nodes."""
+    root = tmp_path_factory.mktemp("workspace")
+    shutil.copytree(REPOSITORY / "tests/packs/testing_nodes", root / "custom_nodes/testing_nodes")
+    log = root / "comfyui.log"
+    command = [sys.executable, "-m", "comfy_dist.cli.comfyui", "--port", "0", "--cpu"]
+    command += ["--cwd", str(root), "--state-directory", str(root / "state")]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=REPOSITORY,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )
+    try:
+        yield _ready(process, log)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _ready(process: subprocess.Popen[bytes], log: Path) -> str:
+    """Wait for the address on the output and for the nodes in the catalogue."""
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and process.poll() is None:
+        found = re.search(r"http://127\.0\.0\.1:\d+", log.read_text(errors="replace"))
+        if found and {"TestSleep", "SaveImage"} <= fetch(f"{found[0]}/object_info").keys():
+            return found[0]
+        time.sleep(0.2)
+    pytest.fail(f"comfyui did not come up:\n{log.read_text(errors='replace')}")
+
+
+class Browser:
+    """One tab of the page, and what its console complained about."""
+
+    def __init__(self, page: Any, address: str) -> None:
+        self.page = page
+        self.address = address
+        self.errors: list[str] = []
+        page.on("console", self._heard)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.run = page.get_by_test_id("queue-button")
+        self.queue = page.get_by_test_id("queue-progress-overlay")
+
+    def _heard(self, message: Any) -> None:
+        # The page looks up model sizes on huggingface.co; whether that is reachable is not our promise.
+        source = message.location.get("url", "")
+        if message.type == "error" and (not source or source.startswith(self.address)):
+            self.errors.append(f"{message.text} ({source})")
+
+    async def open(self) -> None:
+        await self.page.goto(self.address)
+        await self.run.wait_for(timeout=PAGE_MS)
+        await self.page.wait_for_function("window.app?.graph && window.app.canvas", timeout=PAGE_MS)
+
+    async def load(self, prompt: dict[str, Any], name: str) -> None:
+        """Hand the page a workflow file, as from its Open dialog."""
+        content = {"name": f"{name}.json", "mimeType": "application/json", "buffer": json.dumps(prompt).encode()}
+        await self.page.locator("#comfy-file-input").set_input_files(content)
+        await self.shows(prompt, name)
+
+    async def drop(self, prompt: dict[str, Any], name: str) -> None:
+        """Drop a workflow file on the canvas."""
+        await self.page.evaluate(
+            """([text, name]) => {
+                const files = new DataTransfer();
+                files.items.add(new File([text], name, {type: "application/json"}));
+                const canvas = document.querySelector("#graph-canvas");
+                const {x, y, width, height} = canvas.getBoundingClientRect();
+                canvas.dispatchEvent(new DragEvent("drop", {
+                    bubbles: true, cancelable: true, dataTransfer: files,
+                    clientX: x + width / 2, clientY: y + height / 2,
+                }));
+            }""",
+            [json.dumps(prompt), f"{name}.json"],
+        )
+        await self.shows(prompt, name)
+
+    async def shows(self, prompt: dict[str, Any], name: str) -> None:
+        """Wait until the canvas holds this graph: the one that saves under `name`."""
+        await self.page.wait_for_function(
+            """([count, name]) => app.graph.nodes.length === count && app.graph.nodes.some(
+                node => node.type === "SaveImage" && node.widgets[0].value === name)""",
+            arg=[len(prompt), name],
+            timeout=PAGE_MS,
+        )
+
+    async def photograph(self, name: str) -> None:
+        ARTEFACTS.mkdir(exist_ok=True)
+        await self.page.screenshot(path=ARTEFACTS / f"{name}.png")
+
+
+@pytest.fixture
+async def browser(all_in_one: str) -> AsyncIterator[Browser]:
+    async with playwright.async_playwright() as driver:
+        chromium = await driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = await chromium.new_page(viewport=WINDOW)
+        yield Browser(page, all_in_one)
+        await chromium.close()
+
+
+def slow_picture(name: str, seconds: float) -> dict[str, Any]:
+    """A prompt that takes a while, tells its progress, and saves a picture under `name`."""
+    return {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
+        "2": {"class_type": "TestSleep", "inputs": {"seconds": seconds, "steps": 20, "value": ["1", 0]}},
+        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": name}},
+    }
+
+
+def ids(browser: Browser, which: str) -> list[str]:
+    return [entry[1] for entry in fetch(f"{browser.address}/queue")[which]]
+
+
+async def test_a_new_user_gets_the_page_without_an_error_on_the_console(browser: Browser) -> None:
+    await browser.open()
+    # The page greets a new user with templates; by then it has asked for everything it starts with.
+    await browser.page.wait_for_load_state("networkidle", timeout=PAGE_MS)
+    await browser.photograph("page-first-start")
+    assert browser.errors == []
+    settings = fetch(f"{browser.address}/settings")
+    assert settings.get("Comfy.InstalledVersion"), "the page stored its first setting"
+
+
+async def test_a_dropped_workflow_runs_with_progress_and_its_picture_appears(browser: Browser) -> None:
+    fetch(f"{browser.address}/settings", RETURNING_USER)
+    await browser.open()
+    await browser.drop(slow_picture("dropped", 4.0), "dropped")
+    await browser.run.click()
+
+    # The tab's title says how far the node is: "[33%][50%] TestSleep".
+    await browser.page.wait_for_function("/\\[[1-9]\\d*%\\] ?TestSleep/.test(document.title)", timeout=PAGE_MS)
+    await browser.photograph("page-progress")
+
+    async with browser.page.expect_response(
+        lambda answer: "/api/view?" in answer.url and "filename=dropped_" in answer.url, timeout=PAGE_MS
+    ) as shown:
+        pass
+    answer = await shown.value
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "image/png"
+    # In the node that saved it:
+    await browser.page.wait_for_function(
+        "app.graph.nodes.find(node => node.type === 'SaveImage')?.imgs?.[0]?.naturalWidth === 64",
+        timeout=PAGE_MS,
+    )
+    await browser.photograph("page-picture")
+    assert browser.errors == []
+
+
+async def test_the_queue_shows_running_and_pending_jobs_and_cancels_them(browser: Browser) -> None:
+    fetch(f"{browser.address}/settings", RETURNING_USER)
+    await browser.open()
+    for number in range(3):
+        # Each other in its inputs, so that none is answered from another's cache.
+        await browser.load(slow_picture(f"queued-{number}", 20 + number), f"queued-{number}")
+        async with browser.page.expect_response("**/api/prompt", timeout=PAGE_MS) as accepted:
+            await browser.run.click()
+        assert (await accepted.value).status == 200
+    expect = playwright.expect
+    await expect(browser.queue).to_contain_text("1 running, 2 queued", timeout=PAGE_MS)
+    await browser.photograph("page-queue")
+
+    waiting = browser.queue.locator("[data-job-id]").first
+    cancelled = await waiting.get_attribute("data-job-id")
+    assert cancelled in ids(browser, "queue_pending")
+    await waiting.hover()
+    await waiting.get_by_label("Cancel").click()
+    await expect(browser.queue).to_contain_text("1 running, 1 queued", timeout=PAGE_MS)
+    [next_one] = ids(browser, "queue_pending")
+    assert next_one != cancelled
+
+    # The running one; the next takes its place.
+    stop = browser.page.get_by_label("Cancel current run")
+    active = browser.page.get_by_test_id("queue-overlay-toggle")
+    await stop.click()
+    await expect(active).to_contain_text("1 active", timeout=PAGE_MS)
+    await expect(browser.queue).to_contain_text("1 running", timeout=PAGE_MS)
+    assert ids(browser, "queue_running") == [next_one]
+    await browser.photograph("page-cancelled")
+
+    await stop.click()
+    await expect(active).to_contain_text("0 active", timeout=PAGE_MS)
+    assert browser.errors == []
