@@ -38,7 +38,7 @@ class NodeClass:
             name=name,
             cls=node,
             display_name=display_name,
-            module=module,
+            module=getattr(node, "RELATIVE_PYTHON_MODULE", module),
             function=function,
             is_async=inspect.iscoroutinefunction(getattr(node, function)),
             is_output=getattr(node, "OUTPUT_NODE", False) is True,

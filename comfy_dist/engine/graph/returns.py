@@ -25,7 +25,7 @@ def read_return(value: Any, outputs: int) -> Returned:
         given = value.get("result")
         ui = value.get("ui")
         if ui is not None and not isinstance(ui, dict):
-            raise TypeError(f"The node returned a {type(ui).__name__} as ui; it must be a dict of lists.")
+            raise TypeError(f"The node's ui is of type {type(ui).__name__}; it must be a dict of lists.")
         return Returned(
             result=_outputs(given, outputs) if given is not None else None,
             ui=ui or {},
@@ -42,6 +42,6 @@ def _outputs(value: Any, outputs: int) -> tuple[Any, ...]:
     if value is None and not outputs:
         return ()
     raise TypeError(
-        f"The node returned {'nothing' if value is None else 'a ' + type(value).__name__}; "
+        f"The node returned {'nothing' if value is None else 'a value of type ' + type(value).__name__}; "
         f"it must return a tuple of its {outputs} output{'' if outputs == 1 else 's'}."
     )
