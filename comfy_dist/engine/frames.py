@@ -17,8 +17,8 @@ def encode_json(value: Any) -> bytes:
     try:
         return to_json(value, inf_nan_mode="constants", fallback=str)
     except (PydanticSerializationError, ValueError, UnicodeError):
-        # Lone surrogates, or keys that are no strings.
-        return json.dumps(value, default=str, skipkeys=True).encode("ascii")
+        # Keys that are no strings, or lone surrogates, which no reader of JSON need accept.
+        return json.dumps(value, default=str, skipkeys=True, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def pack(header: Mapping[str, Any], body: bytes = b"") -> bytes:

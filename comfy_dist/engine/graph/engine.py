@@ -51,8 +51,8 @@ class _Run:
 class GraphEngine:
     """Executes prompts in a child process on one device.
 
-    `device` is "cpu", the index of a CUDA device, or "auto" for what there is; `disable_metadata` keeps prompts out of saved files;
-    `environment` is added to the child's.
+    `device` is "cpu", the index of a CUDA device, or "auto" for what there is; `disable_metadata` keeps
+    prompts out of saved files; `environment` is added to the child's.
     """
 
     name = "graph"

@@ -8,15 +8,17 @@ class InterruptProcessingException(Exception):
 
 
 class Interrupt:
-    """A flag; assignments to it are atomic, so it needs no lock."""
+    """A flag; assignments to it are atomic, so it needs no lock.
+
+    It stays set until the next prompt begins: a node that swallows the exception meets it again.
+    """
 
     def __init__(self) -> None:
         self.requested = False
 
     def check(self) -> None:
-        """Raise InterruptProcessingException, once, if an interrupt was asked for."""
+        """Raise InterruptProcessingException if an interrupt was asked for."""
         if self.requested:
-            self.requested = False
             raise InterruptProcessingException
 
 

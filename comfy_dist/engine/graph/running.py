@@ -30,6 +30,7 @@ def set_report(report: Report | None) -> None:
     global _report, _latest_node
     _report = report
     _latest_node = None
+    _graph_numbers.clear()
 
 
 def enter_node(node_id: str) -> None:
