@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable
+from typing import Any
 
 from aiohttp import web
 
@@ -67,7 +69,20 @@ def make_app(context: Context, route_tables: Iterable[web.RouteTableDef]) -> web
 
 
 async def _capture_log(app: web.Application) -> AsyncIterator[None]:
+    """Keep the log's last lines, and send new ones to the websocket clients that asked for them."""
+    buffer, hub, loop = app[LOG_BUFFER], app[CONTEXT].hub, asyncio.get_running_loop()
+
+    def send(clients: frozenset[str], data: dict[str, Any]) -> None:
+        for client in clients:
+            if hub.has(client):
+                hub.send(client, "logs", data)
+            else:
+                buffer.subscribers.discard(client)
+
+    # Any thread may log.
+    buffer.listener = lambda clients, data: loop.call_soon_threadsafe(send, clients, data)
     root = logging.getLogger()
-    root.addHandler(app[LOG_BUFFER])
+    root.addHandler(buffer)
     yield
-    root.removeHandler(app[LOG_BUFFER])
+    root.removeHandler(buffer)
+    buffer.listener = None

@@ -50,11 +50,12 @@ async def same_site(request: web.Request, handler: Handler) -> web.StreamRespons
         _check_host(request.host, permitted)
     origin = request.headers.get("Origin")
     if origin is not None:
+        scheme = origin.partition(":")[0]
         # A script cannot send X-Forwarded-Host across sites without a preflight, which is not granted.
-        ours = {_authority(f"//{request.host}", origin)}
+        ours = {_authority(f"//{request.host}", scheme)}
         if forwarded := request.headers.get("X-Forwarded-Host"):
-            ours.add(_authority(f"//{forwarded}", origin))
-        if _authority(origin) not in ours | ({permitted} if permitted else set()):
+            ours.add(_authority(f"//{forwarded}", scheme))
+        if not (theirs := _authority(origin)) or theirs not in ours | {permitted}:
             raise Refused(
                 403,
                 f"A request from {origin[:200]} to {request.host} was refused: it is another site. "
@@ -72,7 +73,7 @@ def _authority(url: str, scheme_of: str = "") -> str:
     except ValueError:
         return ""
     host = (parts.hostname or "").rstrip(".")
-    default = _DEFAULT_PORTS.get(parts.scheme or urlsplit(scheme_of).scheme)
+    default = _DEFAULT_PORTS.get(parts.scheme or scheme_of)
     return host if port in (None, default) else f"{host}:{port}"
 
 

@@ -28,7 +28,7 @@ class LogBuffer(logging.Handler):
         super().__init__(logging.INFO)
         self.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
         self.subscribers: set[str] = set()
-        self.listener: Callable[[frozenset[str], dict[str, Any]], None] | None = None
+        self.listener: Callable[[frozenset[str], dict[str, Any]], object] | None = None
         self._entries: deque[dict[str, str]] = deque(maxlen=_KEPT)
 
     @property

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from comfy_dist.frontend import imaging
 from comfy_dist.frontend.answers import Refused, TooLarge, truth
@@ -83,8 +84,9 @@ async def _read(request: web.Request, part: Path) -> _Form:
                 form.digest = digest.hexdigest()
             elif item.name:
                 form.fields[item.name] = await _field(item)
-    except (ValueError, AssertionError) as error:  # aiohttp's words for a broken form
-        raise Refused(400, f"The upload is no complete multipart form: {error}.") from None
+    except (ValueError, AssertionError, HttpProcessingError) as error:  # aiohttp's, for a broken form
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise Refused(400, f"The upload is no complete multipart form: {reason}.") from None
     if not form.filename:
         raise Refused(400, "The upload has no file; send it as `image`, with a file name.")
     return form
