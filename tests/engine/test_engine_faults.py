@@ -1,0 +1,238 @@
+"""A child that dies, is interrupted or is told to stop never takes the worker with it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfy_dist.engine.graph import GraphEngine
+from comfy_dist.engine.protocol import EngineDied, Executed, Interrupted
+from comfy_dist.errors import ComfyDistError
+from comfy_dist.messages import Job
+from comfy_dist.workspace import Workspace
+from tests.engine.prompts import node, run
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+def sleeping(seconds: float = 30, class_type: str = "TestSleep", steps: int = 1000) -> dict[str, Any]:
+    return {"5": node(class_type, seconds=seconds, steps=steps), "6": node("TestSink", value=["5", 0])}
+
+
+async def started(engine: GraphEngine, prompt: dict[str, Any], job: str) -> asyncio.Task[Any]:
+    """The prompt's execution, once its first node runs."""
+    running = asyncio.Event()
+
+    def emit(sent: Any) -> None:
+        if getattr(sent, "event", "") == "executing":
+            running.set()
+
+    task = asyncio.create_task(engine.execute(Job(id=job, prompt=prompt), emit))
+    await asyncio.wait_for(running.wait(), 10)
+    return task
+
+
+@pytest.mark.parametrize(
+    ("culprit", "how"),
+    [
+        (node("TestExit", code=3), "exited with code 3"),
+        (node("TestAbort"), "was ended by signal 6 (SIGABRT)"),
+        (node("TestSegfault"), "was ended by signal 11 (SIGSEGV, segmentation fault)"),
+    ],
+)
+async def test_a_dying_child_names_the_node_and_comes_back(
+    engine: GraphEngine, culprit: dict[str, Any], how: str
+) -> None:
+    pid = engine.pid
+    prompt = {"1": node("TestConcat", a="x", b="y"), "9": culprit, "s": node("TestSink", value=["9", 0])}
+    prompt["9"]["inputs"]["value"] = ["1", 0]
+    with pytest.raises(EngineDied) as died:
+        await run(engine, prompt)
+    assert (
+        str(died.value) == f"The process of engine graph {how} while executing node 9 ({culprit['class_type']})."
+    )
+    assert died.value.node == "9"
+    begun = time.monotonic()
+    await engine.start()
+    assert time.monotonic() - begun < 15
+    assert engine.pid != pid
+    assert isinstance((await run(engine, {"1": node("PreviewAny", source="x")})).outcome, Executed)
+
+
+async def test_kill_ends_a_running_prompt_at_once(engine: GraphEngine) -> None:
+    task = await started(engine, sleeping(steps=1), "k")
+    await engine.kill()
+    with pytest.raises(EngineDied, match=r"SIGKILL.* while executing node 5 \(TestSleep\)"):
+        await task
+    with pytest.raises(EngineDied, match="not running"):
+        await engine.validate({}, None)
+
+
+@pytest.mark.parametrize("class_type", ["TestSleep", "TestAsyncSleep"])
+async def test_an_interrupt_is_seen_at_the_next_progress_update(engine: GraphEngine, class_type: str) -> None:
+    task = await started(engine, sleeping(class_type=class_type), "job-i")
+    await engine.interrupt("another")
+    await asyncio.sleep(0.1)
+    assert not task.done()
+    await engine.interrupt("job-i")
+    outcome = await asyncio.wait_for(task, 3)
+    assert isinstance(outcome, Interrupted)
+    name, data = outcome.messages[-1]
+    assert name == "execution_interrupted"
+    assert data.pop("timestamp")
+    assert data == {"prompt_id": "job-i", "node_id": "5", "node_type": class_type, "executed": []}
+    assert isinstance((await run(engine, {"1": node("PreviewAny", source="x")})).outcome, Executed)
+
+
+async def test_an_interrupt_is_seen_between_nodes(engine: GraphEngine) -> None:
+    prompt: dict[str, Any] = {
+        str(i): node("TestSleep", seconds=0.3, steps=1, value=[str(i - 1), 0]) for i in range(1, 9)
+    }
+    prompt["0"] = node("PrimitiveString", value="x")
+    prompt["s"] = node("TestSink", value=["8", 0])
+    task = await started(engine, prompt, "b")
+    await engine.interrupt("b")
+    assert isinstance(await asyncio.wait_for(task, 2), Interrupted)
+
+
+async def test_an_interrupt_waits_for_an_async_node_no_longer(engine: GraphEngine) -> None:
+    task = await started(engine, sleeping(class_type="TestAsyncSleep", steps=1), "a")
+    await engine.interrupt("a")
+    assert isinstance(await asyncio.wait_for(task, 3), Interrupted)
+
+
+async def test_a_late_interrupt_does_not_hit_the_next_job(engine: GraphEngine) -> None:
+    await run(engine, {"1": node("PreviewAny", source="x")})
+    await engine.interrupt("job-gone")
+    assert isinstance((await run(engine, sleeping(0.1, steps=3))).outcome, Executed)
+
+
+async def test_a_cancelled_execute_leaves_the_engine_usable(engine: GraphEngine) -> None:
+    task = await started(engine, sleeping(), "c")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    ran = await asyncio.wait_for(run(engine, {"1": node("PreviewAny", source="x")}), 5)
+    assert ran.text("1") == "x"
+
+
+async def test_close_stops_even_a_node_that_does_not_look_up(engine_workspace: Workspace) -> None:
+    engine = GraphEngine(engine_workspace)
+    await engine.start()
+    task = await started(engine, sleeping(steps=1), "z")
+    begun = time.monotonic()
+    await engine.close()
+    assert time.monotonic() - begun < 8
+    with pytest.raises(EngineDied):
+        await task
+    assert not engine.running
+
+
+async def test_no_child_is_left_when_the_worker_is_killed(engine_workspace: Workspace) -> None:
+    program = f"""
+import asyncio
+from pathlib import Path
+from comfy_dist.engine.graph import GraphEngine
+from comfy_dist.messages import Job
+from comfy_dist.workspace import Workspace
+
+async def main():
+    engine = GraphEngine(Workspace.at(Path({str(engine_workspace.root)!r})))
+    await engine.start()
+    print(engine.pid, flush=True)
+    await engine.execute(Job(id="x", prompt={sleeping(steps=1)!r}), lambda sent: None)
+
+asyncio.run(main())
+"""
+    worker = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert worker.stdout is not None
+    pid = int(await asyncio.to_thread(worker.stdout.readline))
+    await asyncio.sleep(0.3)
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    worker.stdout.close()
+    deadline = time.monotonic() + 6
+    while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split(") ")[-1][:1]:
+        assert time.monotonic() < deadline, "the child outlived its worker"
+        await asyncio.sleep(0.1)
+
+
+async def test_broken_packs_are_reported_and_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    workspace = Workspace.at(tmp_path)
+    workspace.create()
+    packs = {
+        "syntax.py": "def broken(:\n",
+        "raises/__init__.py": "raise RuntimeError('no luck')\n",
+        "nothing.py": "x = 1\n",
+        "needs_more.py": "from comfy.samplers import KSampler\n",
+        "needs_name.py": "from folder_paths import no_such_thing\n",
+        "partly.py": """
+class Good:
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}}
+    RETURN_TYPES = ()
+    FUNCTION = "run"
+    OUTPUT_NODE = True
+    def run(self):
+        return {"ui": {"text": ["good"]}}
+class Bad(Good):
+    @classmethod
+    def INPUT_TYPES(cls):
+        raise KeyError("models")
+NODE_CLASS_MAPPINGS = {"Good": Good, "Bad": Bad, "EmptyImage": Good}
+NODE_DISPLAY_NAME_MAPPINGS = {"Good": "A good one"}
+""",
+        "web-pack/__init__.py": "from .inner import NODE_CLASS_MAPPINGS\nWEB_DIRECTORY = './web'\n",
+        "web-pack/inner.py": "NODE_CLASS_MAPPINGS = {}\n",
+        "web-pack/web/page.js": "",
+        "off.disabled/__init__.py": "raise RuntimeError('off')\n",
+        "_private.py": "raise RuntimeError('private')\n",
+        ".hidden/__init__.py": "raise RuntimeError('hidden')\n",
+    }
+    for name, text in packs.items():
+        path = workspace.custom_nodes / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    engine = GraphEngine(workspace)
+    with caplog.at_level("INFO"):
+        catalogue = await engine.start()
+    try:
+        said = {record.message for record in caplog.records if "pack" in record.message}
+
+        def told(pack: str) -> str:
+            [sentence] = [each for each in said if f"pack {pack} is skipped" in each]
+            return sentence
+
+        assert "SyntaxError" in told("syntax.py")
+        assert "no luck (__init__.py, line 1)" in told("raises")
+        assert "NODE_CLASS_MAPPINGS" in told("nothing.py")
+        assert "--engine comfyui" in told("needs_more.py")
+        assert "--engine comfyui" in told("needs_name.py")
+        [partly] = [each for each in said if "partly.py loads without" in each]
+        assert "Bad (KeyError" in partly
+        assert "EmptyImage (nodes already has a node of that name)" in partly
+        assert not any(name in each for each in said for name in ("off", "private", "hidden"))
+        assert catalogue.nodes["Good"]["display_name"] == "A good one"
+        assert catalogue.nodes["Good"]["python_module"] == "custom_nodes.partly"
+        assert "Bad" not in catalogue.nodes
+        assert catalogue.nodes["EmptyImage"]["python_module"] == "nodes"
+        assert catalogue.web_directories == {"web-pack": "custom_nodes/web-pack/web"}
+        assert (await run(engine, {"1": node("Good")})).text("1") == "good"
+    finally:
+        await engine.close()
+
+
+async def test_a_child_that_cannot_start_is_told_in_a_sentence(tmp_path: Path) -> None:
+    workspace = Workspace.at(tmp_path)
+    workspace.create()
+    (workspace.custom_nodes / "fatal.py").write_text("import os\nos._exit(7)\n")
+    with pytest.raises(ComfyDistError, match="exited with code 7 while it started"):
+        await GraphEngine(workspace).start()
