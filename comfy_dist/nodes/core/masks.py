@@ -69,13 +69,12 @@ class ImageCompositeMasked:
     ) -> tuple[torch.Tensor]:
         """A copy of destination [B, H, W, C] with source [b, h, w, c] on it; b is repeated or cut to B.
 
-        Of channels the destination lacks the source's are left out; those the source lacks are set to 1.
+        Channels that the destination lacks are left out; those that the source lacks are taken as 1.
         """
         if destination.shape[-1] < source.shape[-1]:
             source = source[..., : destination.shape[-1]]
         elif destination.shape[-1] > source.shape[-1]:
-            destination = torch.nn.functional.pad(destination, (0, 1))
-            destination[..., -1] = 1.0
+            source = torch.nn.functional.pad(source, (0, destination.shape[-1] - source.shape[-1]), value=1.0)
         planes = composite(destination.movedim(-1, 1).clone(), source.movedim(-1, 1), x, y, mask, 1, resize_source)
         return (planes.movedim(1, -1),)
 
