@@ -160,7 +160,10 @@ def slow_picture(name: str, seconds: float) -> dict[str, Any]:
     """A prompt that takes a while, tells its progress, and saves a picture under `name`."""
     return {
         "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
-        "2": {"class_type": "TestSleep", "inputs": {"seconds": seconds, "steps": 20, "value": ["1", 0]}},
+        "2": {
+            "class_type": "TestSleep",
+            "inputs": {"seconds": seconds, "steps": round(seconds * 5), "value": ["1", 0]},
+        },
         "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": name}},
     }
 
@@ -210,7 +213,7 @@ async def test_the_queue_shows_running_and_pending_jobs_and_cancels_them(browser
     await browser.open()
     for number in range(3):
         # Each other in its inputs, so that none is answered from another's cache.
-        await browser.load(slow_picture(f"queued-{number}", 20 + number), f"queued-{number}")
+        await browser.load(slow_picture(f"queued-{number}", 60 + number), f"queued-{number}")
         async with browser.page.expect_response("**/api/prompt", timeout=PAGE_MS) as accepted:
             await browser.run.click()
         assert (await accepted.value).status == 200
@@ -222,7 +225,9 @@ async def test_the_queue_shows_running_and_pending_jobs_and_cancels_them(browser
     cancelled = await waiting.get_attribute("data-job-id")
     assert cancelled in ids(browser, "queue_pending")
     await waiting.hover()
-    await waiting.get_by_label("Cancel").click()
+    async with browser.page.expect_response("**/cancel", timeout=PAGE_MS) as answered:
+        await waiting.get_by_label("Cancel").click()
+    assert (await answered.value).status == 200
     await expect(browser.queue).to_contain_text("1 running, 1 queued", timeout=PAGE_MS)
     [next_one] = ids(browser, "queue_pending")
     assert next_one != cancelled
