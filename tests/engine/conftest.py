@@ -17,7 +17,8 @@ PACKS = Path(__file__).parent.parent / "packs"
 def engine_workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace = Workspace.at(tmp_path_factory.mktemp("engine"))
     workspace.create()
-    shutil.copytree(PACKS / "testing_nodes", workspace.custom_nodes / "testing_nodes")
+    for pack in ("testing_nodes", "dynamic_nodes"):
+        shutil.copytree(PACKS / pack, workspace.custom_nodes / pack)
     return workspace
 
 
