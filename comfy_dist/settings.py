@@ -11,6 +11,7 @@ import difflib
 import os
 import re
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NoReturn, TypeVar, get_args, get_origin
 
@@ -33,6 +34,13 @@ def _seconds(value: object) -> object:
     return float(match[1]) * _UNITS[match[2] or "s"]
 
 
+def _web_address(value: object) -> object:
+    if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", str(value)):
+        raise ValueError("is not an address such as http://127.0.0.1:8188")
+    return value
+
+
+WebAddress = Annotated[str, BeforeValidator(_web_address)]
 Duration = Annotated[float, BeforeValidator(_seconds)]
 
 
@@ -66,9 +74,7 @@ class QueueSettings(_Group):
     distributed_queue_name: str = Field(
         "comfyui", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="prefix of all queues and streams"
     )
-    max_attempts: int = Field(
-        3, ge=1, description="how often a job whose engine or worker dies is tried in all"
-    )
+    max_attempts: int = Field(3, ge=1, description="how often a job whose engine or worker dies is tried in all")
     event_retention: Duration = Field(604800.0, gt=0, description="how long the broker keeps job events")
 
 
@@ -155,6 +161,39 @@ class LoggingSettings(_Group):
     verbose: bool = Field(False, description="debug messages, and tracebacks of errors")
 
 
+class ServerSettings(_Group):
+    """server"""
+
+    server: WebAddress = Field("http://127.0.0.1:8188", description="the frontend to talk to, or any ComfyUI")
+
+
+class RunSettings(_Group):
+    """run"""
+
+    output: Path | None = Field(None, description="save the results in this folder; without it they stay there")
+    repeat: int = Field(1, ge=1, description="submit each workflow so many times")
+    seed_step: int = Field(1, description="what each repetition adds to the inputs seed and noise_seed")
+    progress: bool = Field(True, description="show bars while prompts run, on a terminal")
+
+
+class HistorySettings(_Group):
+    """history"""
+
+    max_items: int = Field(20, ge=1, description="show the newest so many")
+
+
+class MessageSettings(_Group):
+    """messages"""
+
+    SHORT: ClassVar[dict[str, str]] = {"verbose": "-v"}
+
+    verbose: bool = Field(False, description="say more, and show tracebacks of errors")
+
+
+class ComfyuiClientSettings(MessageSettings, HistorySettings, RunSettings, ServerSettings):
+    """Settings of `comfyui-client`."""
+
+
 class ComfyuiWorkerSettings(
     LoggingSettings, HealthSettings, WorkerSettings, EngineSettings, WorkspaceSettings, QueueSettings
 ):
@@ -218,16 +257,14 @@ def _help(name: str, field: FieldInfo) -> str:
     return f"{field.description} [{'; '.join(notes)}]".replace("%", "%%")
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 
-def parser_for(
-    settings: type[_Group], prog: str, description: str, epilog: str = ""
-) -> argparse.ArgumentParser:
+def parser_for(settings: type[_Group], prog: str, description: str, epilog: str = "") -> argparse.ArgumentParser:
     """The command line of a command, made from its settings' fields."""
-    parser = _Parser(
+    parser = Parser(
         prog=prog,
         usage="%(prog)s [options]",
         description=description,
@@ -237,11 +274,19 @@ def parser_for(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"comfy_dist {__version__}")
-    parser.add_argument(
-        "-c", "--config", metavar="FILE", help="YAML file with these settings [COMFYUI_CONFIG]"
-    )
+    add_options(parser, settings)
+    return parser
+
+
+def add_options(
+    parser: argparse.ArgumentParser, settings: type[_Group], only: Collection[type[_Group]] | None = None
+) -> None:
+    """Give the parser a flag for each field of the settings, or of some of their groups."""
+    parser.add_argument("-c", "--config", metavar="FILE", help="YAML file with these settings [COMFYUI_CONFIG]")
     sections: dict[str, Any] = {}
     for name, owner in _owners(settings).items():
+        if only is not None and owner not in only:
+            continue
         field = settings.model_fields[name]
         title = owner.__doc__ or ""
         if title not in sections:
@@ -256,7 +301,6 @@ def parser_for(
             if bare := getattr(owner, "BARE", {}).get(name):
                 options |= {"nargs": "?", "const": bare}
         sections[title].add_argument(*names, **options)
-    return parser
 
 
 def _metavar(name: str, field: FieldInfo) -> str:
@@ -272,7 +316,11 @@ def load(
 
     Raises UsageError with one sentence for an unknown flag or key and for a bad value.
     """
-    flags = vars(parser_for(settings, prog, description, epilog).parse_args(argv))
+    return made(settings, vars(parser_for(settings, prog, description, epilog).parse_args(argv)))
+
+
+def made(settings: type[S], flags: dict[str, Any]) -> tuple[S, frozenset[str]]:
+    """As load(), from flags that are already parsed."""
     config = flags.pop("config", None) or os.environ.get("COMFYUI_CONFIG")
     _file_values[settings] = _read_file(Path(config), settings) if config else {}
     try:
