@@ -75,9 +75,8 @@ def worker_only(settings: ComfyuiSettings) -> bool:
 
 
 def run(settings: ComfyuiSettings) -> None:
-    import asyncio
-
     from comfy_dist.cli.logs import configure
+    from comfy_dist.cli.loop import run as run_loop
     from comfy_dist.cli.parts import broker_transport, hold, make_worker, state_folder, workspace_of
 
     configure(settings)
@@ -100,7 +99,7 @@ def run(settings: ComfyuiSettings) -> None:
             )
         await _serve(settings, workspace, state, frontend_side, worker)
 
-    asyncio.run(start())
+    run_loop(start())
 
 
 async def _serve(

@@ -36,9 +36,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def run(settings: ComfyuiWorkerSettings) -> None:
-    import asyncio
-
     from comfy_dist.cli.logs import configure
+    from comfy_dist.cli.loop import run as run_loop
     from comfy_dist.cli.parts import broker_transport, make_worker, workspace_of
     from comfy_dist.cli.signals import on_stop
     from comfy_dist.worker.health import serve_health
@@ -54,7 +53,7 @@ def run(settings: ComfyuiWorkerSettings) -> None:
         finally:
             await runner.cleanup()
 
-    asyncio.run(start())
+    run_loop(start())
 
 
 if __name__ == "__main__":

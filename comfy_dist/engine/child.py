@@ -106,7 +106,7 @@ class Child:
 
     def _pipe(self) -> asyncio.WriteTransport | None:
         pipe = self._transport.get_pipe_transport(0) if self._transport is not None else None
-        return pipe if isinstance(pipe, asyncio.WriteTransport) else None
+        return cast("asyncio.WriteTransport | None", pipe)
 
 
 class _Pipes(asyncio.SubprocessProtocol):

@@ -40,6 +40,8 @@ from comfy_dist.workspace import Workspace
 log = logging.getLogger(__name__)
 
 ANNOUNCE_SECONDS = 5.0
+#: Between two looks at the folders behind combos.
+WATCH_SECONDS = 2.0
 #: A running job's progress is announced at most this often.
 PROGRESS_SECONDS = 1.0
 
@@ -74,6 +76,7 @@ class Presence:
         self._progress: ProgressSender | None = None
         self._finished = self._failed = 0
         self._started_at = now_ms()
+        self._memory = main_memory()
         self._changed = asyncio.Event()
 
     @property
@@ -104,7 +107,6 @@ class Presence:
 
     def announcement(self, state: WorkerState | None = None) -> Announcement:
         catalogue = self._catalogue
-        total, free = main_memory()
         return Announcement(
             id=self._identity.id,
             name=self._identity.name,
@@ -117,8 +119,8 @@ class Presence:
             python_version=catalogue.python_version if catalogue else "",
             pytorch_version=catalogue.pytorch_version if catalogue else "",
             os=platform.system(),
-            ram_total=total,
-            ram_free=free,
+            ram_total=self._memory[0],
+            ram_free=self._memory[1],
             devices=catalogue.devices if catalogue else (),
             job=self._progress.current if self._progress else None,
             kind=catalogue.kind if catalogue else "",
@@ -130,7 +132,10 @@ class Presence:
 
     async def run(self) -> None:
         """Announce until cancelled."""
+        measured = 0.0
         while True:
+            if time.monotonic() - measured >= ANNOUNCE_SECONDS:
+                measured, self._memory = time.monotonic(), main_memory()
             await self._transport.announce(self.announcement())
             self._changed.clear()
             if self._progress:
@@ -138,7 +143,6 @@ class Presence:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ANNOUNCE_SECONDS):
                     await self._news()
-            await self._look_at_folders()
 
     async def _news(self) -> None:
         """Returns on a change of state at once, on progress after a moment."""
@@ -161,10 +165,14 @@ class Presence:
     async def farewell(self) -> None:
         await self._transport.announce(self.announcement(WorkerState.GONE))
 
+    async def watch_folders(self) -> None:
+        """Take the catalogue anew when a folder whose files stand in combos has changed, until cancelled."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            if self._catalogue is not None:
+                await self._look_at_folders()
+
     async def _look_at_folders(self) -> None:
-        """Take the catalogue anew when a folder whose files stand in combos has changed."""
-        if self._catalogue is None:
-            return
         folders = await asyncio.to_thread(lambda: frozenset(_stamps(self._workspace)))
         if folders == self._folders:
             return

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from comfy_dist.claims import Free, HeldBy, Poisonous, Void, WasCancelled
 from comfy_dist.engine import Engine
@@ -94,18 +94,25 @@ class Worker:
 
         Raises BrokerRefused where the broker says no, ComfyDistError where the engine cannot be started.
         """
-        opening = asyncio.create_task(self._transport.open())
-        draining = asyncio.create_task(self._draining.wait())
         try:
-            await asyncio.wait([opening, draining], return_when=asyncio.FIRST_COMPLETED)
-            if opening.done():
-                opening.result()
+            if await self._unless_draining(self._transport.open()):
                 await self._run()
         finally:
-            for task in (opening, draining):
-                task.cancel()
-            await asyncio.gather(opening, draining, return_exceptions=True)
             await self._transport.close()
+
+    async def _unless_draining(self, start: Coroutine[Any, Any, object]) -> bool:
+        """Whether `start` came to its end before drain() was called; cancelled otherwise."""
+        starting = asyncio.create_task(start)
+        draining = asyncio.create_task(self._draining.wait())
+        try:
+            await asyncio.wait([starting, draining], return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+            return starting.done()
+        finally:
+            for task in (starting, draining):
+                task.cancel()
+            await asyncio.gather(starting, draining, return_exceptions=True)
 
     async def _run(self) -> None:
         await self._transport.enlist(self.id)
@@ -113,6 +120,7 @@ class Worker:
             asyncio.create_task(self._arbiter.run()),
             asyncio.create_task(self._presence.run()),
             asyncio.create_task(self._presence.obey()),
+            asyncio.create_task(self._presence.watch_folders()),
             asyncio.create_task(self._watch_connection()),
         ]
         serving = asyncio.create_task(self._serve())
@@ -128,14 +136,18 @@ class Worker:
             await self._engine.close()
 
     async def _serve(self) -> None:
-        self._presence.learn(await self._engine.start())
-        await self._insist(self._arbiter.catch_up)
+        if not await self._unless_draining(self._start()):
+            return
         while not self._draining.is_set():
             self._presence.become(WorkerState.IDLE)
             await self._presence.free_if_asked()
             delivery = await self._next()
             if delivery is not None:
                 await self._handle(delivery)
+
+    async def _start(self) -> None:
+        self._presence.learn(await self._engine.start())
+        await self._insist(self._arbiter.catch_up)
 
     async def _next(self) -> Delivery | None:
         """The next job, or None when something else is to be done first."""
