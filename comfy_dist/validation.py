@@ -132,9 +132,7 @@ def _refuse(prompt: Any, nodes: Mapping[str, Definition]) -> Error | None:
                 "invalid_prompt", f"Cannot execute because node {class_type!s:.200} does not exist.", where
             )
         if not isinstance(node.get("inputs", {}), dict):
-            return _error(
-                "invalid_prompt", "Cannot execute because a node's inputs are not an object.", where
-            )
+            return _error("invalid_prompt", "Cannot execute because a node's inputs are not an object.", where)
     return None
 
 

@@ -13,7 +13,14 @@ from comfy_dist.engine.graph.cache import Cached, ClassicCache
 from comfy_dist.engine.graph.cache_keys import CacheKey, add_keys, node_key
 from comfy_dist.engine.graph.dynamic_prompt import DynamicPrompt
 from comfy_dist.engine.graph.expansion import Expansion, add_expansion, resolve
-from comfy_dist.engine.graph.failures import describe_failure
+from comfy_dist.engine.graph.failures import (
+    OUT_OF_MEMORY_TIPS,
+    DependencyCycleError,
+    NodeFailed,
+    describe_block,
+    describe_failure,
+    is_out_of_memory,
+)
 from comfy_dist.engine.graph.fingerprints import fingerprints
 from comfy_dist.engine.graph.inputs import InputLists, collect_inputs, hidden_inputs
 from comfy_dist.engine.graph.interrupt import InterruptProcessingException, interrupt
@@ -39,20 +46,6 @@ class Sender(Protocol):
     def preview(self, node: str, body: bytes) -> None: ...
 
     def flush(self) -> None: ...
-
-
-class NodeFailed(Exception):
-    """A node raised `cause`."""
-
-    def __init__(self, node_id: str, cause: BaseException, values: InputLists | None) -> None:
-        super().__init__(node_id)
-        self.node_id = node_id
-        self.cause = cause
-        self.values = values
-
-
-class DependencyCycleError(Exception):
-    """What is left to execute waits for itself."""
 
 
 @dataclass(slots=True)
@@ -131,12 +124,7 @@ class Execution:
                     self._blame_cycle()
         except NodeFailed as failed:
             node_id = self._prompt.get_real_node_id(failed.node_id)
-            where = {
-                "prompt_id": self._prompt_id,
-                "node_id": node_id,
-                "node_type": self._prompt.get_node(node_id)["class_type"],
-                "executed": list(self._executed),
-            }
+            where = self._where(node_id)
             if isinstance(failed.cause, InterruptProcessingException):
                 self._message("execution_interrupted", where)
                 return self._outcome("interrupted")
@@ -312,21 +300,18 @@ class Execution:
         """Tell of a blocker with a message; what comes after is blocked silently."""
         if blocker.message is None:
             return blocker
-        self._sender.event(
-            "execution_error",
-            {
-                "prompt_id": self._prompt_id,
-                "node_id": node_id,
-                "node_type": self._prompt.get_node(node_id)["class_type"],
-                "executed": list(self._executed),
-                "exception_message": f"Execution Blocked: {blocker.message}",
-                "exception_type": "ExecutionBlocked",
-                "traceback": [],
-                "current_inputs": [],
-                "current_outputs": [],
-            },
-        )
+        where = self._where(node_id)
+        self._sender.event("execution_error", where | describe_block(blocker.message))
         return ExecutionBlocker(None)
+
+    def _where(self, node_id: str) -> dict[str, Any]:
+        """How an error begins."""
+        return {
+            "prompt_id": self._prompt_id,
+            "node_id": node_id,
+            "node_type": self._prompt.get_node(node_id)["class_type"],
+            "executed": list(self._executed),
+        }
 
     def _blame_cycle(self) -> None:
         nodes = self._order.cycle()
@@ -336,13 +321,10 @@ class Execution:
         raise NodeFailed(blamed, DependencyCycleError(f"Dependency cycle detected among {path}"), None)
 
     def _tips(self, cause: BaseException) -> str:
-        if "OutOfMemory" not in type(cause).__name__:
+        if not is_out_of_memory(cause):
             return ""
         self._cache.clear()
-        return (
-            "The device ran out of memory; what the cache held was freed. A smaller batch or picture, or "
-            "fewer models at once, needs less."
-        )
+        return OUT_OF_MEMORY_TIPS
 
     def _send_executing(self, node_id: str) -> None:
         display = self._prompt.get_display_node_id(node_id)

@@ -1,4 +1,4 @@
-"""A node's exception as the data of ComfyUI's execution_error. Pure."""
+"""What can go wrong in an execution, and it as the data of ComfyUI's execution_error. Pure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,31 @@ from pathlib import Path
 from typing import Any
 
 _OWN = str(Path(__file__).parent)
+
+
+OUT_OF_MEMORY_TIPS = (
+    "The device ran out of memory; what the cache held was freed. A smaller batch or picture, or fewer models "
+    "at once, needs less."
+)
+
+
+class NodeFailed(Exception):
+    """A node raised `cause`."""
+
+    def __init__(self, node_id: str, cause: BaseException, values: Mapping[str, list[Any]] | None) -> None:
+        super().__init__(node_id)
+        self.node_id = node_id
+        self.cause = cause
+        self.values = values
+
+
+class DependencyCycleError(Exception):
+    """What is left to execute waits for itself."""
+
+
+def is_out_of_memory(cause: BaseException) -> bool:
+    """Whether a device ran out of memory, told by name as torch need not be there."""
+    return "OutOfMemory" in type(cause).__name__
 
 
 def type_name(error: BaseException) -> str:
@@ -27,6 +52,17 @@ def describe_failure(
         "exception_type": type_name(error),
         "traceback": traceback.format_list(theirs or frames),
         "current_inputs": {name: [shown(item) for item in items] for name, items in (values or {}).items()},
+    }
+
+
+def describe_block(message: str) -> dict[str, Any]:
+    """The same for a node that an ExecutionBlocker with a message stopped."""
+    return {
+        "exception_message": f"Execution Blocked: {message}",
+        "exception_type": "ExecutionBlocked",
+        "traceback": [],
+        "current_inputs": [],
+        "current_outputs": [],
     }
 
 
