@@ -30,8 +30,9 @@ async def failures(request: web.Request, handler: Handler) -> web.StreamResponse
     except ComfyDistError as error:
         log.debug("%s %s was refused", request.method, request.path, exc_info=True)
         return _answer(error)
-    except ConnectionResetError:
-        raise  # the client is gone: there is nobody to answer
+    except (ConnectionResetError, web.RequestPayloadError):
+        log.debug("%s %s was broken off by the client", request.method, request.path)
+        return web.Response(status=400)  # for nobody: the client is gone
     except Exception as error:
         log.error(
             "%s %s failed: %s: %s", request.method, request.path, type(error).__name__, error

@@ -46,7 +46,8 @@ async def same_site(request: web.Request, handler: Handler) -> web.StreamRespons
     if allowed == "*":
         return await handler(request)
     permitted = _authority(allowed) if allowed else ""
-    if _all_loopback(settings.listen):
+    # Browsers always send Host; a health check in HTTP/1.0 may not.
+    if "Host" in request.headers and _all_loopback(settings.listen):
         _check_host(request.host, permitted)
     origin = request.headers.get("Origin")
     if origin is not None:

@@ -1,11 +1,19 @@
-"""A frontend's web application on a free loopback port, without a queue behind it."""
+"""A frontend's web application without a queue behind it, and a whole `comfyui`; both on a free loopback port."""
 
 from __future__ import annotations
 
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +28,10 @@ from comfy_dist.frontend.context import Context
 from comfy_dist.registry import Registry
 from comfy_dist.settings import ComfyuiSettings
 from comfy_dist.workspace import Workspace
+
+REPOSITORY = Path(__file__).parents[2]
+#: Seconds for `comfyui` to come up with its worker.
+START_S = 60
 
 Start = Callable[..., Awaitable["Served"]]
 
@@ -137,3 +149,48 @@ def picture(format: str = "PNG", size: tuple[int, int] = (8, 4), color: Any = (2
     mode = "RGBA" if format in ("PNG", "WEBP") else "RGB"
     Image.new(mode, size, color if mode == "RGBA" else color[:3]).save(buffer, format)
     return buffer.getvalue()
+
+
+def fetch(url: str, body: Any = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    with urllib.request.urlopen(urllib.request.Request(url, data), timeout=10) as answer:
+        text = answer.read()
+    return json.loads(text) if text else None
+
+
+@pytest.fixture(scope="session")
+def all_in_one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a running `comfyui` whose worker knows the testing nodes."""
+    root = tmp_path_factory.mktemp("workspace")
+    shutil.copytree(REPOSITORY / "tests/packs/testing_nodes", root / "custom_nodes/testing_nodes")
+    log = root / "comfyui.log"
+    command = [sys.executable, "-m", "comfy_dist.cli.comfyui", "--port", "0", "--cpu"]
+    command += ["--cwd", str(root), "--state-directory", str(root / "state")]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=REPOSITORY,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )
+    try:
+        yield _ready(process, log)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _ready(process: subprocess.Popen[bytes], log: Path) -> str:
+    """Wait for the address on the output and for the nodes in the catalogue."""
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and process.poll() is None:
+        found = re.search(r"http://127\.0\.0\.1:\d+", log.read_text(errors="replace"))
+        if found and {"TestSleep", "SaveImage"} <= fetch(f"{found[0]}/object_info").keys():
+            return found[0]
+        time.sleep(0.2)
+    pytest.fail(f"comfyui did not come up:\n{log.read_text(errors='replace')}")

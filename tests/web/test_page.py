@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from tests.web.conftest import REPOSITORY, fetch
+
 playwright = pytest.importorskip("playwright.async_api")
 
-REPOSITORY = Path(__file__).parents[2]
 ARTEFACTS = REPOSITORY / "artefacts"
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
@@ -34,57 +27,11 @@ FLAGS = [
 ]
 #: A window wide enough for the toolbar to show its labels.
 WINDOW = {"width": 1400, "height": 900}
-START_S = 60
 #: Has seen the greeting, and keeps the queue panel open.
 RETURNING_USER = {"Comfy.TutorialCompleted": True, "Comfy.Queue.History.Expanded": True}
 PAGE_MS = 30_000
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-
-
-def fetch(url: str, body: Any = None) -> Any:
-    data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(urllib.request.Request(url, data), timeout=10) as answer:
-        text = answer.read()
-    return json.loads(text) if text else None
-
-
-@pytest.fixture(scope="module")
-def all_in_one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a running `comfyui` whose worker knows the testing nodes."""
-    root = tmp_path_factory.mktemp("workspace")
-    shutil.copytree(REPOSITORY / "tests/packs/testing_nodes", root / "custom_nodes/testing_nodes")
-    log = root / "comfyui.log"
-    command = [sys.executable, "-m", "comfy_dist.cli.comfyui", "--port", "0", "--cpu"]
-    command += ["--cwd", str(root), "--state-directory", str(root / "state")]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=REPOSITORY,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
-        )
-    try:
-        yield _ready(process, log)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _ready(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Wait for the address on the output and for the nodes in the catalogue."""
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline and process.poll() is None:
-        found = re.search(r"http://127\.0\.0\.1:\d+", log.read_text(errors="replace"))
-        if found and {"TestSleep", "SaveImage"} <= fetch(f"{found[0]}/object_info").keys():
-            return found[0]
-        time.sleep(0.2)
-    pytest.fail(f"comfyui did not come up:\n{log.read_text(errors='replace')}")
 
 
 class Browser:

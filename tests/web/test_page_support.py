@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import logging
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from comfy_dist.messages import Announcement, Catalogue, Device, WorkerState
@@ -284,6 +286,24 @@ async def test_the_log_is_shown_to_those_who_ask(served: Served) -> None:
     assert raw["entries"][-1]["m"] == "WARNING something to know\n"
     assert set(raw["size"]) == {"cols", "rows"}
     assert "something to know" in (await served.get("/internal/logs")).json()
+
+
+async def test_new_log_lines_reach_the_websocket_that_asked(all_in_one: str) -> None:
+    async with aiohttp.ClientSession(all_in_one) as session, session.ws_connect("/ws?clientId=reader") as socket:
+        subscription = {"clientId": "reader", "enabled": True}
+        async with session.patch("/internal/logs/subscribe", json=subscription) as answer:
+            assert answer.status == 200
+        # What cannot be read is logged by whoever reads it.
+        await session.post("/userdata/comfy.settings.json", data=b"{half")
+        await session.get("/settings")
+        async with asyncio.timeout(10):
+            async for message in socket:
+                event = message.json()
+                if event["type"] == "logs":
+                    break
+        assert "comfy.settings.json" in event["data"]["entries"][0]["m"]
+        assert set(event["data"]["size"]) == {"cols", "rows"}
+        await session.delete("/userdata/comfy.settings.json")
 
 
 async def test_a_log_subscription_needs_a_client(served: Served) -> None:

@@ -147,6 +147,24 @@ async def test_the_cap_holds_for_a_body_of_unannounced_length(start: Start) -> N
     assert names(served.workspace.temp) == []
 
 
+async def test_an_upload_broken_off_leaves_nothing(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    writer.write(
+        b"POST /upload/image HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n"
+        b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+        b'--b\r\nContent-Disposition: form-data; name="image"; filename="film.mp4"\r\n\r\n' + bytes(300_000)
+    )
+    await writer.drain()
+    async with asyncio.timeout(10):
+        while not names(served.workspace.temp):
+            await asyncio.sleep(0.01)
+        writer.close()
+        while names(served.workspace.temp):
+            await asyncio.sleep(0.01)
+    assert names(served.workspace.input) == []
+    assert not caplog.records, "a client that leaves is no error"
+
+
 async def test_a_mask_becomes_the_transparency_of_the_original(served: Served) -> None:
     texts = PngImagePlugin.PngInfo()
     texts.add_text("workflow", "{}")

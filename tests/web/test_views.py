@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from pathlib import Path
 from urllib.parse import quote
 
@@ -132,6 +133,16 @@ async def test_a_preview_of_what_is_no_picture_is_a_sentence(served: Served, out
     answer = await served.get("/view?filename=film.mp4&preview=webp")
     assert answer.status == 400
     assert "film.mp4" in answer.sentence
+
+
+async def test_without_pillow_pictures_are_served_but_not_re_encoded(
+    served: Served, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)  # as if it were not installed
+    answer = await served.get("/view?filename=a.png&preview=webp")
+    assert answer.status == 501
+    assert "comfy_dist[worker]" in answer.sentence
+    assert (await served.get("/view?filename=a.png")).status == 200
 
 
 async def test_media_folders_are_listed_newest_first(served: Served, output: Path) -> None:
