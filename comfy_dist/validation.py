@@ -7,23 +7,17 @@ object (a link to nowhere, a cycle), the same shape carries a sentence.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from comfy_dist.input_judging import Definition, Error, Input, inputs_of, judge_value, make_error, types_match
 from comfy_dist.messages import Message
-
-Definition: TypeAlias = Mapping[str, Any]
-Error: TypeAlias = dict[str, Any]
 
 #: Runs a node's own VALIDATE_INPUTS: (node id, types of its linked inputs) -> [(input name, False or a
 #: sentence)] for each argument it refused. It may raise what the node raises.
 CheckByCode: TypeAlias = Callable[[str, Mapping[str, Any]], Sequence[tuple[str, Any]]]
 
-_CASTS: dict[str, Callable[[Any], Any]] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
-
-#: A combo longer than this is not repeated in an error.
-_COMBO_SHOWN = 20
 _CYCLES_REPORTED = 10
 _CYCLE_NODES_NAMED = 20
 #: Steps spent on `dependent_outputs`: its size alone can be outputs times errors, so for graphs where that
@@ -71,7 +65,7 @@ def validate_prompt(
         if nodes[node["class_type"]].get("output_node") is True and (wanted is None or node_id in wanted)
     ]
     if not outputs:
-        return Validation(valid=False, error=_error("prompt_no_outputs", "Prompt has no outputs", ""))
+        return Validation(valid=False, error=make_error("prompt_no_outputs", "Prompt has no outputs", ""))
     walk = _Walk(prompt, nodes, validated_by_code or {}, check_by_code)
     good = tuple(node_id for node_id in outputs if walk.visit(node_id))
     node_errors = walk.node_errors([node_id for node_id in outputs if not walk.valid[node_id]])
@@ -84,36 +78,14 @@ def validate_prompt(
         if reason["type"] != "dependency_cycle"
     ]
     details = "\n".join(sentences + walk.cycles)
-    error = _error("prompt_outputs_failed_validation", "Prompt outputs failed validation", details)
+    error = make_error("prompt_outputs_failed_validation", "Prompt outputs failed validation", details)
     return Validation(valid=False, error=error, node_errors=node_errors)
-
-
-def types_match(received: Any, expected: Any) -> bool:
-    """Whether an output of type `received` may feed an input of type `expected`.
-
-    Types are names, unions "A,B", the wildcard "*", or a list of options (a combo), which fits only itself.
-    """
-    if received == expected:
-        return True
-    if received == "*" or expected == "*":
-        return True
-    if not isinstance(received, str) or not isinstance(expected, str):
-        return False
-    if "," not in received and "," not in expected:
-        return False
-    given = {name.strip() for name in received.split(",")}
-    taken = {name.strip() for name in expected.split(",")}
-    return "*" in given or "*" in taken or not given.isdisjoint(taken)
-
-
-def _error(type_: str, message: str, details: str, **extra_info: Any) -> Error:
-    return {"type": type_, "message": message, "details": details, "extra_info": extra_info}
 
 
 def _refuse(prompt: Any, nodes: Mapping[str, Definition]) -> Error | None:
     """What makes the prompt as a whole unusable, or None."""
     if not isinstance(prompt, dict):
-        return _error(
+        return make_error(
             "invalid_prompt",
             "Cannot execute because the prompt is not an object of nodes.",
             'Expected {"<node id>": {"class_type": ..., "inputs": {...}}}',
@@ -121,41 +93,19 @@ def _refuse(prompt: Any, nodes: Mapping[str, Definition]) -> Error | None:
     for node_id, node in prompt.items():
         where = f"Node ID '#{node_id}'"
         if not isinstance(node, dict):
-            return _error("invalid_prompt", "Cannot execute because a node is not an object.", where)
+            return make_error("invalid_prompt", "Cannot execute because a node is not an object.", where)
         if "class_type" not in node:
-            return _error(
+            return make_error(
                 "invalid_prompt", "Cannot execute because a node is missing the class_type property.", where
             )
         class_type = node["class_type"]
         if not isinstance(class_type, str) or class_type not in nodes:
-            return _error(
+            return make_error(
                 "invalid_prompt", f"Cannot execute because node {class_type!s:.200} does not exist.", where
             )
         if not isinstance(node.get("inputs", {}), dict):
-            return _error("invalid_prompt", "Cannot execute because a node's inputs are not an object.", where)
+            return make_error("invalid_prompt", "Cannot execute because a node's inputs are not an object.", where)
     return None
-
-
-@dataclass(slots=True)
-class _Input:
-    """One input as the class defines it."""
-
-    name: str
-    type: Any
-    options: Mapping[str, Any]
-    required: bool
-
-    def error(self, type_: str, message: str, details: str, **extra_info: Any) -> Error:
-        config = [self.type, dict(self.options)]
-        return _error(type_, message, details, input_name=self.name, input_config=config, **extra_info)
-
-
-def _inputs_of(definition: Definition) -> Iterator[_Input]:
-    declared = definition.get("input") or {}
-    for category in ("required", "optional"):
-        for name, info in (declared.get(category) or {}).items():
-            options = info[1] if len(info) > 1 and isinstance(info[1], Mapping) else {}
-            yield _Input(name, info[0], options, category == "required")
 
 
 @dataclass(slots=True)
@@ -164,8 +114,8 @@ class _Frame:
 
     node_id: str
     #: The input and link through which the walk came, None for an output node.
-    via: tuple[_Input, list[Any]] | None
-    links: list[tuple[_Input, list[Any]]] = field(default_factory=list)
+    via: tuple[Input, list[Any]] | None
+    links: list[tuple[Input, list[Any]]] = field(default_factory=list)
     next_link: int = 0
     sources_valid: bool = True
     received_types: dict[str, Any] = field(default_factory=dict)
@@ -244,7 +194,7 @@ class _Walk:
             }
         return found
 
-    def _enter(self, node_id: str, via: tuple[_Input, list[Any]] | None, depth: int) -> _Frame:
+    def _enter(self, node_id: str, via: tuple[Input, list[Any]] | None, depth: int) -> _Frame:
         """Judge what can be said of a node without its sources."""
         self._depth[node_id] = depth
         frame = _Frame(node_id, via)
@@ -252,16 +202,16 @@ class _Walk:
         inputs = node.setdefault("inputs", {})
         by_code = self.validated_by_code.get(node["class_type"], ())
         errors: list[Error] = []
-        for each in _inputs_of(self.nodes[node["class_type"]]):
+        for each in inputs_of(self.nodes[node["class_type"]]):
             error = None
             if each.name not in inputs:
                 if each.required:
                     message = "Required input is missing"
-                    error = _error("required_input_missing", message, each.name, input_name=each.name)
+                    error = make_error("required_input_missing", message, each.name, input_name=each.name)
             elif isinstance(inputs[each.name], list):
                 error = self._judge_link(frame, each, inputs[each.name], "input_types" in by_code)
             else:
-                error = _judge_value(each, inputs, each.name in by_code or "*" in by_code)
+                error = judge_value(each, inputs, each.name in by_code or "*" in by_code)
             if error is not None:
                 errors.append(error)
                 frame.refused_inputs.add(each.name)
@@ -269,7 +219,7 @@ class _Walk:
             self.reasons[node_id] = errors
         return frame
 
-    def _judge_link(self, frame: _Frame, each: _Input, link: list[Any], any_type: bool) -> Error | None:
+    def _judge_link(self, frame: _Frame, each: Input, link: list[Any], any_type: bool) -> Error | None:
         def bad(message: str, details: str = "") -> Error:
             return each.error("bad_linked_input", message, details or each.name, received_value=link)
 
@@ -327,7 +277,7 @@ class _Walk:
             details = name if verdict is False else f"{name} - {verdict}"
             message = "Custom validation failed for node"
             self.reasons.setdefault(frame.node_id, []).append(
-                _error("custom_validation_failed", message, details, input_name=name)
+                make_error("custom_validation_failed", message, details, input_name=name)
             )
 
     def _report_cycle(self, nodes: list[str]) -> None:
@@ -341,59 +291,11 @@ class _Walk:
         self.cycles.append(sentence)
         for node_id in named:
             self.reasons.setdefault(node_id, []).append(
-                _error("dependency_cycle", "Dependency cycle detected", path, node_ids=named)
+                make_error("dependency_cycle", "Dependency cycle detected", path, node_ids=named)
             )
 
 
-def _judge_value(each: _Input, inputs: dict[str, Any], by_code: bool) -> Error | None:
-    """Cast the constant in place and hold it against the input's limits and options."""
-    name = each.name
-    value = inputs[name]
-    try:
-        if isinstance(value, dict) and "__value__" in value:
-            value = inputs[name] = value["__value__"]
-        cast = _CASTS.get(each.type) if isinstance(each.type, str) else None
-        if cast is not None:
-            value = inputs[name] = cast(value)
-        if by_code:
-            return None
-        low, high = each.options.get("min"), each.options.get("max")
-        if low is not None and value < low:
-            message = f"Value {value} smaller than min of {low}"
-            return each.error("value_smaller_than_min", message, name, received_value=value)
-        if high is not None and value > high:
-            message = f"Value {value} bigger than max of {high}"
-            return each.error("value_bigger_than_max", message, name, received_value=value)
-        if isinstance(each.type, (list, tuple)) and value not in each.type:
-            return _not_in_list(each, value)
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        return each.error(
-            "invalid_input_type",
-            f"Failed to convert an input value to a {each.type} value",
-            f"{name}, {value!s:.2000}, {error}",
-            received_value=value,
-            exception_message=str(error),
-        )
-    return None
-
-
-def _not_in_list(each: _Input, value: Any) -> Error:
-    options = each.type
-    if len(options) > _COMBO_SHOWN:
-        shown, config = f"(list of length {len(options)})", None
-    else:
-        shown, config = str(list(options)), [options, dict(each.options)]
-    error = each.error(
-        "value_not_in_list",
-        "Value not in list",
-        f"{each.name}: '{value}' not in {shown}",
-        received_value=value,
-    )
-    error["extra_info"]["input_config"] = config
-    return error
-
-
-def _raised(error: Exception, via: tuple[_Input, list[Any]] | None) -> Error:
+def _raised(error: Exception, via: tuple[Input, list[Any]] | None) -> Error:
     """ComfyUI's error for validation code that raised, on an output node or inside the graph."""
     type_ = type(error)
     module = "" if type_.__module__ == "builtins" else f"{type_.__module__}."
@@ -403,7 +305,7 @@ def _raised(error: Exception, via: tuple[_Input, list[Any]] | None) -> Error:
     }
     if via is None:
         message = "Exception when validating node"
-        return _error("exception_during_validation", message, str(error), **facts)
+        return make_error("exception_during_validation", message, str(error), **facts)
     each, link = via
     message = "Exception when validating inner node"
     return each.error(

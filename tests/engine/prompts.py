@@ -43,7 +43,7 @@ class Ran:
         return [data["node"] for name, data in self.events if name == "executing"]
 
     def text(self, node_id: str) -> str:
-        return self.outcome.outputs[node_id]["text"][0]
+        return str(self.outcome.outputs[node_id]["text"][0])
 
 
 async def run(engine: GraphEngine, prompt: dict[str, Any], **more: Any) -> Ran:

@@ -109,7 +109,7 @@ def keys_of(prompt: dict[str, Any], changed: dict[str, Any] | None = None) -> di
 def test_keys_do_not_depend_on_ids_or_order_but_on_every_ancestor(
     graph: dict[str, list[str]], data: st.DataObject
 ) -> None:
-    prompt = {
+    prompt: dict[str, Any] = {
         node_id: {"class_type": "N", "inputs": {"own": node_id} | {f"i{n}": [s, 0] for n, s in enumerate(sources)}}
         for node_id, sources in graph.items()
     }

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comfy_dist.validation import types_match, validate_prompt
+from comfy_dist.input_judging import types_match
+from comfy_dist.validation import validate_prompt
 from tests.engine.prompts import empty_image, node
 
 SIZE = ["INT", {"default": 512, "min": 1, "max": 16384, "step": 1}]
