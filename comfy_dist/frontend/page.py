@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from comfy_dist.frontend.answers import Refused
+from comfy_dist.frontend.content_types import content_type
 from comfy_dist.frontend.context import Context, context
 from comfy_dist.frontend.storage import confined, is_file
 
@@ -54,7 +55,7 @@ async def serve(folder: Path, name: str) -> web.StreamResponse:
     path = confined(folder, name)
     if not await asyncio.to_thread(is_file, path):
         raise Refused(404, f"There is no file {name!r} here.", kind="not_found")
-    response = web.FileResponse(path)
+    response = web.FileResponse(path, headers={"Content-Type": content_type(name)})
     if caching := cache_control(PurePosixPath(name)):
         response.headers["Cache-Control"] = caching
     return response

@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from comfy_dist.frontend.answers import Refused, TooLarge, truth
+from comfy_dist.frontend.content_types import ACTIVE, UNKNOWN, content_type
 from comfy_dist.frontend.context import context
 from comfy_dist.frontend.storage import CHUNK, confined, is_file, part_file, place, receive, usable_name
 from comfy_dist.frontend.users import user_folder
@@ -121,10 +122,10 @@ async def get_userdata(request: web.Request) -> web.StreamResponse:
             type_, text = _EMPTY_FILES[name]
             return web.Response(text=text, content_type=type_)
         raise
-    # User files are data: a stored page must not run with the rights of this origin.
-    type_ = "text/css" if path.suffix == ".css" else "application/octet-stream"
-    if path.suffix == ".json":
-        type_ = "application/json"
+    type_ = content_type(path.name)
+    # User files are data: a stored page must not run here. The one style sheet is the page's own.
+    if type_ in ACTIVE and name != "user.css":
+        type_ = UNKNOWN
     return web.FileResponse(path, headers={"Content-Type": type_, "Cache-Control": "no-cache"})
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import mimetypes
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,25 +10,12 @@ from aiohttp import web
 
 from comfy_dist.frontend import imaging
 from comfy_dist.frontend.answers import Refused
+from comfy_dist.frontend.content_types import ACTIVE, UNKNOWN, content_type
 from comfy_dist.frontend.context import context
 from comfy_dist.frontend.storage import confined, is_file
 from comfy_dist.workspace import inside, split_annotation
 
 routes = web.RouteTableDef()
-
-#: A browser would run these with the page's rights; they are sent to be saved.
-_ACTIVE = frozenset(
-    {
-        "application/javascript",
-        "application/xhtml+xml",
-        "application/xml",
-        "image/svg+xml",
-        "text/css",
-        "text/html",
-        "text/javascript",
-        "text/xml",
-    }
-)
 
 
 @routes.get("/view")
@@ -73,22 +59,13 @@ def _no_traversal(filename: str) -> None:
     inside(Path("/nowhere"), filename)
 
 
-def content_type(path: Path) -> str:
-    """By the name; octet-stream for what a browser would execute."""
-    guessed, encoding = mimetypes.guess_type(path.name)
-    if guessed is None or encoding or guessed in _ACTIVE:
-        return "application/octet-stream"
-    return guessed
-
-
 def sent(path: Path) -> web.FileResponse:
-    """The file as it is, by its name, with ranges, ETag and Last-Modified."""
-    type_ = content_type(path)
-    active = mimetypes.guess_type(path.name)[0] in _ACTIVE
-    return web.FileResponse(
-        path,
-        headers={"Content-Type": type_, "Content-Disposition": disposition(path.name, attachment=active)},
-    )
+    """The file as it is, by its name, with ranges, ETag and Last-Modified; what a browser would run, to save."""
+    type_ = content_type(path.name)
+    active = type_ in ACTIVE
+    headers = {"Content-Type": UNKNOWN if active else type_}
+    headers["Content-Disposition"] = disposition(path.name, attachment=active)
+    return web.FileResponse(path, headers=headers)
 
 
 def disposition(name: str, *, attachment: bool = False) -> str:

@@ -110,6 +110,14 @@ async def test_what_a_new_user_never_stored_is_empty_not_an_error(served: Served
     assert (await served.get("/userdata/user.css")).body == b"body {}"
 
 
+@pytest.mark.parametrize("name", ["a.html", "a.svg", "a.js", "a.css"])
+async def test_a_stored_page_or_script_does_not_run_here(served: Served, name: str) -> None:
+    await served.post(f"/userdata/{name}", data=b"<script>alert(1)</script>")
+    answer = await served.get(f"/userdata/{name}")
+    assert answer.headers["Content-Type"] == "application/octet-stream"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [

@@ -96,6 +96,23 @@ async def test_nothing_outside_is_served(
     assert b"secret" not in answer.body or b"secret.png" in answer.body
 
 
+@pytest.mark.parametrize(
+    ("name", "type_"),
+    [
+        ("a.webp", "image/webp"),
+        ("a.mp4", "video/mp4"),
+        ("a.flac", "audio/flac"),
+        ("a.glb", "model/gltf-binary"),
+        ("a.latent", "application/octet-stream"),
+        ("a.png.gz", "application/octet-stream"),
+    ],
+)
+async def test_media_have_their_type(served: Served, output: Path, name: str, type_: str) -> None:
+    (output / name).write_bytes(b"x")
+    answer = await served.get(f"/view?filename={name}", headers={"Accept-Encoding": "identity"})
+    assert answer.headers["Content-Type"] == type_
+
+
 @pytest.mark.parametrize("name", ["a.html", "a.htm", "a.svg", "a.js", "a.mjs", "a.css", "a.xhtml", "a.xml"])
 async def test_what_a_browser_would_run_is_an_attachment(served: Served, output: Path, name: str) -> None:
     (output / name).write_text("<script>alert(1)</script>")
