@@ -13,6 +13,9 @@ from comfy_dist.workspace import PathRefused, Workspace, inside, split_annotatio
 
 Buffer: TypeAlias = bytes | memoryview
 
+#: "00041" of "picture_00041_.png", and of "picture_41.png".
+_NUMBER = re.compile(r"(\d+)(?:_|\.|$)", re.ASCII)
+
 _workspace: Workspace | None = None
 _save_metadata = True
 
@@ -68,10 +71,13 @@ class SavePlace:
     prefix: str
 
 
-def save_place(prefix: str, root: Path, width: int = 0, height: int = 0) -> SavePlace:
+def save_place(
+    prefix: str, root: Path, width: int = 0, height: int = 0, *, number: int | None = None
+) -> SavePlace:
     """Where to save under `prefix`, which may name subfolders and hold %width%, %height%, %year%, …
 
-    The folder is made. Raises PathRefused where the prefix leads out of `root`.
+    The folder is made, and searched for the next number unless `number` tells it. Raises PathRefused where
+    the prefix leads out of `root`.
     """
     prefix = fill_variables(prefix, width, height)
     path = Path(os.path.normpath(prefix))
@@ -84,8 +90,9 @@ def save_place(prefix: str, root: Path, width: int = 0, height: int = 0) -> Save
             "use a name, or a subfolder of it and a name."
         ) from error
     place.mkdir(parents=True, exist_ok=True)
-    with os.scandir(place) as entries:
-        number = next_number([entry.name for entry in entries], path.name)
+    if number is None:
+        with os.scandir(place) as entries:
+            number = next_number([entry.name for entry in entries], path.name)
     return SavePlace(place, path.name, number, subfolder, prefix)
 
 
@@ -109,9 +116,16 @@ def fill_variables(prefix: str, width: int, height: int) -> str:
 
 def next_number(names: list[str], name: str) -> int:
     """One more than the highest number among "<name>_<number>_…"."""
-    pattern = re.compile(re.escape(os.path.normcase(name)) + r"_(\d+)(?:_|\.|$)")
-    numbers = (pattern.match(os.path.normcase(each)) for each in names)
-    return max((int(found[1]) for found in numbers if found), default=0) + 1
+    start = os.path.normcase(name) + "_"
+    highest = 0
+    for each in names:
+        # Output folders hold tens of thousands of files, few of them of this name.
+        each = os.path.normcase(each)
+        if each.startswith(start):
+            found = _NUMBER.match(each, len(start))
+            if found:
+                highest = max(highest, int(found[1]))
+    return highest + 1
 
 
 def create_numbered(place: SavePlace, number: int, name: str, extension: str, content: Buffer) -> int:

@@ -49,6 +49,8 @@ class SaveImage:
     def __init__(self) -> None:
         #: Follows every prefix.
         self.prefix_append = ""
+        #: The next number, where no search is needed to know it.
+        self.number: int | None = None
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -69,7 +71,9 @@ class SaveImage:
         Raises PathRefused where the prefix leads out of the folder.
         """
         height, width = images.shape[1:3]
-        place = folders.save_place(filename_prefix + self.prefix_append, folders.folder(self.type), width, height)
+        place = folders.save_place(
+            filename_prefix + self.prefix_append, folders.folder(self.type), width, height, number=self.number
+        )
         metadata = png_metadata(prompt, extra_pnginfo)
         number = place.number
         saved: list[dict[str, str]] = []
@@ -80,6 +84,8 @@ class SaveImage:
             number = folders.create_numbered(place, number, name, ".png", encoded.getbuffer())
             saved.append({"filename": f"{name}_{number:05}_.png", "subfolder": place.subfolder, "type": self.type})
             number += 1
+        if self.number is not None:
+            self.number = number
         return {"ui": {"images": saved}}
 
 
@@ -91,6 +97,8 @@ class PreviewImage(SaveImage):
 
     def __init__(self) -> None:
         self.prefix_append = "_temp_" + "".join(random.choices(string.ascii_lowercase, k=5))
+        # Nobody else has this prefix, and the temp folder may be full: count instead of searching it.
+        self.number = 1
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
