@@ -34,9 +34,7 @@ async def failures(request: web.Request, handler: Handler) -> web.StreamResponse
         log.debug("%s %s was broken off by the client", request.method, request.path)
         return web.Response(status=400)  # for nobody: the client is gone
     except Exception as error:
-        log.error(
-            "%s %s failed: %s: %s", request.method, request.path, type(error).__name__, error
-        )
+        log.error("%s %s failed: %s: %s", request.method, request.path, type(error).__name__, error)
         log.debug("Traceback of the failure", exc_info=True)
         return failure(
             500,
