@@ -7,7 +7,7 @@ import heapq
 import itertools
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -217,8 +217,9 @@ class MemoryTransport:
     async def is_alive(self, worker_id: str) -> bool:
         return worker_id in self._broker.workers
 
-    async def emit(self, progress: Progress) -> None:
-        self._broker.progress.publish(progress)
+    async def emit(self, batch: Sequence[Progress]) -> None:
+        for progress in batch:
+            self._broker.progress.publish(progress)
 
     async def follow(self, client_id: str) -> None:
         self._followed.add(client_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -127,7 +127,9 @@ class Transport(Protocol):
 
     # Progress: transient, not confirmed, in order per sender
 
-    async def emit(self, progress: Progress) -> None: ...
+    async def emit(self, batch: Sequence[Progress]) -> None:
+        """Messages of one client, in order."""
+        ...
 
     async def follow(self, client_id: str) -> None:
         """Receive this client's progress too (what goes to everyone is always received)."""

@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 ANNOUNCE_SECONDS = 5.0
 #: Between two looks at the folders behind combos.
 WATCH_SECONDS = 2.0
+#: A change is announced after this moment, together with what follows it at once.
+SETTLE_SECONDS = 0.1
 #: A running job's progress is announced at most this often.
 PROGRESS_SECONDS = 1.0
 
@@ -154,6 +156,8 @@ class Presence:
             try:
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
                 if self._changed.is_set():
+                    # Short jobs begin and end many times a second.
+                    await asyncio.sleep(SETTLE_SECONDS)
                     return
                 remaining = PROGRESS_SECONDS - (time.monotonic() - began)
                 await asyncio.wait(waits[:1], timeout=max(0.0, remaining))

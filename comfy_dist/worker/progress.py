@@ -15,6 +15,8 @@ from comfy_dist.transport import Transport
 TERMINAL = frozenset({"execution_success", "execution_error", "execution_interrupted"})
 #: What ComfyUI sends to everyone where a prompt names no client.
 FOR_EVERYONE = frozenset({"progress_state"})
+#: Messages sent as one at most.
+BATCH = 32
 #: ComfyUI's binary event: a preview with metadata.
 PREVIEW_WITH_METADATA = struct.pack(">I", 4)
 
@@ -79,8 +81,14 @@ class ProgressSender:
 
     async def run(self) -> None:
         """Send until finish()."""
-        while (message := await self._outgoing.get()) is not None:
-            await self._transport.emit(message)
+        finished = False
+        while not finished:
+            batch = [await self._outgoing.get()]
+            while not self._outgoing.empty() and len(batch) < BATCH:
+                batch.append(self._outgoing.get_nowait())
+            finished = batch[-1] is None
+            if messages := [message for message in batch if message is not None]:
+                await self._transport.emit(messages)
 
     def finish(self) -> None:
         """Let run() end when everything is sent."""

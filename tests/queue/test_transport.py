@@ -263,15 +263,15 @@ async def test_progress_reaches_those_who_follow_the_client(join: Join) -> None:
             job_id="j", client_id=client, sequence=sequence, attempt=1, event="progress", node="3", body=body
         )
 
-    everyone = await reading(worker, theirs, lambda: worker.emit(progress(1, None)))
+    everyone = await reading(worker, theirs, lambda: worker.emit([progress(1, None)]))
     assert everyone.client_id is None
     own = progress(2, "client.*.#", bytes(range(256)))
     async with asyncio.timeout(10):
-        received = await reading(worker, mine, lambda: worker.emit(own))
+        received = await reading(worker, mine, lambda: worker.emit([own]))
         while received.client_id is None:
             received = await anext(mine)
     assert received == own
-    await worker.emit(progress(3, None))
+    await worker.emit([progress(3, None)])
     async for message in theirs:
         assert message.client_id is None
         if message.sequence == 3:
@@ -286,9 +286,9 @@ async def test_progress_keeps_its_order(join: Join) -> None:
     def progress(sequence: int) -> Progress:
         return Progress(job_id="j", client_id="c", sequence=sequence, attempt=1, event="progress", body=b"")
 
-    await reading(worker, stream, lambda: worker.emit(progress(0)))
+    await reading(worker, stream, lambda: worker.emit([progress(0)]))
     for sequence in range(1, 200):
-        await worker.emit(progress(sequence))
+        await worker.emit([progress(sequence)])
     seen = [0]
     async with asyncio.timeout(10):
         while seen[-1] != 199:
@@ -305,17 +305,17 @@ async def test_an_unfollowed_client_is_silent(join: Join) -> None:
     def progress(client: str | None) -> Progress:
         return Progress(job_id="j", client_id=client, sequence=1, attempt=1, event="e", body=b"")
 
-    await reading(worker, stream, lambda: worker.emit(progress("c")))
+    await reading(worker, stream, lambda: worker.emit([progress("c")]))
     await frontend.unfollow("c")
     await asyncio.sleep(0.2)
-    await worker.emit(progress("c"))
-    await worker.emit(progress(None))
+    await worker.emit([progress("c")])
+    await worker.emit([progress(None)])
     async with asyncio.timeout(10):
         clients = [(await anext(stream)).client_id]
         while clients[-1] is not None:
             clients.append((await anext(stream)).client_id)
     # What was on its way when it was unfollowed may still come, the later one may not.
-    await worker.emit(progress("c"))
+    await worker.emit([progress("c")])
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(anext(stream), 0.3)
 

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import uuid
 import zlib
-from collections.abc import Mapping
 from typing import Any
 
 import aio_pika
@@ -134,9 +133,3 @@ class Publisher:
         if self._confirmed is None or self._confirmed.is_closed:
             with contextlib.suppress(*LOST):
                 await self.set_up(connection)
-
-
-def header(headers: Mapping[str, Any], name: str) -> str | None:
-    """A header as text, None where absent."""
-    value = headers.get(name)
-    return value.decode() if isinstance(value, bytes) else None if value is None else str(value)

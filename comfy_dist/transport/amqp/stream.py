@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 #: Messages the broker sends ahead of our acknowledgements.
 PREFETCH = 1000
+#: In a stream they only ask for more, so one for many will do.
+ACKNOWLEDGE_EVERY = 250
 #: Seconds within which a stream must show the message that a bookmark names.
 PROOF_TIMEOUT = 3.0
 
@@ -53,6 +55,7 @@ async def follow(
             live = await connection.ready()
             await declare(live)
             channel = await live.channel()
+            unacknowledged = 0
             try:
                 arrivals = await _consume(channel, stream, after, start_at_end)
                 if after is not None:
@@ -67,7 +70,10 @@ async def follow(
                     entry = _entry(message)
                     yield entry
                     after = entry.bookmark
-                    await message.ack()
+                    unacknowledged += 1
+                    if unacknowledged == ACKNOWLEDGE_EVERY:
+                        unacknowledged = 0
+                        await message.ack(multiple=True)
             finally:
                 with contextlib.suppress(*LOST, TimeoutError):
                     async with asyncio.timeout(5):

@@ -6,12 +6,11 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 import aio_pika
-from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
-from pamqp.common import FieldValue
+from aio_pika.abc import AbstractConnection
 from pydantic import ValidationError
 
 from comfy_dist.messages import (
@@ -25,9 +24,10 @@ from comfy_dist.messages import (
     parse_event,
     parse_fact,
 )
+from comfy_dist.transport.amqp import batches
 from comfy_dist.transport.amqp.connection import LOST, Connection
 from comfy_dist.transport.amqp.names import EVERYONE, Names, client_key
-from comfy_dist.transport.amqp.publisher import Publisher, header, pack, unpack
+from comfy_dist.transport.amqp.publisher import Publisher, pack
 from comfy_dist.transport.amqp.stream import follow
 from comfy_dist.transport.amqp.subscriptions import Subscriptions
 from comfy_dist.transport.amqp.work import Taker
@@ -67,7 +67,7 @@ class AmqpTransport:
         self._consuming = Connection(uri, f"{queue_name} consuming", self._set_up_consuming)
         self._publisher = Publisher(self._publishing, self._declare)
         self._subscriptions = Subscriptions(self._names, self._participant)
-        self._taker = Taker(self._consuming, self._names, self._publisher)
+        self._taker = Taker(self._consuming, self._names, self._publisher, self._declare)
         self._asked: dict[str, asyncio.Future[Reply]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = asyncio.Event()
@@ -175,23 +175,9 @@ class AmqpTransport:
 
     # Progress
 
-    async def emit(self, progress: Progress) -> None:
-        headers: dict[str, FieldValue] = {
-            "job": progress.job_id,
-            "sequence": progress.sequence,
-            "attempt": progress.attempt,
-            "event": progress.event,
-        }
-        if progress.client_id is not None:
-            headers["client"] = progress.client_id
-        if progress.node is not None:
-            headers["node"] = progress.node
-        message = aio_pika.Message(
-            progress.body,
-            content_type="application/octet-stream" if progress.binary else "application/json",
-            headers=headers,
-        )
-        await self._publisher.cast(message, client_key(progress.client_id), self._names.progress)
+    async def emit(self, batch: Sequence[Progress]) -> None:
+        message = aio_pika.Message(batches.pack(batch), content_type=batches.CONTENT_TYPE)
+        await self._publisher.cast(message, client_key(batch[0].client_id), self._names.progress)
 
     async def follow(self, client_id: str) -> None:
         await self._subscriptions.bind(self._names.progress, client_key(client_id))
@@ -202,7 +188,12 @@ class AmqpTransport:
     async def progress(self) -> AsyncIterator[Progress]:
         await self._subscriptions.bind(self._names.progress, EVERYONE)
         async for message in self._subscriptions.inboxes[self._names.progress].read():
-            if (progress := _progress(message)) is not None:
+            try:
+                batch = batches.unpack(message.body)
+            except ValueError as error:
+                log.debug("A progress message is not understood: %s", error)
+                continue
+            for progress in batch:
                 yield progress
 
     # Presence
@@ -267,21 +258,3 @@ class AmqpTransport:
 
 def _transient(body: bytes) -> aio_pika.Message:
     return aio_pika.Message(body, content_type="application/json", expiration=COMMAND_SECONDS)
-
-
-def _progress(message: AbstractIncomingMessage) -> Progress | None:
-    headers = message.headers
-    try:
-        return Progress(
-            job_id=header(headers, "job") or "",
-            client_id=header(headers, "client"),
-            sequence=int(str(headers.get("sequence", 0))),
-            attempt=int(str(headers.get("attempt", 1))),
-            event=header(headers, "event") or "",
-            node=header(headers, "node"),
-            binary=message.content_type == "application/octet-stream",
-            body=unpack(message),
-        )
-    except ValueError as error:
-        log.debug("A progress message is not understood: %s", error)
-        return None

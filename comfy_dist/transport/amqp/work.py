@@ -6,17 +6,24 @@ import asyncio
 import contextlib
 import logging
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 from pydantic import ValidationError
 
 from comfy_dist.messages import Job
-from comfy_dist.transport.amqp.connection import LOST, Connection
+from comfy_dist.transport.amqp.connection import LOST, Connection, SetUp
 from comfy_dist.transport.amqp.names import Names
 from comfy_dist.transport.amqp.publisher import Publisher, pack, unpack
 
 log = logging.getLogger(__name__)
+
+#: Seconds that a taker goes on listening while its job runs: in that time most short ones have ended.
+LINGER_SECONDS = 0.05
+
+#: A message and the queue it came from.
+Found: TypeAlias = tuple[AbstractIncomingMessage, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +58,63 @@ class AmqpDelivery:
 
 
 class Taker:
-    """Takes one delivery after another over the consuming connection."""
+    """Takes one delivery after another over the consuming connection.
 
-    def __init__(self, connection: Connection, names: Names, publisher: Publisher) -> None:
+    Where something lies ready, the most urgent queue is asked for it. Where nothing does, the taker listens: it
+    consumes from all queues at once. Getting, consuming and cancelling are each written to a quorum queue's log,
+    so it goes on listening through a short job; a message that comes while it is not wanted is given back at once
+    and ends the listening. So a busy worker holds exactly one message.
+    """
+
+    def __init__(self, connection: Connection, names: Names, publisher: Publisher, declare: SetUp) -> None:
         self._connection = connection
         self._names = names
         self._publisher = publisher
+        self._declare = declare
         self._channel: AbstractChannel | None = None
+        self._queues: list[AbstractQueue] = []
+        self._listening = False
+        #: Resolved by the first message that comes; None while none is wanted.
+        self._wanted: asyncio.Future[Found] | None = None
         self._stopping: asyncio.Task[None] | None = None
+        self._lingering: asyncio.TimerHandle | None = None
 
     async def take(self) -> AmqpDelivery:
         """The next job. Unreadable messages go to the dead letters."""
         while True:
             try:
-                channel = await self._open()
-                queues = [await channel.get_queue(name, ensure=False) for name in self._names.work]
-                found = await self._get(queues) or await self._wait(channel, queues)
+                found = await self._find()
+                if delivery := await self._read(*found):
+                    return delivery
             except LOST as error:
                 log.debug("Taking again after: %s", error)
                 await asyncio.sleep(0.2)
-                continue
-            if found and (delivery := await self._read(*found)):
-                return delivery
+                with contextlib.suppress(*LOST):
+                    # A deleted work queue closes the channel.
+                    await self._declare(await self._connection.ready())
+
+    async def _find(self) -> Found:
+        if self._lingering is not None:
+            self._lingering.cancel()
+        channel = await self._open()
+        if not self._listening and (found := await self._get(channel)) is not None:
+            return found
+        self._wanted = asyncio.get_running_loop().create_future()
+        orderly = False
+        try:
+            if not self._listening:
+                await self._listen()
+            found = await self._wanted
+            orderly = True
+            return found
+        finally:
+            wanted, self._wanted = self._wanted, None
+            if orderly:
+                self._lingering = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._stop)
+            else:
+                if wanted.done() and not wanted.cancelled() and wanted.exception() is None:
+                    self._give_back(wanted.result()[0])
+                self._stop()
 
     async def _open(self) -> AbstractChannel:
         connection = await self._connection.ready()
@@ -80,70 +122,85 @@ class Taker:
             await asyncio.wait([self._stopping])
             self._stopping = None
         if self._channel is None or self._channel.is_closed:
-            self._channel = await connection.channel()
-            await self._channel.set_qos(prefetch_count=1)
+            channel = await connection.channel()
+            await channel.set_qos(prefetch_count=1)
+            channel.close_callbacks.add(lambda *_: self._lost(channel), weak=False)
+            underlay = await channel.get_underlay_channel()
+            underlay.on_consumer_cancel_callbacks.add(lambda _: self._lost(channel))
+            self._queues = [await channel.get_queue(name, ensure=False) for name in self._names.work]
+            self._listening = False
+            self._channel = channel
         return self._channel
 
-    @staticmethod
-    async def _get(queues: list[AbstractQueue]) -> tuple[AbstractIncomingMessage, str] | None:
-        """What lies ready, by urgency. One cancelled in the middle of a get leaves its message to the channel's
-        next use, so the get is shielded and its message given back."""
-        for queue in queues:
+    def _lost(self, channel: AbstractChannel) -> None:
+        """The channel was closed, or a queue deleted under its consumer: begin anew."""
+        if channel is not self._channel:
+            return
+        self._channel = None
+        self._listening = False
+        if self._wanted is not None and not self._wanted.done():
+            self._wanted.set_exception(ConnectionError("a work queue or its channel was closed"))
+
+    async def _get(self, channel: AbstractChannel) -> Found | None:
+        """What lies ready in the most urgent queue; the counts cost the broker no log entry."""
+        counts = await asyncio.gather(*(channel.declare_queue(queue.name, passive=True) for queue in self._queues))
+        for queue, counted in zip(self._queues, counts, strict=True):
+            if not counted.declaration_result.message_count:
+                continue
+            # Cancelled in the middle, a get would leave its message to nobody.
             getting = asyncio.ensure_future(queue.get(fail=False))
             try:
                 message = await asyncio.shield(getting)
             except asyncio.CancelledError:
-                getting.add_done_callback(_give_back)
+                getting.add_done_callback(self._give_back_result)
                 raise
             if message is not None:
                 return message, queue.name
         return None
 
-    async def _wait(
-        self, channel: AbstractChannel, queues: list[AbstractQueue]
-    ) -> tuple[AbstractIncomingMessage, str] | None:
-        """Consume from all queues until one message comes; more that came with it are given back."""
-        arrivals: asyncio.Queue[tuple[AbstractIncomingMessage, str] | None] = asyncio.Queue()
-        channel.close_callbacks.add(lambda *_: arrivals.put_nowait(None), weak=False)
-        underlay = await channel.get_underlay_channel()
-        underlay.on_consumer_cancel_callbacks.add(lambda _: arrivals.put_nowait(None))
+    async def _listen(self) -> None:
+        self._listening = True
+        await asyncio.gather(*(self._consume(queue) for queue in self._queues))
 
-        async def consume(queue: AbstractQueue) -> str:
-            async def arrived(message: AbstractIncomingMessage) -> None:
-                arrivals.put_nowait((message, queue.name))
+    async def _consume(self, queue: AbstractQueue) -> None:
+        async def arrived(message: AbstractIncomingMessage) -> None:
+            if self._wanted is not None and not self._wanted.done():
+                self._wanted.set_result((message, queue.name))
+            else:
+                self._give_back(message)
+                self._stop()
 
-            return await queue.consume(arrived)
+        await queue.consume(arrived, consumer_tag=queue.name)
 
-        starting = [asyncio.create_task(consume(queue)) for queue in queues]
-        try:
-            await asyncio.gather(*starting)
-            found = await arrivals.get()
-            if found is None:
-                # The consumers may be gone with their queue; a new channel declares nothing away.
-                raise ConnectionError("a work queue or its channel was closed")
-            return found
-        finally:
-            # Not awaited: the job found starts at once. The next take waits for it.
-            self._stopping = asyncio.ensure_future(self._stop(channel, queues, starting, arrivals))
+    def _stop(self) -> None:
+        """Stop listening, behind what goes on; the next take waits for it."""
+        if self._listening and self._channel is not None:
+            self._listening = False
+            self._stopping = asyncio.create_task(self._cancel(self._channel, self._queues, self._stopping))
 
     @staticmethod
-    async def _stop(
-        channel: AbstractChannel,
-        queues: list[AbstractQueue],
-        starting: list[asyncio.Task[str]],
-        arrivals: asyncio.Queue[tuple[AbstractIncomingMessage, str] | None],
+    async def _cancel(
+        channel: AbstractChannel, queues: list[AbstractQueue], before: asyncio.Task[None] | None
     ) -> None:
+        if before is not None:
+            await asyncio.wait([before])
         with contextlib.suppress(*LOST, TimeoutError):
             async with asyncio.timeout(10):
-                tags = await asyncio.gather(*starting)
-                await asyncio.gather(*(queue.cancel(tag) for queue, tag in zip(queues, tags, strict=True)))
-                while not arrivals.empty():
-                    if (extra := arrivals.get_nowait()) is not None:
-                        await extra[0].nack(requeue=True)
-                return
+                await asyncio.gather(*(queue.cancel(queue.name) for queue in queues))
+            return
         # Not orderly: close the channel, and the broker takes everything back.
         with contextlib.suppress(*LOST, TimeoutError):
             await channel.close()
+
+    def _give_back_result(self, getting: asyncio.Future[AbstractIncomingMessage | None]) -> None:
+        if not getting.cancelled() and getting.exception() is None and (message := getting.result()):
+            self._give_back(message)
+
+    @staticmethod
+    def _give_back(message: AbstractIncomingMessage) -> None:
+        task = asyncio.ensure_future(message.nack(requeue=True))
+        # With the connection gone the broker has it back already.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def _read(self, message: AbstractIncomingMessage, queue: str) -> AmqpDelivery | None:
         try:
@@ -161,9 +218,3 @@ class Taker:
             await message.ack()
             return None
         return AmqpDelivery(job, message, queue, self._names, self._publisher)
-
-
-def _give_back(getting: asyncio.Future[AbstractIncomingMessage | None]) -> None:
-    if not getting.cancelled() and getting.exception() is None and (message := getting.result()):
-        task = asyncio.ensure_future(message.nack(requeue=True))
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
