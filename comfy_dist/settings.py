@@ -167,13 +167,17 @@ class ServerSettings(_Group):
     server: WebAddress = Field("http://127.0.0.1:8188", description="the frontend to talk to, or any ComfyUI")
 
 
+class ResultSettings(_Group):
+    """results"""
+
+    output: Path | None = Field(None, description="save the results in this folder; without it they stay there")
+
+
 class RunSettings(_Group):
     """run"""
 
-    output: Path | None = Field(None, description="save the results in this folder; without it they stay there")
     repeat: int = Field(1, ge=1, description="submit each workflow so many times")
     seed_step: int = Field(1, description="what each repetition adds to the inputs seed and noise_seed")
-    progress: bool = Field(True, description="show bars while prompts run, on a terminal")
 
 
 class HistorySettings(_Group):
@@ -187,10 +191,11 @@ class MessageSettings(_Group):
 
     SHORT: ClassVar[dict[str, str]] = {"verbose": "-v"}
 
-    verbose: bool = Field(False, description="say more, and show tracebacks of errors")
+    progress: bool = Field(True, description="show bars while prompts run, on a terminal")
+    verbose: bool = Field(False, description="show tracebacks of errors")
 
 
-class ComfyuiClientSettings(MessageSettings, HistorySettings, RunSettings, ServerSettings):
+class ComfyuiClientSettings(MessageSettings, HistorySettings, ResultSettings, RunSettings, ServerSettings):
     """Settings of `comfyui-client`."""
 
 

@@ -1,0 +1,253 @@
+"""`comfyui-client`: runs workflows on a server and shows what it does."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from comfy_dist import __version__
+from comfy_dist.errors import ComfyDistError
+from comfy_dist.settings import (
+    ComfyuiClientSettings,
+    HistorySettings,
+    MessageSettings,
+    Parser,
+    ResultSettings,
+    RunSettings,
+    ServerSettings,
+    add_options,
+    fail,
+    made,
+)
+
+if TYPE_CHECKING:
+    from comfy_dist.client.server import Server
+
+PROG = "comfyui-client"
+DESCRIPTION = """Runs workflows on a ComfyUI server, comfy_dist's or any other, and shows its queue.
+
+Each command has its own --help."""
+EPILOG = """examples:
+  comfyui-client run picture.json --output .          a workflow saved by ComfyUI's page, or a PNG it made
+  comfyui-client run picture.json --set 3.seed=7 --set "Positive prompt.text=a boat" --repeat 4
+  comfyui-client --server http://gpu-box:8188 queue
+
+Exit codes: 0 all well, 1 a prompt failed or was cancelled, 2 bad usage, 3 server unreachable.
+Options with a COMFYUI_ variable are also keys of the YAML file."""
+
+_COMMON = (ServerSettings, MessageSettings)
+_COMMANDS: dict[str, tuple[str, tuple[type, ...]]] = {
+    "run": ("submit workflows, wait for them, save what they make", (RunSettings, ResultSettings)),
+    "queue": ("show what runs and waits", ()),
+    "history": ("show what ended", (HistorySettings,)),
+    "workers": ("show the live workers and what they do", ()),
+    "interrupt": ("stop everything that runs; what waits stays", ()),
+    "cancel": ("cancel prompts, running or waiting", ()),
+    "watch": ("wait for a prompt that was submitted elsewhere", (ResultSettings,)),
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    arguments = sys.argv[1:] if argv is None else argv
+    verbose = "-v" in arguments or "--verbose" in arguments
+    try:
+        given = vars(parser().parse_args(arguments))
+        call = {name: given.pop(name, None) for name in ("command", "as_json", "files", "edits", "ids", "id")}
+        settings, _ = made(ComfyuiClientSettings, given)
+        code = _run(settings, argparse.Namespace(**call))
+    except ComfyDistError as error:
+        if verbose:
+            raise
+        fail(PROG, error)
+    except KeyboardInterrupt:
+        code = 1
+    except BrokenPipeError:  # `… | head`
+        sys.stderr.close()
+        code = 1
+    raise SystemExit(code)
+
+
+def parser() -> Parser:
+    """The command line. What one call asks for (files, ids, --set, --json) is no setting."""
+    whole = Parser(
+        prog=PROG,
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    whole.add_argument("--version", action="version", version=f"comfy_dist {__version__}")
+    _json_flag(whole)
+    add_options(whole, ComfyuiClientSettings, _COMMON)
+    commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (sentence, groups) in _COMMANDS.items():
+        one = commands.add_parser(
+            name,
+            help=sentence,
+            description=f"{sentence[:1].upper()}{sentence[1:]}.",
+            allow_abbrev=False,
+            argument_default=argparse.SUPPRESS,
+        )
+        if name == "run":
+            one.add_argument(
+                "files",
+                nargs="+",
+                metavar="FILE",
+                help="API or UI format, JSON or a PNG that ComfyUI saved; - for stdin",
+            )
+            one.add_argument(
+                "--set",
+                action="append",
+                dest="edits",
+                metavar="NODE.INPUT=VALUE",
+                help="set an input; NODE is an id or a title, VALUE is JSON or text; may be given again",
+            )
+        elif name == "cancel":
+            one.add_argument("ids", nargs="+", metavar="ID", help="a prompt's id, as queue shows it")
+        elif name == "watch":
+            one.add_argument("id", metavar="ID", help="a prompt's id, as queue shows it")
+        _json_flag(one)
+        add_options(one, ComfyuiClientSettings, (*groups, *_COMMON))
+    return whole
+
+
+def _json_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", dest="as_json", help="print JSON for other programs")
+
+
+def _run(settings: ComfyuiClientSettings, call: argparse.Namespace) -> int:
+    import asyncio
+
+    async def start() -> int:
+        from comfy_dist.cli.signals import on_stop
+        from comfy_dist.client.server import Server
+
+        task = asyncio.current_task()
+        assert task is not None
+
+        def stop() -> None:
+            task.cancel()
+
+        on_stop(stop)
+        async with Server(settings.server) as server:
+            return await _command(server, settings, call)
+
+    try:
+        return asyncio.run(start())
+    except asyncio.CancelledError:
+        return 1
+
+
+async def _command(server: Server, settings: ComfyuiClientSettings, call: argparse.Namespace) -> int:
+    match call.command:
+        case "run":
+            return await _workflows(server, settings, call)
+        case "watch":
+            return await _watch(server, settings, call)
+        case "cancel":
+            return await _cancel(server, call)
+        case "interrupt":
+            return await _interrupt(server, call)
+        case "queue":
+            queue = await server.get("/queue")
+            _print(queue) if call.as_json else _tables().show_queue(queue)
+        case "history":
+            history = await server.get("/history", max_items=settings.max_items)
+            _print(history) if call.as_json else _tables().show_history(history)
+        case "workers":
+            await _workers(server, call)
+    return 0
+
+
+async def _workflows(server: Server, settings: ComfyuiClientSettings, call: argparse.Namespace) -> int:
+    from comfy_dist.client.edits import Edit
+    from comfy_dist.client.run import Order, run
+
+    order = Order(
+        files=call.files,
+        edits=[Edit.parse(text) for text in call.edits or ()],
+        repeat=settings.repeat,
+        seed_step=settings.seed_step,
+        output=settings.output,
+        show_bars=settings.progress,
+    )
+    submissions = await run(server, order, quiet=bool(call.as_json))
+    if call.as_json:
+        _print([submission.as_json() for submission in submissions])
+    return 0 if all(submission.succeeded for submission in submissions) else 1
+
+
+async def _watch(server: Server, settings: ComfyuiClientSettings, call: argparse.Namespace) -> int:
+    from comfy_dist.client.bars import Bars
+    from comfy_dist.client.run import told
+    from comfy_dist.client.waiting import Status
+    from comfy_dist.client.watch import watch
+
+    with Bars(shown=settings.progress) as bars:
+        outcome, saved = await watch(server, call.id, bars, settings.output)
+    if call.as_json:
+        _print({"prompt_id": call.id, "status": outcome.status, "error": outcome.reason or None, "saved": saved})
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in told(call.id, outcome, 0, saved))
+    return 0 if outcome.status is Status.SUCCEEDED else 1
+
+
+async def _cancel(server: Server, call: argparse.Namespace) -> int:
+    from comfy_dist.client.cancelling import cancel, queued
+
+    running, pending = await queued(server)
+    live = [id_ for id_ in call.ids if id_ in running or id_ in pending]
+    unknown = [id_ for id_ in call.ids if id_ not in live]
+    await cancel(server, live)
+    if call.as_json:
+        _print({"cancelled": live, "not_queued": unknown})
+    else:
+        sys.stdout.writelines(f"{id_}: cancelled\n" for id_ in live)
+        sys.stdout.writelines(f"{id_}: neither runs nor waits\n" for id_ in unknown)
+    return 1 if unknown else 0
+
+
+async def _interrupt(server: Server, call: argparse.Namespace) -> int:
+    from comfy_dist.client.cancelling import queued
+
+    running, _ = await queued(server)
+    await server.post("/interrupt", {})
+    if call.as_json:
+        _print({"interrupted": running})
+    else:
+        sys.stdout.writelines(f"{id_}: interrupted\n" for id_ in running)
+        sys.stdout.write("" if running else "Nothing runs.\n")
+    return 0
+
+
+async def _workers(server: Server, call: argparse.Namespace) -> None:
+    from comfy_dist.client.server import Refused
+
+    try:
+        answer = await server.get("/distributed/workers")
+    except Refused as refused:
+        if refused.status != 404:
+            raise
+        raise ComfyDistError(f"{server.url} is a ComfyUI without workers; `queue` shows what it does.") from None
+    if call.as_json:
+        _print(answer["workers"])
+    else:
+        _tables().show_workers(answer["workers"], await server.get("/queue"))
+
+
+def _tables() -> Any:
+    from comfy_dist.client import tables
+
+    return tables
+
+
+def _print(value: Any) -> None:
+    json.dump(value, sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+if __name__ == "__main__":
+    main()

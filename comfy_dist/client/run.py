@@ -1,0 +1,211 @@
+"""`comfyui-client run`: submit workflows, wait, save what they make."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from comfy_dist.client import results
+from comfy_dist.client.bars import Bars, note
+from comfy_dist.client.cancelling import cancel
+from comfy_dist.client.edits import Edit, edited, reseeded
+from comfy_dist.client.listener import listening
+from comfy_dist.client.local_files import upload_local
+from comfy_dist.client.sentences import node_errors
+from comfy_dist.client.server import Refused, Server
+from comfy_dist.client.ui_format import Prompt, to_prompt
+from comfy_dist.client.waiting import Outcome, Status, Waiting
+from comfy_dist.client.workflow_file import WorkflowFile, read
+from comfy_dist.errors import ComfyDistError
+
+#: Seconds a server has to take cancellations before the client leaves.
+CANCEL_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to run, and what to do with it."""
+
+    files: Sequence[str]
+    edits: Sequence[Edit] = ()
+    repeat: int = 1
+    seed_step: int = 1
+    output: Path | None = None
+    show_bars: bool = True
+
+
+@dataclass(slots=True)
+class Submission:
+    """One prompt that was to be submitted, and what came of it."""
+
+    label: str
+    prompt: Prompt
+    workflow: dict[str, Any] | None
+    prompt_id: str | None = None
+    submitted_at: float = 0.0
+    seconds: float = 0.0
+    outcome: Outcome | None = None
+    saved: list[str] = field(default_factory=list)
+
+    @property
+    def succeeded(self) -> bool:
+        return self.outcome is not None and self.outcome.status is Status.SUCCEEDED
+
+    def as_json(self) -> dict[str, Any]:
+        outcome = self.outcome
+        return {
+            "workflow": self.label,
+            "prompt_id": self.prompt_id,
+            "status": outcome.status if outcome else None,
+            "error": (outcome.reason or None) if outcome else None,
+            "seconds": round(self.seconds, 3),
+            "outputs": outcome.outputs if outcome else {},
+            "saved": self.saved,
+        }
+
+
+async def run(server: Server, order: Order, *, quiet: bool = False) -> list[Submission]:
+    """Submit and wait. Those that failed have an outcome that says why; cancelling this cancels them.
+
+    `quiet`: only notes on standard error, no lines on standard output.
+    """
+    submissions = await _prepare(server, order)
+    with Bars(shown=order.show_bars) as bars:
+        job = _Run(server, order, bars, quiet=quiet)
+        try:
+            await job.run(submissions)
+        except asyncio.CancelledError:
+            await job.give_up()
+            raise
+    return submissions
+
+
+async def _prepare(server: Server, order: Order) -> list[Submission]:
+    """What can be wrong with files and --set shows here, before the first prompt is submitted."""
+    files = [read(name) for name in order.files]
+    object_info = await server.get("/object_info")
+    prompts = [(file, edited(_prompt_of(file, object_info), order.edits, file.name)) for file in files]
+    submissions: list[Submission] = []
+    for file, given in prompts:
+        prompt = await upload_local(server, given, object_info, note)
+        for number in range(order.repeat):
+            label = f"{file.name} #{number + 1}" if order.repeat > 1 else file.name
+            submissions.append(Submission(label, reseeded(prompt, number * order.seed_step), file.workflow))
+    return submissions
+
+
+def _prompt_of(file: WorkflowFile, object_info: dict[str, Any]) -> Prompt:
+    if file.prompt is not None:
+        return file.prompt
+    assert file.workflow is not None
+    try:
+        return to_prompt(file.workflow, object_info)
+    except ComfyDistError as error:
+        error.args = (f"{file.name}: {error}",)
+        raise
+
+
+class _Run:
+    def __init__(self, server: Server, order: Order, bars: Bars, *, quiet: bool) -> None:
+        self._server = server
+        self._order = order
+        self._bars = bars
+        self._quiet = quiet
+        self._waiting: Waiting | None = None
+
+    async def run(self, submissions: list[Submission]) -> None:
+        client_id = uuid.uuid4().hex
+        async with listening(self._server, client_id, self._bars.hear) as listener:
+            self._waiting = waiting = Waiting(self._server, listener)
+            mine: dict[str, Submission] = {}
+            for submission in submissions:
+                await self._submit(submission, client_id)
+                if submission.prompt_id is not None:
+                    mine[submission.prompt_id] = submission
+            async for id_, outcome in waiting.ended():
+                await self._end(mine[id_], outcome)
+
+    async def _submit(self, submission: Submission, client_id: str) -> None:
+        assert self._waiting is not None
+        # Made here, so that a prompt can be cancelled whose answer is not there yet.
+        prompt_id = str(uuid.uuid4())
+        extra = {"extra_pnginfo": {"workflow": submission.workflow}} if submission.workflow else {}
+        body = {
+            "prompt": submission.prompt,
+            "client_id": client_id,
+            "prompt_id": prompt_id,
+            "extra_data": extra,
+        }
+        self._bars.add(prompt_id, submission.label, submission.prompt)
+        self._waiting.open.add(prompt_id)
+        submission.submitted_at = time.monotonic()
+        try:
+            answer = await self._server.post("/prompt", body)
+        except Refused as refused:
+            self._forget(prompt_id)
+            submission.outcome = Outcome(Status.FAILED, {}, str(refused))
+            self._tell(submission)
+            return
+        # Versions of ComfyUI that choose ids themselves.
+        submission.prompt_id = answer["prompt_id"]
+        if submission.prompt_id != prompt_id:
+            self._forget(prompt_id)
+            self._bars.add(submission.prompt_id, submission.label, submission.prompt)
+            self._waiting.open.add(submission.prompt_id)
+        for sentence in node_errors(answer.get("node_errors")):
+            self._bars.note(f"{submission.label}: left out: {sentence}")
+
+    def _forget(self, prompt_id: str) -> None:
+        assert self._waiting is not None
+        self._waiting.open.discard(prompt_id)
+        self._bars.remove(prompt_id)
+
+    async def _end(self, submission: Submission, outcome: Outcome) -> None:
+        assert submission.prompt_id is not None
+        submission.seconds = time.monotonic() - submission.submitted_at
+        submission.outcome = outcome
+        self._bars.remove(submission.prompt_id)
+        if self._order.output is not None:
+            for reference in results.files(outcome.outputs):
+                path = await results.save(self._server, reference, self._order.output)
+                submission.saved.append(str(path))
+        self._tell(submission)
+
+    def _tell(self, submission: Submission) -> None:
+        assert submission.outcome is not None
+        if self._quiet:
+            return
+        for line in told(submission.label, submission.outcome, submission.seconds, submission.saved):
+            self._bars.say(line)
+
+    async def give_up(self) -> None:
+        """Ask to cancel what has not ended. Best effort: whoever asked wants to leave."""
+        if self._waiting is None or not self._waiting.open:
+            return
+        count = len(self._waiting.open)
+        self._bars.note(f"Cancelling {count} prompt{'s' if count > 1 else ''}.")
+        try:
+            async with asyncio.timeout(CANCEL_SECONDS):
+                await cancel(self._server, self._waiting.open)
+        except (TimeoutError, ComfyDistError) as error:
+            self._bars.note(f"The server could not be told: {error or 'no answer in time'}")
+
+
+def told(label: str, outcome: Outcome, seconds: float, saved: Sequence[str]) -> Iterator[str]:
+    """The lines that say what became of a prompt."""
+    if outcome.status is Status.SUCCEEDED:
+        after = f" after {seconds:.1f} s" if seconds else ""
+        yield f"{label}: succeeded{after}"
+    else:
+        yield f"{label}: {outcome.status}. {outcome.reason}"
+    for name in saved or [
+        f"on the server: {results.name_on_server(each)}" for each in results.files(outcome.outputs)
+    ]:
+        yield f"  {name}"
+    for node, text in results.texts(outcome.outputs):
+        yield f"  node {node}: {text}"
