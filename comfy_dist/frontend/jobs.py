@@ -9,8 +9,9 @@ from typing import Any
 from aiohttp import web
 from pydantic_core import from_json
 
-from comfy_dist.frontend.answers import Refused
+from comfy_dist.frontend.answers import Refused, read_object
 from comfy_dist.frontend.context import context
+from comfy_dist.frontend.prompts import cancel, id_list
 from comfy_dist.ledger import JobRow, JobState, stored
 
 routes = web.RouteTableDef()
@@ -168,3 +169,23 @@ def _summary(row: JobRow, item: list[Any], result: dict[str, Any]) -> dict[str, 
 def _error(result: dict[str, Any]) -> dict[str, Any] | None:
     messages = (result.get("status") or {}).get("messages") or []
     return next((data for name, data in messages if name == "execution_error"), None)
+
+
+@routes.post("/jobs/{job_id}/cancel")
+async def cancel_job(request: web.Request) -> web.Response:
+    """Cancel one job, waiting or running, as the page's queue panel does; one that has ended stays so."""
+    return await _cancel(request, [request.match_info["job_id"]])
+
+
+@routes.post("/jobs/cancel")
+async def cancel_jobs(request: web.Request) -> web.Response:
+    """The same for `{job_ids: [...]}`; unknown ids are ignored."""
+    return await _cancel(request, id_list(await read_object(request), "job_ids"))
+
+
+async def _cancel(request: web.Request, ids: list[str]) -> web.Response:
+    ctx = context(request)
+    rows = [row for id_ in ids if (row := ctx.ledger.live(id_)) is not None]
+    for row in rows:
+        await cancel(ctx, row)
+    return web.json_response({"cancelled": [row.id for row in rows]})
