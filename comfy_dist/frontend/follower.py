@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 #: Entries folded in one transaction while catching up.
 BATCH = 500
+#: How long the news of a beginning waits for what follows it.
+BATCH_SECONDS = 0.005
 EXPIRE_SECONDS = 5.0
 CATALOGUE_SECONDS = 30.0
 #: An end that is older is history being read again, no news for a websocket.
@@ -40,6 +42,7 @@ class Follower:
 
     def __init__(self, ctx: Context) -> None:
         self.ctx = ctx
+        self._entries: asyncio.Queue[Recorded | Rewind] = asyncio.Queue(BATCH * 2)
         self._fetching: set[str] = set()
         #: Set when it is known which nodes there are.
         self.catalogue_known = asyncio.Event()
@@ -52,6 +55,7 @@ class Follower:
         """Until cancelled."""
         self._remember_catalogue()
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._read_events())
             group.create_task(self._events())
             group.create_task(self._facts())
             group.create_task(self._progress())
@@ -59,21 +63,15 @@ class Follower:
             group.create_task(self._expire())
 
     async def _events(self) -> None:
-        entries: asyncio.Queue[Recorded | Rewind] = asyncio.Queue(BATCH * 2)
-        reading = asyncio.create_task(self._read_events(entries))
-        try:
-            while True:
-                batch = [await entries.get()]
-                while len(batch) < BATCH and not entries.empty():
-                    batch.append(entries.get_nowait())
-                await self._fold(batch)
-        finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+        while True:
+            batch = [await self._entries.get()]
+            while len(batch) < BATCH and (entry := await _next(self._entries, batch[-1])) is not None:
+                batch.append(entry)
+            await self._fold(batch)
 
-    async def _read_events(self, entries: asyncio.Queue[Recorded | Rewind]) -> None:
+    async def _read_events(self) -> None:
         async for entry in self.ctx.transport.events(self.ctx.ledger.bookmark):
-            await entries.put(entry)
+            await self._entries.put(entry)
 
     async def _fold(self, batch: list[Recorded | Rewind]) -> None:
         ctx = self.ctx
@@ -89,7 +87,7 @@ class Follower:
         for change in changes:
             if change.ended:
                 if not ctx.transport.durable:
-                    await ctx.ledger.outbox.remove(change.after.id)
+                    ctx.ledger.outbox.remove(change.after.id)
                 if now_ms() - change.event.at < NEWS_MS:
                     ctx.tasks.create_task(self._tell_end(change))
                 continue
@@ -173,6 +171,18 @@ class Follower:
             await asyncio.sleep(EXPIRE_SECONDS)
             for worker in self.ctx.registry.expire(time.monotonic()):
                 log.warning("Worker %s was not heard of for a while and is taken for gone.", worker.name)
+
+
+async def _next(entries: asyncio.Queue[Recorded | Rewind], last: Recorded | Rewind) -> Recorded | Rewind | None:
+    """What follows at once. The news of a beginning waits a moment for more; that of an end waits for nothing."""
+    if not entries.empty():
+        return entries.get_nowait()
+    if not isinstance(last, Recorded) or not isinstance(last.event, (Submitted, Started)):
+        return None
+    try:
+        return await asyncio.wait_for(entries.get(), BATCH_SECONDS)
+    except TimeoutError:
+        return None
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -43,6 +43,7 @@ class _Query:
 @routes.get("/jobs")
 async def get_jobs(request: web.Request) -> web.Response:
     query = _parse(request)
+    await context(request).ledger.settled()
     jobs, total = await context(request).ledger.read(lambda c: _select(c, query))
     limit = query.limit if query.limit is not None else total
     page = {

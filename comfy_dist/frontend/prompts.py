@@ -31,7 +31,9 @@ def id_list(request: dict[str, Any], key: str) -> list[str]:
 
 @routes.get("/prompt")
 async def get_prompt(request: web.Request) -> web.Response:
-    return web.json_response(status(context(request))["status"])
+    ctx = context(request)
+    await ctx.ledger.settled()
+    return web.json_response(status(ctx)["status"])
 
 
 @routes.post("/prompt")
@@ -46,7 +48,9 @@ async def post_prompt(request: web.Request) -> web.Response:
 
 @routes.get("/queue")
 async def get_queue(request: web.Request) -> web.Response:
-    return raw_json(await context(request).ledger.queue_json())
+    ctx = context(request)
+    await ctx.ledger.settled()
+    return raw_json(await ctx.ledger.queue_json())
 
 
 @routes.post("/queue")
@@ -54,6 +58,7 @@ async def post_queue(request: web.Request) -> web.Response:
     """Cancel pending prompts: all, or those named; unknown ids are ignored, as in ComfyUI."""
     ctx = context(request)
     body = await read_object(request)
+    await ctx.ledger.settled()
     rows = list(ctx.ledger.pending) if body.get("clear") else []
     for id_ in id_list(body, "delete"):
         row = ctx.ledger.live(id_)
@@ -69,6 +74,7 @@ async def post_interrupt(request: web.Request) -> web.Response:
     """Stop the running prompt that is named; else this client's where it says who it is; else all."""
     ctx = context(request)
     body = await read_object(request) if request.can_read_body else {}
+    await ctx.ledger.settled()
     running = ctx.ledger.running
     if prompt_id := body.get("prompt_id"):
         running = [row for row in running if row.id == prompt_id]

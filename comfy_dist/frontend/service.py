@@ -78,7 +78,7 @@ async def _publish_the_rest(ctx: Context) -> None:
     for job in await ctx.ledger.outbox.rest():
         row = await ctx.ledger.find(job.id)
         if row is not None and row.state.ended:
-            await ctx.ledger.outbox.remove(job.id)
+            ctx.ledger.outbox.remove(job.id)
             continue
         if not ctx.transport.durable and row is not None:
             await _tell_attempts(ctx, job, row.workers, running=row.state is JobState.RUNNING)
@@ -91,7 +91,7 @@ async def _publish_the_rest(ctx: Context) -> None:
             else:
                 break
         if ctx.transport.durable:
-            await ctx.ledger.outbox.remove(job.id)
+            ctx.ledger.outbox.remove(job.id)
         log.info("Prompt %s is queued again.", job.id)
 
 

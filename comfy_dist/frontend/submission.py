@@ -44,10 +44,10 @@ async def submit(ctx: Context, request: dict[str, Any]) -> tuple[float, str, dic
     if ctx.ledger.remaining >= ctx.settings.max_queue_size:
         limit = ctx.settings.max_queue_size
         raise Refused(429, f"{limit} prompts wait already; try again later.", kind="queue_full")
-    verdict, judged = await _validate(ctx, job.prompt, request.get("partial_execution_targets"))
+    verdict = await _validate(ctx, job.prompt, request.get("partial_execution_targets"))
     if not verdict.valid:
         raise Invalid(verdict)
-    job = job.model_copy(update={"outputs_to_execute": verdict.outputs, "validated": judged})
+    job = job.model_copy(update={"outputs_to_execute": verdict.outputs})
     await _publish(ctx, job)
     return job.number, job.id, verdict.node_errors
 
@@ -65,16 +65,17 @@ async def _submitted_before(ctx: Context, job: Job) -> float | None:
 
 async def _publish(ctx: Context, job: Job) -> None:
     await ctx.ledger.outbox.put(job)
+    ctx.ledger.expect(job.id)
     try:
         # Both at once: the ledger's fold does not mind which of `submitted` and `started` comes first.
         await asyncio.gather(ctx.transport.append_event(Submitted.of(job)), ctx.transport.submit(job))
     except BrokerUnavailable as error:
         # It may have arrived: cancelled, it will not run in either case.
-        await ctx.ledger.outbox.remove(job.id)
+        ctx.ledger.outbox.remove(job.id)
         ctx.tasks.create_task(_revoke(ctx, job.id))
         raise BrokerUnavailable(f"The prompt will not run. {error}") from error
     if ctx.transport.durable:
-        await ctx.ledger.outbox.remove(job.id)
+        ctx.ledger.outbox.remove(job.id)
 
 
 async def _revoke(ctx: Context, job_id: str) -> None:
@@ -130,8 +131,11 @@ def _number(request: dict[str, Any], front: bool) -> float:
     return -rank if front else rank
 
 
-async def _validate(ctx: Context, prompt: Prompt, targets: Any) -> tuple[Validation, bool]:
-    """The verdict, and whether it is complete: classes that validate by code need a live worker's engine."""
+async def _validate(ctx: Context, prompt: Prompt, targets: Any) -> Validation:
+    """What the catalogue can tell; for classes that validate by code, what a live worker's engine says.
+
+    Where none answers in time the prompt is accepted: its engine validates before it starts.
+    """
     if targets is not None and not (
         isinstance(targets, list) and all(isinstance(target, str) for target in targets)
     ):
@@ -152,15 +156,15 @@ async def _validate(ctx: Context, prompt: Prompt, targets: Any) -> tuple[Validat
 
     verdict = await asyncio.to_thread(judge) if len(prompt) > LARGE else judge()
     if not verdict.valid or not _needs_code(prompt, catalogue):
-        return verdict, True
+        return verdict
     arguments = {"prompt": prompt, "targets": targets}
     worker = next((worker.id for worker in ctx.registry.workers if worker.catalogue), None)
     if worker is None:
-        return verdict, False
+        return verdict
     reply = await ctx.transport.ask(Command(verb="validate", worker=worker, arguments=arguments), VALIDATE_SECONDS)
     if reply is None or ("error" in reply.result and "valid" not in reply.result):
-        return verdict, False
-    return Validation.model_validate(reply.result), True
+        return verdict
+    return Validation.model_validate(reply.result)
 
 
 def _needs_code(prompt: Prompt, catalogue: Catalogue) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -20,6 +21,8 @@ from comfy_dist.transport import Bookmark, Recorded
 
 #: ComfyUI's own bound of the history.
 HISTORY_LIMIT = 10_000
+#: Seconds a client waits at most to find what it has just sent.
+SETTLE_SECONDS = 1.0
 
 T = TypeVar("T")
 
@@ -51,6 +54,8 @@ class Ledger:
         self._live: dict[str, JobRow] = {}
         #: How far the log is folded.
         self.bookmark: Bookmark | None = None
+        self._expected: set[str] = set()
+        self._folded = asyncio.Condition()
 
     async def open(self) -> None:
         await self._database.open()
@@ -61,6 +66,22 @@ class Ledger:
 
     async def close(self) -> None:
         await self._database.close()
+
+    def expect(self, job_id: str) -> None:
+        """A job that was just accepted here: `settled` waits for it."""
+        self._expected.add(job_id)
+
+    async def settled(self) -> None:
+        """Wait until what was accepted here is folded, so that a client finds what it has just sent."""
+        if not self._expected:
+            return
+        waited_for = set(self._expected)
+        try:
+            async with asyncio.timeout(SETTLE_SECONDS), self._folded:
+                await self._folded.wait_for(lambda: not waited_for & self._expected)
+        except TimeoutError:
+            # Published without a confirmation, or the log is far behind: not worth a client's time.
+            self._expected -= waited_for
 
     @property
     def remaining(self) -> int:
@@ -108,7 +129,12 @@ class Ledger:
     async def apply(self, entries: Sequence[Recorded]) -> list[Change]:
         """Fold a batch in one transaction; what changed, in order."""
         known = {job_id: row for job_id in _ids(entries) if (row := self._live.get(job_id)) is not None}
-        changes, after = await self._database.run(lambda c: _apply(c, entries, known))
+
+        def write(connection: sqlite3.Connection) -> tuple[list[Change], dict[str, JobRow]]:
+            self.outbox.sweep(connection)
+            return _apply(connection, entries, known)
+
+        changes, after = await self._database.run(write)
         for job_id, row in after.items():
             if row.state.ended:
                 self._live.pop(job_id, None)
@@ -116,6 +142,10 @@ class Ledger:
                 self._live[job_id] = row
         if entries:
             self.bookmark = entries[-1].bookmark
+        if self._expected:
+            self._expected -= after.keys()
+            async with self._folded:
+                self._folded.notify_all()
         return changes
 
     async def queue_json(self) -> bytes:

@@ -19,6 +19,7 @@ class Outbox:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._done: list[str] = []
 
     async def put(self, job: Job) -> None:
         body = job.to_bytes()
@@ -28,8 +29,15 @@ class Outbox:
 
         await self._database.run(write)
 
-    async def remove(self, job_id: str) -> None:
-        await self._database.run(lambda c: c.execute("DELETE FROM outbox WHERE id = ?", (job_id,)))
+    def remove(self, job_id: str) -> None:
+        """With the next fold's transaction; a row that a crash leaves behind is published again, which is void."""
+        self._done.append(job_id)
+
+    def sweep(self, connection: sqlite3.Connection) -> None:
+        """Part of a transaction of the ledger's thread."""
+        done, self._done = self._done, []
+        if done:
+            connection.executemany("DELETE FROM outbox WHERE id = ?", [(job_id,) for job_id in done])
 
     async def rest(self) -> list[Job]:
         """Everything that is left, in the order of acceptance."""

@@ -40,8 +40,6 @@ class Job(Message):
     urgency: Urgency = Urgency.NORMAL
     #: The frontend that accepted it.
     frontend: str = ""
-    #: False: a worker must validate it before it starts (classes that validate by code).
-    validated: bool = True
     #: Milliseconds since the epoch.
     created_at: int = 0
 

@@ -16,7 +16,6 @@ from comfy_dist.messages import (
     Started,
     now_ms,
 )
-from comfy_dist.validation import Validation
 from comfy_dist.worker.progress import ProgressSender
 
 log = logging.getLogger(__name__)
@@ -58,10 +57,6 @@ class Attempt:
 
     async def execute(self) -> Ending | AttemptFailed:
         """The event that tells how it ended."""
-        if not self.job.validated:
-            verdict = await self._validate()
-            if verdict is not None:
-                return verdict
         try:
             outcome = await self._engine.execute(self.job, self._progress.emit)
         except EngineDied as death:
@@ -128,34 +123,6 @@ class Attempt:
         entry = self.job.prompt.get(node) if node is not None else None
         return entry.get("class_type") if isinstance(entry, dict) else None
 
-    async def _validate(self) -> Failed | AttemptFailed | None:
-        try:
-            verdict = await self._engine.validate(self.job.prompt, self.job.outputs_to_execute or None)
-        except EngineDied as death:
-            return AttemptFailed(job_id=self.job.id, worker=self._worker, attempt=self.number, reason=str(death))
-        if set(verdict.outputs) >= set(self.job.outputs_to_execute):
-            return None
-        return invalid(self.job, verdict, self._worker, self.number)
-
-
-def invalid(job: Job, verdict: Validation, worker: str, attempts: int) -> Failed:
-    """The end of a job whose inputs turned out to be wrong when a worker looked at them."""
-    node_id: str | None = next(iter(verdict.node_errors), None)
-    node: dict[str, Any] = verdict.node_errors[node_id] if node_id is not None else {}
-    details = "; ".join(
-        f"{error.get('message', '')}: {error.get('details', '')}" for error in node.get("errors", [])
-    )
-    message = f"{(verdict.error or {}).get('message', 'Prompt outputs failed validation')}: {details}"
-    return failed(
-        job,
-        worker,
-        attempts,
-        message=message,
-        kind="PromptValidationError",
-        node=node_id,
-        extra={"node_errors": verdict.node_errors},
-    )
-
 
 def failed(
     job: Job,
@@ -165,11 +132,10 @@ def failed(
     message: str,
     kind: str,
     node: str | None = None,
-    extra: dict[str, Any] | None = None,
 ) -> Failed:
     """A failure that no node raised, in the shape of ComfyUI's execution_error."""
     entry = job.prompt.get(node) if node is not None else None
-    error = {
+    error: dict[str, Any] = {
         "prompt_id": job.id,
         "node_id": node,
         "node_type": entry.get("class_type") if isinstance(entry, dict) else None,
@@ -180,7 +146,6 @@ def failed(
         "current_inputs": {},
         "current_outputs": [],
         "timestamp": now_ms(),
-        **(extra or {}),
     }
     return Failed(
         job_id=job.id, worker=worker, error=error, attempts=attempts, messages=(("execution_error", error),)
