@@ -7,13 +7,17 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from comfy_dist.settings import ComfyuiSettings, ComfyuiWorkerSettings, Duration, flag
+from comfy_dist.settings import ComfyuiClientSettings, ComfyuiSettings, ComfyuiWorkerSettings, Duration, flag
 
 PAGE = Path(__file__).with_name("settings.md")
-COMMANDS: dict[str, type[Any]] = {"comfyui": ComfyuiSettings, "comfyui-worker": ComfyuiWorkerSettings}
+COMMANDS: dict[str, type[Any]] = {
+    "comfyui": ComfyuiSettings,
+    "comfyui-worker": ComfyuiWorkerSettings,
+    "comfyui-client": ComfyuiClientSettings,
+}
 INTRODUCTION = """# Settings
 
-Made from `comfy_dist/settings.py` by `make settings`; `comfyui --help` and `comfyui-worker --help` show the same.
+Made from `comfy_dist/settings.py` by `make settings`; each command's `--help` shows the same.
 
 A setting has one name, written in three ways. `--max-attempts 5` on the command line is
 `COMFYUI_MAX_ATTEMPTS=5` in the environment and `max-attempts: 5` in the YAML file that `--config FILE` or
@@ -51,8 +55,8 @@ def _groups() -> dict[str, dict[str, str]]:
             for name in vars(group).get("__annotations__", {}):
                 if (field := settings.model_fields.get(name)) is None:
                     continue
-                owners = [command for command, each in COMMANDS.items() if name in each.model_fields]
-                where = "both" if len(owners) == len(COMMANDS) else f"`{owners[0]}`"
+                owners = [command for command, each in COMMANDS.items() if issubclass(each, group)]
+                where = ", ".join(f"`{owner}`" for owner in owners)
                 short = getattr(group, "SHORT", {}).get(name)
                 row = f"| {_written(name, field, short)} | {_default(field)} | {field.description} | {where} |"
                 groups.setdefault(str(group.__doc__), {})[name] = row
