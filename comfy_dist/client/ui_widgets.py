@@ -45,6 +45,11 @@ def widget_values(node: Node, definition: Mapping[str, Any]) -> dict[str, Any]:
         specs = _widgets(required + optional, marked)
         return {name: given.get(name, _default(spec)) for name, spec in _flat(specs, given)}
     reader = _Reader(node.values)
+    forced = {name for name, spec in required + optional if _is_forced(spec)} - marked
+    if forced and len(node.values) == _count(_widgets(required + optional, marked | forced)):
+        marked |= forced  # old files have values for inputs that lost their widgets
+    else:
+        forced = set()
     later = _widgets(optional, marked)
     reader.read(_widgets(required, marked))
     if any(_options(spec).get(flag) for _, spec in required for flag in _UPLOADS):
@@ -53,7 +58,7 @@ def widget_values(node: Node, definition: Mapping[str, Any]) -> dict[str, Any]:
     # Widgets that the definition does not tell of, as growing lists of inputs have.
     for name in (slot.name for slot in node.inputs if slot.widget and slot.name not in reader.found):
         reader.take(name)
-    return reader.found
+    return {name: value for name, value in reader.found.items() if name not in forced}
 
 
 class _Reader:
@@ -107,9 +112,20 @@ def _widgets(specs: _Specs, marked: set[str]) -> _Specs:
 
 
 def _is_widget(spec: Any) -> bool:
-    return (_type(spec) in _WIDGET_TYPES or _type(spec) == _CHOICE_WITH_INPUTS) and not _options(spec).get(
-        "forceInput"
-    )
+    return _could_be_widget(spec) and not _options(spec).get("forceInput")
+
+
+def _is_forced(spec: Any) -> bool:
+    return _could_be_widget(spec) and bool(_options(spec).get("forceInput"))
+
+
+def _could_be_widget(spec: Any) -> bool:
+    return _type(spec) in _WIDGET_TYPES or _type(spec) == _CHOICE_WITH_INPUTS
+
+
+def _count(specs: _Specs) -> int:
+    """How many values these widgets have in a file."""
+    return sum(2 if _has_control(name, spec) else 1 for name, spec in specs)
 
 
 def _type(spec: Any) -> str:
