@@ -22,8 +22,8 @@ Made from `comfy_dist/settings.py` by `make settings`; each command's `--help` s
 A setting has one name, written in three ways. `--max-attempts 5` on the command line is
 `COMFYUI_MAX_ATTEMPTS=5` in the environment and `max-attempts: 5` in the YAML file that `--config FILE` or
 `COMFYUI_CONFIG` names. Later wins: default, file, environment, flag. A switch is `true` or `false` in file and
-environment, and `--no-…` turns it off on the command line. Durations are written `90s`, `15m`, `12h`, `7d`. An unknown flag
-or key and a value that cannot be used are answered by one sentence and exit code 2.
+environment, and `--no-…` turns it off on the command line. Durations are written `90s`, `15m`, `12h`, `7d`.
+An unknown flag or key and a value that cannot be used are answered by one sentence and exit code 2.
 """
 
 
