@@ -81,9 +81,9 @@ def _flags(text: str) -> dict[str, Any] | None:
 
 async def _show_current_node(ctx: Context, client: Client) -> None:
     """A client that comes back while its prompt runs learns which node it is at (as ComfyUI tells it)."""
-    for row in ctx.ledger.running:
-        if row.client_id == client.id:
-            if (executing := ctx.hub.current(row.id)) is not None:
-                client.mailbox.put(executing)
-            else:
-                await ctx.transport.send(Command(verb="replay", worker=row.worker, arguments={"job": row.id}))
+    for row in ctx.ledger.of_client(client.id):
+        if (executing := ctx.hub.current(row.id)) is not None:
+            client.mailbox.put(executing)
+        else:
+            # To all: the news of its start may not have come here yet; whoever executes it knows.
+            await ctx.transport.send(Command(verb="replay", arguments={"job": row.id}))

@@ -101,6 +101,10 @@ class Ledger:
         rows = (row for row in self._live.values() if row.state is state)
         return sorted(rows, key=lambda row: (row.urgency, row.number))
 
+    def of_client(self, client_id: str) -> list[JobRow]:
+        """The client's jobs that wait or run."""
+        return [row for row in self._live.values() if row.client_id == client_id]
+
     def live(self, job_id: str) -> JobRow | None:
         """A job that waits or runs."""
         return self._live.get(job_id)

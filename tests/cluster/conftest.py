@@ -1,0 +1,74 @@
+"""Frontends and workers as processes around one RabbitMQ."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.support.processes import Process, module
+from tests.support.rabbitmq import Rabbit
+
+PACKS = Path(__file__).parents[1] / "packs"
+
+
+class Cluster:
+    """Starts services that share a broker and a workspace, each frontend with a state folder of its own."""
+
+    def __init__(self, folder: Path, uri: str, name: str) -> None:
+        self.folder = folder
+        self.uri = uri
+        self.name = name
+        self.workspace = folder / "workspace"
+        self.workspace.mkdir()
+        shutil.copytree(PACKS / "testing_nodes", self.workspace / "custom_nodes" / "testing_nodes")
+        self.processes: list[Process] = []
+
+    def _start(self, command: str, *arguments: str) -> Process:
+        common = [
+            "--distributed-queue-connection-uri",
+            self.uri,
+            "--distributed-queue-name",
+            self.name,
+            "--cwd",
+            str(self.workspace),
+        ]
+        process = Process(module(f"comfy_dist.cli.{command}", *common, *arguments), cwd=self.folder)
+        self.processes.append(process)
+        return process
+
+    def worker(self, name: str, *arguments: str) -> Process:
+        """A worker, not awaited."""
+        return self._start("worker", "--cpu", "--worker-name", name, "--health-port", "0", *arguments)
+
+    def frontend(self, name: str, *arguments: str, port: int = 0) -> tuple[Process, str]:
+        """A frontend and its address."""
+        state = str(self.folder / f"state-{name}")
+        process = self._start(
+            "comfyui", "--distributed-queue-frontend", "--port", str(port), "--state-directory", state, *arguments
+        )
+        return process, process.wait_for(r"ComfyUI is at (\S+)")[1]
+
+    def stop(self) -> None:
+        for process in self.processes:
+            process.kill()
+        for process in self.processes:
+            process.stop()
+
+
+@pytest.fixture(scope="module")
+def cluster(rabbit: Rabbit, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """An empty cluster."""
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"), rabbit.uri, f"test-{uuid.uuid4().hex[:8]}")
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session

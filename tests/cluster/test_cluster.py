@@ -1,0 +1,198 @@
+"""Two frontends and three workers on one broker are one ComfyUI."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import aiohttp
+import pytest
+
+from tests.cluster.conftest import Cluster
+from tests.support.comfy_client import ComfyClient, image, sleeping
+from tests.support.rabbitmq import Rabbit
+
+WORKERS = ("w1", "w2", "w3")
+
+
+@dataclass
+class Up:
+    a: str
+    b: str
+
+
+@pytest.fixture(scope="module")
+def up(cluster: Cluster) -> Up:
+    for name in WORKERS:
+        cluster.worker(name)
+    return Up(cluster.frontend("a")[1], cluster.frontend("b")[1])
+
+
+@pytest.fixture
+async def clients(up: Up, session: aiohttp.ClientSession) -> AsyncIterator[tuple[ComfyClient, ComfyClient]]:
+    """A client at each frontend, when both know all workers."""
+    async with ComfyClient(session, up.a) as a, ComfyClient(session, up.b) as b:
+        for client in (a, b):
+
+            async def all_idle(client: ComfyClient = client) -> bool:
+                workers = (await client.ask("GET", "/distributed/workers"))["workers"]
+                return len(workers) == len(WORKERS) and {worker["state"] for worker in workers} == {"idle"}
+
+            await client.until(all_idle, 60)
+        yield a, b
+
+
+async def test_a_prompt_is_seen_pending_running_and_done_on_both(
+    clients: tuple[ComfyClient, ComfyClient],
+) -> None:
+    a, b = clients
+    blocking = [await a.post(sleeping(1.5)) for _ in WORKERS]
+    waiting = await a.post(image(1))
+    for client in clients:
+
+        async def busy(client: ComfyClient = client) -> bool:
+            running, pending = await client.queue()
+            return running == set(blocking) and pending == {waiting}
+
+        await client.until(busy)
+    for client in clients:
+        entry = await client.in_history(waiting)
+        assert entry["status"]["status_str"] == "success"
+
+        async def empty(client: ComfyClient = client) -> bool:
+            return await client.queue() == (set(), set())
+
+        await client.until(empty)
+    assert await a.history() == await b.history()
+
+
+async def test_a_client_gets_progress_at_any_frontend(clients: tuple[ComfyClient, ComfyClient]) -> None:
+    a, b = clients
+    # Posted at A under the id of the client that is connected to B.
+    answer = await a.ask("POST", "/prompt", {"prompt": sleeping(0.5, 5), "client_id": b.id})
+    types = await b.ended(answer["prompt_id"])
+    assert types[0] == "execution_start"
+    assert types.count("progress") == 5
+    assert types[-2:] == ["execution_success", "executing"]
+    assert not [message for message in a.messages if message["type"] in ("progress", "executed", "executing")]
+
+
+async def test_a_client_that_comes_back_elsewhere_learns_the_node(
+    clients: tuple[ComfyClient, ComfyClient], up: Up, session: aiohttp.ClientSession
+) -> None:
+    a, _ = clients
+    async with ComfyClient(session, up.a) as gone:
+        prompt_id = await gone.post(sleeping(2, 2))
+        await gone.seen(lambda m: m["type"] == "executing" and m["data"]["node"] == "2")
+    async with ComfyClient(session, up.b, gone.id) as back:
+        await back.seen(lambda m: m["type"] == "executing" and m["data"]["node"] == "2")
+        assert (await back.ended(prompt_id))[-2:] == ["execution_success", "executing"]
+    await a.in_history(prompt_id)
+
+
+async def test_work_spreads_over_the_workers_and_runs_once(clients: tuple[ComfyClient, ComfyClient]) -> None:
+    a, b = clients
+    ids = [await (a if number % 2 else b).post(sleeping(0.2)) for number in range(18)]
+    for client, number in ((b, 0), (a, 1)):
+        for id_ in ids[number::2]:
+            await client.ended(id_)
+    for id_ in ids:
+        assert (await a.in_history(id_))["status"]["completed"]
+    seen = Counter(
+        (message["data"]["prompt_id"], message["type"])
+        for client in clients
+        for message in client.messages
+        if message["type"] in ("execution_start", "execution_success")
+    )
+    assert all(seen[id_, kind] == 1 for id_ in ids for kind in ("execution_start", "execution_success"))
+    workers = (await a.ask("GET", "/distributed/workers"))["workers"]
+    assert all(worker["finished"] > 0 for worker in workers)
+
+
+async def test_a_busy_worker_holds_one_message(
+    clients: tuple[ComfyClient, ComfyClient], cluster: Cluster, rabbit: Rabbit
+) -> None:
+    a, _ = clients
+    ids = [await a.post(sleeping(3)) for _ in range(6)]
+
+    async def three_running() -> bool:
+        return len((await a.queue())[0]) == 3
+
+    await a.until(three_running)
+    await asyncio.sleep(0.3)
+    listed = await asyncio.to_thread(
+        rabbit.ctl, "list_queues", "name", "messages_ready", "messages_unacknowledged"
+    )
+    counts = {
+        name: (int(ready), int(held))
+        for name, ready, held in map(str.split, listed.splitlines()[0:])
+        if held.isdigit()
+    }
+    assert counts[f"{cluster.name}.jobs"] == (3, 3)
+    for id_ in ids:
+        await a.ask("POST", "/interrupt", {"prompt_id": id_})
+    await a.ask("POST", "/queue", {"clear": True})
+    await a.until(lambda: _drained(a))
+
+
+async def _drained(client: ComfyClient) -> bool:
+    return await client.queue() == (set(), set())
+
+
+async def test_any_frontend_cancels(clients: tuple[ComfyClient, ComfyClient]) -> None:
+    a, b = clients
+    running = [await a.post(sleeping(20, 200)) for _ in WORKERS]
+    waiting = [await a.post(image(50 + number)) for number in range(2)]
+
+    async def as_expected() -> bool:
+        return await b.queue() == (set(running), set(waiting))
+
+    await b.until(as_expected)
+    await b.ask("POST", "/queue", {"delete": [waiting[0]]})
+    await b.ask("POST", "/interrupt", {"prompt_id": running[0]})
+    entry = await a.in_history(running[0])
+    assert entry["status"]["status_str"] == "error"
+    assert entry["status"]["messages"][-1][0] == "execution_interrupted"
+    await a.ended(running[0])
+    assert (await a.in_history(waiting[1]))["status"]["completed"]
+    await b.ask("POST", "/interrupt")
+    for id_ in running[1:]:
+        assert (await a.in_history(id_))["status"]["messages"][-1][0] == "execution_interrupted"
+    # Cancelled before it began: no history, as in ComfyUI.
+    assert waiting[0] not in await a.history()
+    assert await a.history() == await b.history()
+
+
+async def test_history_is_deleted_everywhere(clients: tuple[ComfyClient, ComfyClient]) -> None:
+    a, b = clients
+    id_ = await a.post(image(77))
+    await a.ended(id_)
+    await b.in_history(id_)
+    await a.ask("POST", "/history", {"delete": [id_]})
+
+    async def gone_at_b() -> bool:
+        return id_ not in await b.history()
+
+    await b.until(gone_at_b)
+    await b.ask("POST", "/history", {"clear": True})
+
+    async def empty_at_a() -> bool:
+        return await a.history() == {}
+
+    await a.until(empty_at_a)
+
+
+async def test_a_bad_prompt_is_refused_while_all_workers_are_busy(
+    clients: tuple[ComfyClient, ComfyClient],
+) -> None:
+    a, _ = clients
+    ids = [await a.post(sleeping(1)) for _ in WORKERS]
+    bad = {"1": {"class_type": "EmptyImage", "inputs": {"width": -5, "height": 8, "batch_size": 1, "color": 0}}}
+    bad["2"] = {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}
+    async with a.session.post(f"{a.address}/prompt", json={"prompt": bad}) as response:
+        assert response.status == 400
+        assert (await response.json())["node_errors"]["1"]["errors"][0]["type"] == "value_smaller_than_min"
+    for id_ in ids:
+        await a.in_history(id_)
