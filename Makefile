@@ -26,8 +26,8 @@ test: .venv/test lint system ## lint, then all tests; artefacts/ gets the report
 	@$(BIN)/pytest --junitxml=artefacts/pytest.xml $(ARGS)
 
 lint: .venv/test ## style (ruff) and types (mypy)
-	@$(BIN)/ruff check --quiet .
-	@$(BIN)/ruff format --quiet --check . || { $(BIN)/ruff format --check .; exit 1; }
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --strict comfy_dist
 
 bench: .venv/test ## figures beside their yardsticks

@@ -175,14 +175,21 @@ def test_the_pins_cover_what_is_declared() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.json")), ids=lambda path: path.name)
-def test_examples_are_prompts_of_core_nodes(path: Path) -> None:
-    import json
-
-    from comfy_dist.engine.graph.object_info import object_info
+def test_examples_run_on_core_nodes(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from comfy_dist.client.ui_format import to_prompt
+    from comfy_dist.client.workflow_file import read
+    from comfy_dist.engine.graph.object_info import object_info, validated_by_code
     from comfy_dist.engine.graph.registry import Registry
-    from comfy_dist.nodes import core
+    from comfy_dist.nodes import core, folders
+    from comfy_dist.workspace import Workspace
 
+    monkeypatch.setattr(folders, "_workspace", Workspace.at(tmp_path))
+    (tmp_path / "input").mkdir()
     registry = Registry()
     registry.add(core.NODE_CLASS_MAPPINGS, core.NODE_DISPLAY_NAME_MAPPINGS, "nodes")
-    verdict = validate_prompt(json.loads(path.read_text("utf-8")), object_info(registry))
+    nodes = object_info(registry)
+    file = read(str(path))
+    prompt = file.prompt if file.prompt is not None else to_prompt(file.workflow or {}, nodes)
+    by_code = {node.name: validated_by_code(node) for node in registry}
+    verdict = validate_prompt(prompt, nodes, validated_by_code=by_code)
     assert verdict.valid, verdict
