@@ -165,6 +165,8 @@ class Follower:
                 self.ctx.registry.learn(Catalogue.from_bytes(self._catalogue_file.read_bytes()))
             except ValidationError as error:
                 log.warning("%s is not understood and ignored: %s", self._catalogue_file, error)
+            else:
+                self.catalogue_known.set()
 
     async def _expire(self) -> None:
         while True:
