@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from aiohttp import web
+from pydantic_core import from_json
 
 from comfy_dist.errors import ComfyDistError
 
 #: Largest body a route reads into memory (prompts, settings); uploads are streamed under their own cap.
 MAX_JSON_BYTES = 64 * 2**20
+#: Up to here a JSON number is exact everywhere.
+MAX_NUMBER = 2**53
 
 
 class Refused(ComfyDistError):
@@ -51,8 +53,10 @@ async def read_json(request: web.Request) -> Any:
     """
     body = await request.read()
     try:
-        return json.loads(body)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        # The parser of the messages: what it takes can travel on, which not everything that Python's takes can
+        # (half surrogate pairs, thousands of levels).
+        return from_json(body)
+    except ValueError as error:
         reason = str(error) if body else "it is empty"
         raise Refused(400, f"The request body is not JSON: {reason}.", kind="invalid_json") from None
 
@@ -63,6 +67,20 @@ async def read_object(request: web.Request) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Refused(400, 'The request body must be a JSON object, {"name": value}.', kind="invalid_json")
     return value
+
+
+def whole_number(request: web.Request, name: str) -> int | None:
+    """A query's whole number, None where it has none."""
+    value = request.query.get(name)
+    if not value:
+        return None
+    try:
+        number = int(value)
+    except ValueError:
+        raise Refused(400, f"{name} must be a whole number.") from None
+    if abs(number) > MAX_NUMBER:
+        raise Refused(400, f"{name} must be a whole number of at most {MAX_NUMBER}.")
+    return number
 
 
 def truth(value: str | None) -> bool:

@@ -90,7 +90,7 @@ class Client:
 
 
 def encode(event: str, data: Any) -> str:
-    return to_json({"type": event, "data": data}, inf_nan_mode="constants").decode()
+    return to_json({"type": event, "data": data}, inf_nan_mode="null").decode()
 
 
 def preview_for(client: Client, body: bytes) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 from pydantic_core import from_json
 
-from comfy_dist.frontend.answers import Refused, read_object
+from comfy_dist.frontend.answers import Refused, read_object, whole_number
 from comfy_dist.frontend.context import context
 from comfy_dist.frontend.prompts import cancel, id_list
 from comfy_dist.ledger import JobRow, JobState, stored
@@ -58,6 +58,7 @@ async def get_jobs(request: web.Request) -> web.Response:
 @routes.get("/jobs/{job_id}")
 async def get_job(request: web.Request) -> web.Response:
     job_id = request.match_info["job_id"]
+    await context(request).ledger.settled()
     job = await context(request).ledger.read(lambda c: _one(c, job_id))
     if job is None:
         raise Refused(404, f"There is no job {job_id}.", kind="not_found")
@@ -76,7 +77,7 @@ def _parse(request: web.Request) -> _Query:
     sort_order = query.get("sort_order", "desc")
     if sort_order not in ("asc", "desc"):
         raise Refused(400, "sort_order is asc or desc.")
-    limit, offset = _whole(request, "limit"), _whole(request, "offset") or 0
+    limit, offset = whole_number(request, "limit"), whole_number(request, "offset") or 0
     if (limit is not None and not 1 <= limit <= MAX_LIMIT) or offset < 0:
         raise Refused(400, f"limit is 1 to {MAX_LIMIT}, offset at least 0.")
     return _Query(
@@ -87,14 +88,6 @@ def _parse(request: web.Request) -> _Query:
         limit,
         offset,
     )
-
-
-def _whole(request: web.Request, name: str) -> int | None:
-    value = request.query.get(name)
-    try:
-        return int(value) if value else None
-    except ValueError:
-        raise Refused(400, f"{name} must be a whole number.") from None
 
 
 def _select(connection: sqlite3.Connection, query: _Query) -> tuple[list[dict[str, Any]], int]:
@@ -151,7 +144,6 @@ def _summary(row: JobRow, item: list[Any], result: dict[str, Any]) -> dict[str, 
     ]
     # Saved files before temporary ones, as a preview of the job.
     preview = next(iter(sorted(files, key=lambda entry: entry.get("type") != "output")), None)
-    workflow = (item[3].get("extra_pnginfo") or {}).get("workflow")
     summary = {
         "id": row.id,
         "status": STATUS[row.state],
@@ -162,7 +154,7 @@ def _summary(row: JobRow, item: list[Any], result: dict[str, Any]) -> dict[str, 
         "execution_error": _error(result),
         "outputs_count": len(files),
         "preview_output": preview,
-        "workflow_id": workflow.get("id") if isinstance(workflow, dict) else None,
+        "workflow_id": stored.workflow_id(item[3]),
     }
     return {key: value for key, value in summary.items() if value is not None}
 

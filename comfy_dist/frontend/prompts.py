@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from comfy_dist.frontend.answers import Refused, read_object
+from comfy_dist.frontend.answers import Refused, read_object, whole_number
 from comfy_dist.frontend.context import Context, context
 from comfy_dist.frontend.submission import Invalid, submit
 from comfy_dist.frontend.websocket import status
@@ -105,7 +105,7 @@ async def post_free(request: web.Request) -> web.Response:
 
 @routes.get("/history")
 async def get_history(request: web.Request) -> web.Response:
-    max_items, offset = _integer(request, "max_items", None), _integer(request, "offset", -1)
+    max_items, offset = whole_number(request, "max_items"), whole_number(request, "offset")
     return raw_json(await context(request).ledger.history_json(max_items, -1 if offset is None else offset))
 
 
@@ -123,13 +123,3 @@ async def post_history(request: web.Request) -> web.Response:
     if ids := id_list(body, "delete"):
         await ctx.transport.append_event(Deleted(job_ids=tuple(ids)))
     return web.Response()
-
-
-def _integer(request: web.Request, name: str, default: int | None) -> int | None:
-    value = request.query.get(name)
-    if value is None or value == "":
-        return default
-    try:
-        return int(value)
-    except ValueError:
-        raise Refused(400, f"{name} must be a whole number.") from None

@@ -6,10 +6,11 @@ import asyncio
 import logging
 import time
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
 from comfy_dist.errors import BrokerUnavailable
-from comfy_dist.frontend.answers import Refused
+from comfy_dist.frontend.answers import MAX_NUMBER, Refused
 from comfy_dist.frontend.context import Context
 from comfy_dist.messages import CancelledFact, Catalogue, Command, Job, Prompt, Submitted, Urgency, now_ms
 from comfy_dist.validation import Validation, validate_prompt
@@ -33,39 +34,57 @@ class Invalid(Refused):
         super().__init__(400, str(self.error.get("message", "")), kind="invalid_prompt")
 
 
+@dataclass(frozen=True, slots=True)
+class _Earlier:
+    """What was submitted before under the same id."""
+
+    number: float
+    prompt: Prompt
+
+
 async def submit(ctx: Context, request: dict[str, Any]) -> tuple[float, str, dict[str, Any]]:
     """Check, record, publish; the number, id and node errors for the answer.
 
     When it returns, the job will end in the history of every frontend. Raises Refused.
     """
     job = _job(ctx, request)
-    if request.get("prompt_id") and (number := await _submitted_before(ctx, job)) is not None:
-        return number, job.id, {}
-    if ctx.ledger.remaining >= ctx.settings.max_queue_size:
+    earlier = await _submitted_before(ctx, job.id) if request.get("prompt_id") else None
+    if earlier is not None and earlier.prompt == job.prompt:
+        return earlier.number, job.id, {}
+    if earlier is None and ctx.ledger.remaining >= ctx.settings.max_queue_size:
         limit = ctx.settings.max_queue_size
         raise Refused(429, f"{limit} prompts wait already; try again later.", kind="queue_full")
     verdict = await _validate(ctx, job.prompt, request.get("partial_execution_targets"))
     if not verdict.valid:
         raise Invalid(verdict)
+    if earlier is not None:
+        # Validation has cast the values in place, as it did with the earlier one's.
+        if earlier.prompt != job.prompt:
+            raise Refused(409, f"The prompt_id {job.id} belongs to another prompt.", kind="prompt_id_in_use")
+        return earlier.number, job.id, {}
     job = job.model_copy(update={"outputs_to_execute": verdict.outputs})
     await _publish(ctx, job)
     return job.number, job.id, verdict.node_errors
 
 
-async def _submitted_before(ctx: Context, job: Job) -> float | None:
-    """The number of a prompt given again under its id: one job. Another prompt under that id is refused."""
-    earlier = await ctx.ledger.submission(job.id)
-    if earlier is None:
-        return None
-    number, _, prompt, *_ = earlier
-    if prompt != job.prompt:
-        raise Refused(409, f"The prompt_id {job.id} belongs to another prompt.", kind="prompt_id_in_use")
-    return float(number)
+async def _submitted_before(ctx: Context, job_id: str) -> _Earlier | None:
+    """The prompt that was given under this id: given again it is one job, another under that id is refused."""
+    await ctx.ledger.settled()
+    submission = await ctx.ledger.submission(job_id)
+    if submission is not None:
+        number, _, prompt, *_ = submission
+        return _Earlier(float(number), prompt)
+    row = await ctx.ledger.find(job_id)
+    if row is not None and row.state.ended:
+        # Workers drop what has ended, so it would never run.
+        sentence = f"The prompt_id {job_id} belongs to a prompt that was deleted from the history; use another."
+        raise Refused(409, sentence, kind="prompt_id_in_use")
+    return None
 
 
 async def _publish(ctx: Context, job: Job) -> None:
-    await ctx.ledger.outbox.put(job)
     ctx.ledger.expect(job.id)
+    await ctx.ledger.outbox.put(job)
     try:
         # Both at once: the ledger's fold does not mind which of `submitted` and `started` comes first.
         await asyncio.gather(ctx.transport.append_event(Submitted.of(job)), ctx.transport.submit(job))
@@ -124,8 +143,8 @@ def _text(request: dict[str, Any], key: str) -> str | None:
 def _number(request: dict[str, Any], front: bool) -> float:
     """ComfyUI's number: rising with time, negative for `front`, or what the client asks for."""
     if (number := request.get("number")) is not None:
-        if isinstance(number, bool) or not isinstance(number, (int, float)) or number != number:
-            raise Refused(400, "number must be a number.")
+        if isinstance(number, bool) or not isinstance(number, (int, float)) or not abs(number) <= MAX_NUMBER:
+            raise Refused(400, f"number must be a number of at most {MAX_NUMBER}.")
         return float(number)
     rank = time.time_ns() // 1000
     return -rank if front else rank

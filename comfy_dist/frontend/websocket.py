@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from comfy_dist.frontend.answers import Refused
 from comfy_dist.frontend.context import Context, context
 from comfy_dist.frontend.hub import Client
 from comfy_dist.frontend.page import features
@@ -36,7 +37,7 @@ async def websocket(request: web.Request) -> web.StreamResponse:
     ctx = context(request)
     client_id = request.query.get("clientId") or None
     if client_id is not None and len(client_id) > MAX_CLIENT_ID:
-        raise web.HTTPBadRequest(text=f"clientId is longer than {MAX_CLIENT_ID} characters.")
+        raise Refused(400, f"clientId is longer than {MAX_CLIENT_ID} characters.")
     socket = web.WebSocketResponse(heartbeat=HEARTBEAT, max_msg_size=MAX_MESSAGE)
     await socket.prepare(request)
     client = await ctx.hub.join(socket, client_id)

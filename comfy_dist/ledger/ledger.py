@@ -234,7 +234,7 @@ def _apply(
                 if after != before:
                     _write(connection, change)
                     rows[event.job_id] = after
-                if isinstance(event, Submitted) and (workflow := stored.workflow_id(event)) is not None:
+                if isinstance(event, Submitted) and (workflow := stored.workflow_id(event.extra_data)) is not None:
                     connection.execute("UPDATE jobs SET workflow_id = ? WHERE id = ?", (workflow, event.job_id))
                 changes.append(change)
     if entries:

@@ -15,20 +15,23 @@ from comfy_dist.messages import Ended, Finished, Submitted
 
 COMPRESS_ABOVE = 4096
 
+# NaN and infinities become null: they are no JSON, and a browser would refuse the whole answer for one of them.
+
 
 def submission(event: Submitted) -> bytes:
     """ComfyUI's queue item: [number, id, prompt, extra_data, outputs]."""
-    number = int(event.number) if event.number == int(event.number) else event.number
+    number = int(event.number) if event.number.is_integer() else event.number
     extra = event.extra_data if event.client_id is None else {**event.extra_data, "client_id": event.client_id}
     return to_json(
         [number, event.job_id, event.prompt, {**extra, "create_time": event.at}, event.outputs_to_execute],
-        inf_nan_mode="constants",
+        inf_nan_mode="null",
     )
 
 
-def workflow_id(event: Submitted) -> str | None:
-    """The id that the page gives its workflows."""
-    workflow = (event.extra_data.get("extra_pnginfo") or {}).get("workflow")
+def workflow_id(extra_data: dict[str, Any]) -> str | None:
+    """The id that the page gives its workflows; clients put anything into extra_data."""
+    metadata = extra_data.get("extra_pnginfo")
+    workflow = metadata.get("workflow") if isinstance(metadata, dict) else None
     found = workflow.get("id") if isinstance(workflow, dict) else None
     return found if isinstance(found, str) else None
 
@@ -37,9 +40,7 @@ def result_of(event: Ended) -> bytes:
     """The rest of ComfyUI's history entry: "outputs": ..., "status": ..., "meta": ... (no braces)."""
     finished = isinstance(event, Finished)
     status = {"status_str": "success" if finished else "error", "completed": finished, "messages": event.messages}
-    return to_json({"outputs": event.outputs, "status": status, "meta": event.meta}, inf_nan_mode="constants")[
-        1:-1
-    ]
+    return to_json({"outputs": event.outputs, "status": status, "meta": event.meta}, inf_nan_mode="null")[1:-1]
 
 
 def pack(body: bytes) -> bytes:

@@ -44,9 +44,7 @@ class ProgressSender:
             return
         data = event.data
         node = data.get("display_node") or data.get("node")
-        message = self._send(
-            event.event, node, to_json({"type": event.event, "data": data}, inf_nan_mode="constants")
-        )
+        message = self._send(event.event, node, to_json({"type": event.event, "data": data}, inf_nan_mode="null"))
         if event.event == "executing":
             self._executing = message
             self._now(node=node, value=0, max=1)
