@@ -53,15 +53,19 @@ def fold(row: JobRow | None, event: JobEvent) -> JobRow:
     """
     row = row or JobRow(id=event.job_id)
     match event:
+        case Submitted() if row.created_at:
+            return row
         case Submitted():
             return replace(
                 row,
                 number=event.number,
                 urgency=event.urgency.rank,
                 client_id=event.client_id,
-                created_at=row.created_at or event.at,
+                created_at=event.at,
             )
         case _ if row.state.ended:
+            return row
+        case Started() if row.state is JobState.RUNNING and row.worker == event.worker:
             return row
         case Started():
             workers = (*row.workers[: event.attempt - 1], event.worker)
@@ -73,7 +77,8 @@ def fold(row: JobRow | None, event: JobEvent) -> JobRow:
                 return row
             return replace(row, state=JobState.PENDING)
         case Released():
-            if len(row.workers) != event.attempt:
+            # Not by number: attempts that were given back before are not among the workers.
+            if row.state is not JobState.RUNNING or row.worker != event.worker:
                 return row
             return replace(row, state=JobState.PENDING, workers=row.workers[:-1])
         case Finished():
