@@ -120,7 +120,9 @@ class Claims:
             case ReleasedFact():
                 attempt.state = AttemptState.RELEASED
             case SurvivedFact():
-                attempt.state = AttemptState.SURVIVED
+                # Sent after a reconnection; the attempt may have ended meanwhile, and nobody executes it then.
+                if attempt.state is AttemptState.OPEN:
+                    attempt.state = AttemptState.SURVIVED
 
     def has_joined(self, reader: str) -> bool:
         """Whether the reader's own `joined` fact has come: everything before it is folded."""
