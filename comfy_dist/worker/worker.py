@@ -179,8 +179,8 @@ class Worker:
             case Poisonous(workers):
                 names = ", ".join(workers)
                 message = (
-                    f"The prompt was given up after {len(workers)} attempts in which its engine or worker died: "
-                    f"{names}."
+                    f"The prompt was tried {_times(len(workers))} and given up, for its engine or worker died "
+                    f"under it: {names}."
                 )
                 ending = failed(job, self.id, len(workers), message=message, kind="EngineDied")
                 await self._report(ending)
@@ -265,7 +265,7 @@ class Worker:
         self._arbiter.claims.fold(fact)
         verdict = self._arbiter.claims.verdict(job.id, gone=frozenset(), max_attempts=self._limits.max_attempts)
         if isinstance(verdict, Poisonous):
-            message = f"{failure.reason} It was tried {len(verdict.workers)} times in all."
+            message = f"{failure.reason} It was tried {_times(len(verdict.workers))} in all."
             ending = failed(
                 job, self.id, len(verdict.workers), message=message, kind="EngineDied", node=failure.node
             )
@@ -315,3 +315,7 @@ class Worker:
                 return await send()
             except BrokerUnavailable as error:
                 log.warning("%s Trying again.", error)
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
