@@ -38,9 +38,7 @@ class Registry:
     @property
     def workers(self) -> list[Announcement]:
         """The live workers, by name."""
-        return sorted(
-            (worker for worker, _ in self._seen.values()), key=lambda worker: (worker.name, worker.id)
-        )
+        return sorted((worker for worker, _ in self._seen.values()), key=lambda worker: (worker.name, worker.id))
 
     def learn(self, catalogue: Catalogue) -> None:
         """Remember a catalogue, from a worker or from an earlier run of this frontend."""
