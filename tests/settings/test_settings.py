@@ -109,6 +109,12 @@ def test_an_unknown_flag_is_named(command: str) -> None:
     assert "--prot" in refusal(command, "--prot", "80")
 
 
+def test_the_client_says_so_in_one_sentence_too(tmp_path: Path) -> None:
+    assert "--outptu" in refusal("client", "run", "a.json", "--outptu", "b")
+    assert "--repeat: " in refusal("client", "run", "a.json", "--repeat", "0")
+    assert "COMFYUI_SERVER" in refusal("client", "queue", COMFYUI_SERVER="gpu-box")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_flags_are_not_abbreviated(command: str) -> None:
     assert "--logging-lev" in refusal(command, "--logging-lev", "DEBUG")
