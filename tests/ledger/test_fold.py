@@ -1,0 +1,113 @@
+"""What the fold of a job's events promises, whatever comes in whatever order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import reduce
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comfy_dist.ledger.fold import JobEvent, JobRow, JobState, fold
+from comfy_dist.messages import (
+    AttemptFailed,
+    Cancelled,
+    Failed,
+    Finished,
+    Released,
+    Started,
+    Submitted,
+    Urgency,
+)
+
+ENDS = {Finished: JobState.FINISHED, Failed: JobState.FAILED, Cancelled: JobState.CANCELLED}
+
+times = st.integers(1, 10**6)
+workers = st.sampled_from("abc")
+numbers = st.integers(1, 4)
+submitted = st.builds(
+    Submitted,
+    job_id=st.just("j"),
+    at=times,
+    prompt=st.just({}),
+    number=st.integers(-9, 9),
+    urgency=st.sampled_from(Urgency),
+    client_id=st.sampled_from([None, "x", "y"]),
+)
+started = st.builds(Started, job_id=st.just("j"), at=times, worker=workers, attempt=numbers)
+undone = st.one_of(
+    st.builds(AttemptFailed, job_id=st.just("j"), at=times, worker=workers, attempt=numbers, reason=st.just("")),
+    st.builds(Released, job_id=st.just("j"), at=times, worker=workers, attempt=numbers),
+)
+ended = st.one_of(
+    st.builds(Finished, job_id=st.just("j"), at=times),
+    st.builds(Failed, job_id=st.just("j"), at=times, error=st.just({})),
+    st.builds(Cancelled, job_id=st.just("j"), at=times),
+)
+histories = st.lists(st.one_of(submitted, started, undone, ended), max_size=12)
+
+
+def folded(events: Iterable[JobEvent], row: JobRow | None = None) -> JobRow | None:
+    return reduce(fold, events, row)
+
+
+@given(histories)
+def test_the_first_end_counts_and_nothing_after_it(events: list[JobEvent]) -> None:
+    row = folded(events)
+    first = next((event for event in events if type(event) in ENDS), None)
+    if first is None:
+        assert row is None or (not row.state.ended and row.ended_at == 0)
+    else:
+        assert row is not None
+        assert (row.state, row.ended_at) == (ENDS[type(first)], first.at)
+
+
+@given(histories)
+def test_the_first_submission_counts(events: list[JobEvent]) -> None:
+    row = folded(events)
+    first = next((event for event in events if isinstance(event, Submitted)), None)
+    if first is not None:
+        assert row is not None
+        assert (row.number, row.urgency, row.client_id, row.created_at) == (
+            first.number,
+            first.urgency.rank,
+            first.client_id,
+            first.at,
+        )
+
+
+@given(histories, st.one_of(submitted, started, undone, ended))
+def test_an_event_that_comes_twice_counts_once(events: list[JobEvent], event: JobEvent) -> None:
+    once = folded([*events, event])
+    assert fold(once, event) == once
+
+
+@given(st.lists(st.one_of(started, undone, ended), max_size=8), submitted, st.integers(0, 8))
+def test_it_does_not_matter_when_the_submission_comes(
+    events: list[JobEvent], submission: Submitted, place: int
+) -> None:
+    assert folded([*events[:place], submission, *events[place:]]) == folded([submission, *events])
+
+
+@given(st.lists(st.tuples(workers, st.booleans()), max_size=6))
+def test_a_job_waits_again_after_each_attempt_that_was_given_back_or_failed(
+    attempts: list[tuple[str, bool]],
+) -> None:
+    row = folded([Submitted(job_id="j", prompt={})])
+    failed = []
+    for number, (worker, released) in enumerate(attempts, 1):
+        row = fold(row, Started(job_id="j", worker=worker, attempt=number))
+        assert (row.state, row.worker) == (JobState.RUNNING, worker)
+        if released:
+            row = fold(row, Released(job_id="j", worker=worker, attempt=number))
+        else:
+            row = fold(row, AttemptFailed(job_id="j", worker=worker, attempt=number, reason=""))
+            failed.append(worker)
+        assert row.state is JobState.PENDING
+        assert row.workers == tuple(failed)
+
+
+def test_a_worker_that_was_cut_off_cannot_give_back_anothers_attempt() -> None:
+    row = folded([Started(job_id="j", worker="a", attempt=1), Started(job_id="j", worker="b", attempt=2)])
+    assert fold(row, Released(job_id="j", worker="a", attempt=1)) == row
+    assert fold(row, AttemptFailed(job_id="j", worker="a", attempt=1, reason="")) == row
