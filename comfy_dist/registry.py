@@ -73,9 +73,14 @@ def _joint_hash(parts: list[Catalogue]) -> str:
     return "+".join(sorted(part.hash for part in parts))
 
 
+def version_of(text: str) -> tuple[int, ...]:
+    """A version to compare by: 0.3.100 is newer than 0.3.64."""
+    return tuple(int(part) for part in text.split(".") if part.isdecimal())
+
+
 def merge(parts: list[Catalogue]) -> Catalogue:
     """The union; of a class or web folder that differs, the newest engine's stands."""
-    ordered = sorted(parts, key=lambda part: part.engine_version)
+    ordered = sorted(parts, key=lambda part: version_of(part.engine_version))
     if len(ordered) == 1:
         return ordered[0]
     nodes: dict[str, dict[str, Any]] = {}

@@ -13,7 +13,8 @@ from aiohttp import web
 
 from comfy_dist import __version__
 from comfy_dist.frontend.context import Context, context
-from comfy_dist.messages import Announcement, Device
+from comfy_dist.messages import Device
+from comfy_dist.registry import version_of
 
 routes = web.RouteTableDef()
 
@@ -32,7 +33,7 @@ def _system(here: Context) -> dict[str, Any]:
     total, free = memory()
     workers = here.registry.workers
     catalogue = here.registry.catalogue
-    newest = max(workers, key=_version, default=None) or catalogue
+    newest = max(workers, key=lambda worker: version_of(worker.engine_version), default=None) or catalogue
     return {
         "os": os.name,
         "ram_total": total,
@@ -48,10 +49,6 @@ def _system(here: Context) -> dict[str, Any]:
         "argv": [Path(sys.argv[0]).name, *_flags(sys.argv[1:]), "--disable-api-nodes"],
         "comfy_dist_version": __version__,
     }
-
-
-def _version(worker: Announcement) -> tuple[int, ...]:
-    return tuple(int(part) for part in worker.engine_version.split(".") if part.isdecimal())
 
 
 def _flags(argv: list[str]) -> list[str]:
