@@ -115,22 +115,13 @@ async def test_a_busy_worker_holds_one_message(
     clients: tuple[ComfyClient, ComfyClient], cluster: Cluster, rabbit: Rabbit
 ) -> None:
     a, _ = clients
-    ids = [await a.post(sleeping(3)) for _ in range(6)]
+    ids = [await a.post(sleeping(30, 300)) for _ in range(6)]
 
     async def three_running() -> bool:
         return len((await a.queue())[0]) == 3
 
     await a.until(three_running)
-    await asyncio.sleep(0.3)
-    listed = await asyncio.to_thread(
-        rabbit.ctl, "list_queues", "name", "messages_ready", "messages_unacknowledged"
-    )
-    counts = {
-        name: (int(ready), int(held))
-        for name, ready, held in map(str.split, listed.splitlines()[0:])
-        if held.isdigit()
-    }
-    assert counts[f"{cluster.name}.jobs"] == (3, 3)
+    await asyncio.to_thread(rabbit.until_counts, f"{cluster.name}.jobs", ready=3, held=3)
     for id_ in ids:
         await a.ask("POST", "/interrupt", {"prompt_id": id_})
     await a.ask("POST", "/queue", {"clear": True})

@@ -334,7 +334,9 @@ async def test_a_command_is_answered_by_the_worker_it_names(join: Join) -> None:
     async def obey(worker: Transport, name: str) -> None:
         await worker.enlist(name)
         async for received in worker.commands():
-            await received.reply(Reply(command=received.command.id, worker=name, result={"verb": received.command.verb}))
+            await received.reply(
+                Reply(command=received.command.id, worker=name, result={"verb": received.command.verb})
+            )
 
     tasks = [asyncio.ensure_future(obey(worker, f"w{number}")) for number, worker in enumerate(workers)]
     await asyncio.sleep(0.3)

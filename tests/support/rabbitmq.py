@@ -79,7 +79,9 @@ class Rabbit:
         deadline = time.monotonic() + 90
         while not answers(self.port):
             if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"rabbitmq-server did not start:\n{(self.home / 'server.log').read_text()[-3000:]}")
+                raise RuntimeError(
+                    f"rabbitmq-server did not start:\n{(self.home / 'server.log').read_text()[-3000:]}"
+                )
             time.sleep(0.1)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
@@ -112,6 +114,17 @@ class Rabbit:
         if done.returncode:
             raise RuntimeError(done.stdout + done.stderr)
         return done.stdout
+
+    def until_counts(self, queue: str, *, ready: int, held: int) -> None:
+        """Wait until the broker counts so many ready and unacknowledged messages; it counts every few seconds."""
+        deadline = time.monotonic() + 20
+        while True:
+            listed = self.ctl("list_queues", "name", "messages_ready", "messages_unacknowledged")
+            rows = {name: counts for name, *counts in (line.split("\t") for line in listed.splitlines())}
+            if rows.get(queue) == [str(ready), str(held)]:
+                return
+            assert time.monotonic() < deadline, f"{queue} has {rows.get(queue)}, not {ready} and {held}"
+            time.sleep(0.5)
 
 
 @contextmanager

@@ -47,16 +47,39 @@ REFUSED: tuple[type[Exception], ...] = (
 
 FAILED: tuple[type[Exception], ...] = (TimeoutError, OSError)
 
+
+class Reports:
+    """One sentence in a while about a broker that does not answer, for all connections to it."""
+
+    def __init__(self) -> None:
+        self._said = -SAY_SECONDS
+        self._down = False
+
+    def down(self, sentence: str) -> None:
+        now = time.monotonic()
+        self._down = True
+        if now - self._said >= SAY_SECONDS:
+            self._said = now
+            log.warning("%s", sentence)
+
+    def up(self, sentence: str) -> None:
+        if self._down:
+            self._down = False
+            log.info("%s", sentence)
+
+
 SetUp = Callable[[AbstractConnection], Awaitable[None]]
 
 
 class Connection:
     """Connects, runs `set_up` (declarations, consumers) on each new connection, and waits until it is lost."""
 
-    def __init__(self, uri: str, name: str, set_up: SetUp) -> None:
+    def __init__(self, uri: str, name: str, set_up: SetUp, reports: Reports) -> None:
         self._uri = URL(uri).update_query(heartbeat=str(HEARTBEAT))
         self._name = name
         self._set_up = set_up
+        self._reports = reports
+        self._closed = False
         self._current: AbstractConnection | None = None
         self._changed = asyncio.Condition()
 
@@ -77,9 +100,8 @@ class Connection:
         return self._current
 
     async def run(self, opened: asyncio.Future[None]) -> None:
-        """Keep connected until cancelled. A refusal before the first success ends it, through `opened`."""
-        said = 0.0
-        while True:
+        """Keep connected until close(). A refusal before the first success ends it, through `opened`."""
+        while not self._closed:
             lost = asyncio.get_running_loop().create_future()
             connection: AbstractConnection | None = None
             try:
@@ -92,36 +114,29 @@ class Connection:
                 async with asyncio.timeout(CONNECT_TIMEOUT * 3):
                     await self._set_up(connection)
                 await self._become(connection)
-                if said:
-                    log.info("Connected to RabbitMQ at %s again.", self.place)
-                said = 0.0
+                self._reports.up(f"Connected to RabbitMQ at {self.place} again.")
                 if not opened.done():
                     opened.set_result(None)
                 await lost
-                log.warning("The connection to RabbitMQ at %s was lost; connecting again.", self.place)
-                said = time.monotonic()
+                self._reports.down(f"The connection to RabbitMQ at {self.place} was lost; connecting again.")
             except REFUSED as error:
                 refusal = BrokerRefused(refused_sentence(self.place, error))
                 if not opened.done():
                     opened.set_exception(refusal)
                     return
-                said = self._say(said, str(refusal))
+                self._reports.down(str(refusal))
             except (*LOST, *FAILED) as error:
                 reason = str(error) or type(error).__name__
-                said = self._say(said, f"RabbitMQ at {self.place} does not answer ({reason}); trying again.")
+                self._reports.down(f"RabbitMQ at {self.place} does not answer ({reason}); trying again.")
             finally:
                 await self._become(None)
                 if connection is not None and not connection.is_closed:
                     await _close(connection)
             await asyncio.sleep(RETRY_SECONDS)
 
-    @staticmethod
-    def _say(said: float, sentence: str) -> float:
-        now = time.monotonic()
-        if said and now - said < SAY_SECONDS:
-            return said
-        log.warning("%s", sentence)
-        return now
+    def close(self) -> None:
+        """Let run() end; whoever awaits it cancels it too. (The library turns some cancellations into errors.)"""
+        self._closed = True
 
     async def _become(self, connection: AbstractConnection | None) -> None:
         self._current = connection

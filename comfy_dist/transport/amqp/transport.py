@@ -25,7 +25,7 @@ from comfy_dist.messages import (
     parse_fact,
 )
 from comfy_dist.transport.amqp import batches
-from comfy_dist.transport.amqp.connection import LOST, Connection
+from comfy_dist.transport.amqp.connection import LOST, Connection, Reports
 from comfy_dist.transport.amqp.names import EVERYONE, Names, client_key
 from comfy_dist.transport.amqp.publisher import Publisher, pack
 from comfy_dist.transport.amqp.stream import follow
@@ -63,8 +63,9 @@ class AmqpTransport:
         self._retention = retention
         self._participant = uuid.uuid4().hex[:12]
         self._worker: str | None = None
-        self._publishing = Connection(uri, f"{queue_name} publishing", self._set_up_publishing)
-        self._consuming = Connection(uri, f"{queue_name} consuming", self._set_up_consuming)
+        reports = Reports()
+        self._publishing = Connection(uri, f"{queue_name} publishing", self._set_up_publishing, reports)
+        self._consuming = Connection(uri, f"{queue_name} consuming", self._set_up_consuming, reports)
         self._publisher = Publisher(self._publishing, self._declare)
         self._subscriptions = Subscriptions(self._names, self._participant)
         self._taker = Taker(self._consuming, self._names, self._publisher, self._declare)
@@ -93,6 +94,8 @@ class AmqpTransport:
     async def close(self) -> None:
         self._closed.set()
         self._subscriptions.close()
+        for connection in (self._publishing, self._consuming):
+            connection.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -22,6 +22,11 @@ log = logging.getLogger(__name__)
 #: Seconds that a taker goes on listening while its job runs: in that time most short ones have ended.
 LINGER_SECONDS = 0.05
 
+#: Seconds after which a taker to whom nothing comes listens anew, on another channel: RabbitMQ 3.10 does not tell
+#: the consumers of a quorum queue that it was deleted, and what is then put into a new one of that name goes to
+#: them and is seen by nobody until their channel closes.
+RENEW_SECONDS = 30.0
+
 #: A message and the queue it came from.
 Found: TypeAlias = tuple[AbstractIncomingMessage, str]
 
@@ -104,7 +109,9 @@ class Taker:
         try:
             if not self._listening:
                 await self._listen()
-            found = await self._wanted
+            if not (await asyncio.wait([self._wanted], timeout=RENEW_SECONDS))[0]:
+                self._lost(channel)
+            found = self._wanted.result()
             orderly = True
             return found
         finally:
@@ -138,14 +145,14 @@ class Taker:
             return
         self._channel = None
         self._listening = False
+        self._stopping = asyncio.create_task(_close(channel, self._stopping))
         if self._wanted is not None and not self._wanted.done():
-            self._wanted.set_exception(ConnectionError("a work queue or its channel was closed"))
+            self._wanted.set_exception(ConnectionError("the channel was closed or renewed"))
 
     async def _get(self, channel: AbstractChannel) -> Found | None:
-        """What lies ready in the most urgent queue; the counts cost the broker no log entry."""
-        counts = await asyncio.gather(*(channel.declare_queue(queue.name, passive=True) for queue in self._queues))
-        for queue, counted in zip(self._queues, counts, strict=True):
-            if not counted.declaration_result.message_count:
+        """What lies ready in the most urgent queue."""
+        for queue, count in zip(self._queues, await self._count(channel), strict=True):
+            if not count:
                 continue
             # Cancelled in the middle, a get would leave its message to nobody.
             getting = asyncio.ensure_future(queue.get(fail=False))
@@ -157,6 +164,13 @@ class Taker:
             if message is not None:
                 return message, queue.name
         return None
+
+    async def _count(self, channel: AbstractChannel) -> list[int]:
+        """Messages that lie ready, by queue; asking costs the broker no log entry."""
+        declared = await asyncio.gather(
+            *(channel.declare_queue(queue.name, passive=True) for queue in self._queues)
+        )
+        return [queue.declaration_result.message_count or 0 for queue in declared]
 
     async def _listen(self) -> None:
         self._listening = True
@@ -189,8 +203,7 @@ class Taker:
                 await asyncio.gather(*(queue.cancel(queue.name) for queue in queues))
             return
         # Not orderly: close the channel, and the broker takes everything back.
-        with contextlib.suppress(*LOST, TimeoutError):
-            await channel.close()
+        await _close(channel)
 
     def _give_back_result(self, getting: asyncio.Future[AbstractIncomingMessage | None]) -> None:
         if not getting.cancelled() and getting.exception() is None and (message := getting.result()):
@@ -218,3 +231,11 @@ class Taker:
             await message.ack()
             return None
         return AmqpDelivery(job, message, queue, self._names, self._publisher)
+
+
+async def _close(channel: AbstractChannel, before: asyncio.Task[None] | None = None) -> None:
+    if before is not None:
+        await asyncio.wait([before])
+    with contextlib.suppress(*LOST, TimeoutError):
+        async with asyncio.timeout(10):
+            await channel.close()

@@ -1,0 +1,343 @@
+"""What RabbitMQ in particular demands, refuses and does to us."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import aio_pika
+import pytest
+
+from comfy_dist.errors import BrokerRefused, BrokerUnavailable
+from comfy_dist.messages import EndedFact, Finished, Job, Progress, StartedFact, Submitted
+from comfy_dist.transport import Bookmark, Recorded, Rewind
+from comfy_dist.transport.amqp import AmqpTransport, batches, work
+from comfy_dist.transport.amqp.names import Names
+from tests.support.processes import Process, finished, module
+from tests.support.rabbitmq import Rabbit, free_port
+
+
+@pytest.fixture
+async def transport(amqp_uri: str, queue_name: str) -> AsyncIterator[AmqpTransport]:
+    transport = AmqpTransport(amqp_uri, queue_name)
+    await transport.open()
+    yield transport
+    await transport.close()
+
+
+@pytest.fixture
+async def channel(amqp_uri: str) -> AsyncIterator[aio_pika.abc.AbstractChannel]:
+    """Someone else's channel, to look and meddle."""
+    connection = await aio_pika.connect(amqp_uri)
+    async with connection:
+        yield await connection.channel()
+
+
+def job(id_: str) -> Job:
+    return Job(id=id_, prompt={"1": {"class_type": "EmptyImage", "inputs": {}}})
+
+
+# What is declared
+
+
+def test_nothing_is_declared_that_a_newer_broker_refuses() -> None:
+    """RabbitMQ 4: no transient shared queues, no priorities on quorum queues, a low delivery limit by default."""
+    for name, arguments in Names("n").queues(604800.0).items():
+        assert arguments["x-queue-type"] in ("quorum", "stream"), name
+        assert "x-max-priority" not in arguments
+        # It eats accepted jobs.
+        assert "x-expires" not in arguments
+        if arguments["x-queue-type"] == "quorum":
+            assert arguments["x-delivery-limit"] > 1_000_000
+
+
+def test_control_facts_are_thin() -> None:
+    worker = "a-host-name-of-thirty-characters-gpu0-0123abcd"
+    fact = StartedFact(job="0e62c092-7a02-4db0-820e-1c72b3d11db0", worker=worker, attempt=12)
+    assert len(fact.to_bytes()) < 200
+
+
+async def test_a_queue_with_other_arguments_is_refused_with_a_sentence(
+    amqp_uri: str, queue_name: str, channel: aio_pika.abc.AbstractChannel
+) -> None:
+    await channel.declare_queue(f"{queue_name}.jobs", durable=True)
+    with pytest.raises(BrokerRefused, match=r"other arguments.*--distributed-queue-name"):
+        await AmqpTransport(amqp_uri, queue_name).open()
+
+
+async def test_a_wrong_password_is_refused_without_telling_it(amqp_uri: str, queue_name: str) -> None:
+    uri = amqp_uri.replace("guest:guest", "guest:sesame")
+    with pytest.raises(BrokerRefused, match="user name or password") as refused:
+        await AmqpTransport(uri, queue_name).open()
+    assert "sesame" not in str(refused.value)
+
+
+@pytest.mark.parametrize("command", ["worker", "comfyui"])
+def test_a_command_with_a_wrong_password_ends_with_a_sentence(
+    amqp_uri: str, queue_name: str, tmp_path: Path, command: str
+) -> None:
+    role = ["--distributed-queue-frontend", "--port", "0"] if command == "comfyui" else ["--cpu"]
+    done = finished(
+        module(
+            f"comfy_dist.cli.{command}",
+            "--distributed-queue-connection-uri",
+            amqp_uri.replace("guest:guest", "guest:sesame"),
+            "--distributed-queue-name",
+            queue_name,
+            *role,
+        ),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 3
+    last = done.stderr.splitlines()[-1]
+    assert "user name or password" in last
+    assert "sesame" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unreachable_broker_is_waited_for_with_a_sentence(tmp_path: Path, rabbit: Rabbit) -> None:
+    port = free_port()
+    command = module(
+        "comfy_dist.cli.worker",
+        "--distributed-queue-connection-uri",
+        f"amqp://guest:sesame@127.0.0.1:{port}/",
+        "--cpu",
+        "--health-port",
+        "0",
+    )
+    process = Process(command, cwd=tmp_path)
+    try:
+        process.wait_for(rf"127\.0\.0\.1:{port}/ does not answer")
+        began = time.monotonic()
+        while len([line for line in process.lines if "does not answer" in line]) < 2:
+            assert time.monotonic() - began < 30
+            time.sleep(0.2)
+        # Not one for each try: they come every second.
+        assert time.monotonic() - began > 3
+        assert "Traceback" not in process.log
+        assert "sesame" not in process.log
+    finally:
+        assert process.stop() == 0
+
+
+# Streams
+
+
+async def read(transport: AmqpTransport, count: int, after: Bookmark | None) -> list[Recorded | Rewind]:
+    entries: list[Recorded | Rewind] = []
+    async with asyncio.timeout(30), aclosing(transport.events(after)) as stream:
+        async for entry in stream:
+            entries.append(entry)
+            if len(entries) == count:
+                break
+    return entries
+
+
+async def test_a_stream_made_anew_rewinds_its_reader(
+    transport: AmqpTransport, queue_name: str, channel: aio_pika.abc.AbstractChannel
+) -> None:
+    for number in range(5):
+        await transport.append_event(Finished(job_id=f"old{number}"))
+    *_, last = await read(transport, 5, None)
+    assert isinstance(last, Recorded)
+    await channel.queue_delete(f"{queue_name}.events")
+    await transport.append_event(Finished(job_id="new"))
+    rewind, entry = await read(transport, 2, last.bookmark)
+    assert isinstance(rewind, Rewind)
+    assert isinstance(entry, Recorded)
+    assert isinstance(entry.event, Finished)
+    assert entry.event.job_id == "new"
+
+
+async def test_a_bookmark_of_another_stream_rewinds(transport: AmqpTransport) -> None:
+    for number in range(3):
+        await transport.append_event(Finished(job_id=str(number)))
+    entries = await read(transport, 4, Bookmark(offset=1, message_id="of another stream"))
+    assert isinstance(entries[0], Rewind)
+    assert [entry.event.job_id for entry in entries[1:]] == ["0", "1", "2"]  # type: ignore[union-attr]
+
+
+async def test_a_reader_survives_the_deletion_of_its_stream(
+    transport: AmqpTransport, queue_name: str, channel: aio_pika.abc.AbstractChannel
+) -> None:
+    async with aclosing(transport.events(None)) as stream:
+        await transport.append_event(Finished(job_id="before"))
+        first = await asyncio.wait_for(anext(stream), 10)
+        assert isinstance(first, Recorded)
+        await channel.queue_delete(f"{queue_name}.events")
+        await transport.append_event(Finished(job_id="after"))
+        seen = []
+        async with asyncio.timeout(30):
+            while not (seen and isinstance(seen[-1], Recorded)):
+                seen.append(await anext(stream))
+    assert isinstance(seen[0], Rewind)
+    assert seen[-1].event.job_id == "after"  # type: ignore[union-attr]
+
+
+async def test_what_a_newer_version_writes_only_moves_the_bookmark(
+    transport: AmqpTransport, queue_name: str, channel: aio_pika.abc.AbstractChannel
+) -> None:
+    for body in (b'{"v":1,"type":"renamed","job_id":"a"}', b"\xff\x00 no JSON"):
+        await channel.default_exchange.publish(aio_pika.Message(body), f"{queue_name}.events")
+    await transport.append_event(Finished(job_id="a"))
+    first, second, third = await read(transport, 3, None)
+    assert isinstance(first, Recorded)
+    assert isinstance(second, Recorded)
+    assert first.event is None
+    assert second.event is None
+    assert isinstance(third, Recorded)
+    assert isinstance(third.event, Finished)
+
+
+# Work
+
+
+async def test_an_unreadable_job_goes_to_the_dead_letters(
+    transport: AmqpTransport, queue_name: str, channel: aio_pika.abc.AbstractChannel
+) -> None:
+    await channel.default_exchange.publish(aio_pika.Message(b"no job"), f"{queue_name}.jobs")
+    await transport.submit(job("a"))
+    delivery = await asyncio.wait_for(transport.take(), 10)
+    assert delivery.job.id == "a"
+    dead = await channel.get_queue(f"{queue_name}.dead")
+    message = await dead.get(timeout=10)
+    assert message is not None
+    assert message.body == b"no job"
+    assert message.headers["reason"]
+
+
+async def test_a_buried_job_keeps_its_reason(
+    transport: AmqpTransport, queue_name: str, channel: aio_pika.abc.AbstractChannel
+) -> None:
+    await transport.submit(job("a"))
+    await (await transport.take()).bury("It killed three engines.")
+    message = await (await channel.get_queue(f"{queue_name}.dead")).get(timeout=10)
+    assert message is not None
+    assert message.headers["reason"] == "It killed three engines."
+
+
+async def test_jobs_flow_again_after_their_queue_was_deleted(
+    transport: AmqpTransport,
+    queue_name: str,
+    channel: aio_pika.abc.AbstractChannel,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(work, "RENEW_SECONDS", 3.0)
+    taking = asyncio.ensure_future(transport.take())
+    await asyncio.sleep(0.3)
+    await channel.queue_delete(f"{queue_name}.jobs")
+    await transport.submit(job("a"))
+    delivery = await asyncio.wait_for(taking, 20)
+    assert delivery.job.id == "a"
+
+
+async def test_an_idle_worker_leaves_nothing_unacknowledged_when_it_stops_waiting(
+    rabbit: Rabbit, queue_name: str
+) -> None:
+    transport = AmqpTransport(rabbit.uri, queue_name)
+    await transport.open()
+    for number in range(3):
+        await transport.submit(job(str(number)))
+    held = await transport.take()
+    await asyncio.sleep(0.5)
+    await asyncio.to_thread(rabbit.until_counts, f"{queue_name}.jobs", ready=2, held=1)
+    await held.acknowledge()
+    await transport.close()
+
+
+async def test_everything_goes_on_after_a_restart_of_the_broker(rabbit: Rabbit, queue_name: str) -> None:
+    frontend, worker = AmqpTransport(rabbit.uri, queue_name), AmqpTransport(rabbit.uri, queue_name)
+    for transport in (frontend, worker):
+        await transport.open()
+    try:
+        await worker.enlist("w1")
+        await frontend.follow("c")
+        progress = frontend.progress()
+        facts = aclosing(frontend.facts(from_first=True))
+        await frontend.append_event(Submitted.of(job("a")))
+        await frontend.append_fact(EndedFact(job="a"))
+        assert await asyncio.wait_for(anext(facts.thing), 10) == EndedFact(job="a")
+        taking = asyncio.ensure_future(worker.take())
+        await asyncio.sleep(0.3)
+        await asyncio.to_thread(rabbit.restart)
+        await frontend.submit(job("b"))
+        assert (await asyncio.wait_for(taking, 30)).job.id == "b"
+        await frontend.append_fact(EndedFact(job="b"))
+        assert await asyncio.wait_for(anext(facts.thing), 30) == EndedFact(job="b")
+        assert await frontend.is_alive("w1")
+        message = Progress(job_id="b", client_id="c", sequence=1, attempt=1, event="e", body=b"x")
+        first = asyncio.ensure_future(anext(progress))
+        async with asyncio.timeout(20):
+            while not first.done():
+                await worker.emit([message])
+                await asyncio.sleep(0.1)
+        assert first.result() == message
+    finally:
+        await frontend.close()
+        await worker.close()
+
+
+async def test_a_broker_that_is_away_is_told_within_ten_seconds(rabbit: Rabbit, queue_name: str) -> None:
+    transport = AmqpTransport(rabbit.uri, queue_name)
+    await transport.open()
+    rabbit.stop()
+    try:
+        assert not await asyncio.wait_for(_down(transport), 10)
+        with pytest.raises(BrokerUnavailable, match="did not confirm within 10 s"):
+            await transport.submit(job("a"))
+    finally:
+        await asyncio.to_thread(rabbit.start)
+    await transport.submit(job("b"))
+    await transport.close()
+
+
+async def _down(transport: AmqpTransport) -> bool:
+    while transport.connected:
+        await asyncio.sleep(0.05)
+    return transport.connected
+
+
+async def test_a_blocked_broker_refuses_in_time_and_serves_again(rabbit: Rabbit, queue_name: str) -> None:
+    """A disk alarm stops publishes, not deliveries."""
+    transport = AmqpTransport(rabbit.uri, queue_name)
+    await transport.open()
+    await transport.submit(job("a"))
+    (limit,) = await asyncio.to_thread(_disk_limit, rabbit)
+    await asyncio.to_thread(rabbit.ctl, "set_disk_free_limit", "100000GB")
+    try:
+        with pytest.raises(BrokerUnavailable):
+            await transport.submit(job("b"))
+        delivery = await asyncio.wait_for(transport.take(), 10)
+        assert delivery.job.id == "a"
+        await delivery.acknowledge()
+    finally:
+        await asyncio.to_thread(rabbit.ctl, "set_disk_free_limit", limit)
+    await transport.submit(job("c"))
+    await transport.close()
+
+
+def _disk_limit(rabbit: Rabbit) -> tuple[str]:
+    return (rabbit.ctl("eval", "rabbit_disk_monitor:get_disk_free_limit().").strip(),)
+
+
+# Batches of progress
+
+
+def test_a_batch_is_read_as_it_was_packed() -> None:
+    batch = [
+        Progress(
+            job_id="a", client_id=client, sequence=n, attempt=1, event="e", node=node, binary=n > 1, body=body
+        )
+        for n, (client, node, body) in enumerate([("c", "1", b""), (None, None, bytes(range(256)))])
+    ]
+    assert batches.unpack(batches.pack(batch)) == batch
+
+
+@pytest.mark.parametrize("cut", [1, 3, 5, -1])
+def test_a_cut_batch_is_an_error(cut: int) -> None:
+    message = Progress(job_id="a", client_id=None, sequence=1, attempt=1, event="e", body=b"body")
+    with pytest.raises(ValueError, match=r"cut off|without a body"):
+        batches.unpack(batches.pack([message])[:cut])
