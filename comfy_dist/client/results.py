@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from comfy_dist.client.server import Server
-from comfy_dist.errors import ComfyDistError
+from comfy_dist.errors import ComfyDistError, UsageError
 
 #: What no file system takes, or takes for something else.
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\/]')
@@ -42,6 +42,14 @@ def texts(outputs: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def name_on_server(reference: dict[str, str]) -> str:
     parts = (reference.get("type") or "output", reference.get("subfolder") or "", reference["filename"])
     return "/".join(part for part in parts if part)
+
+
+def make_folder(folder: Path) -> None:
+    """Raises UsageError where it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--output {folder} cannot be made: {error.strerror}.") from None
 
 
 async def save(server: Server, reference: dict[str, str], folder: Path) -> Path:

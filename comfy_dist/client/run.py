@@ -88,6 +88,8 @@ async def run(server: Server, order: Order, *, quiet: bool = False) -> list[Subm
 async def _prepare(server: Server, order: Order) -> list[Submission]:
     """What can be wrong with files and --set shows here, before the first prompt is submitted."""
     files = [read(name) for name in order.files]
+    if order.output is not None:
+        results.make_folder(order.output)
     object_info = await server.get("/object_info")
     prompts = [(file, edited(_prompt_of(file, object_info), order.edits, file.name)) for file in files]
     submissions: list[Submission] = []
@@ -171,10 +173,19 @@ class _Run:
         submission.outcome = outcome
         self._bars.remove(submission.prompt_id)
         if self._order.output is not None:
-            for reference in results.files(outcome.outputs):
-                path = await results.save(self._server, reference, self._order.output)
-                submission.saved.append(str(path))
+            await self._save(submission, outcome, self._order.output)
         self._tell(submission)
+
+    async def _save(self, submission: Submission, outcome: Outcome, folder: Path) -> None:
+        for reference in results.files(outcome.outputs):
+            try:
+                path = await results.save(self._server, reference, folder)
+            except Refused as refused:
+                # The file is gone from the server, or was never there: the others' may be.
+                reason = f"{results.name_on_server(reference)} cannot be fetched: {refused}"
+                submission.outcome = Outcome(Status.FAILED, outcome.outputs, reason)
+            else:
+                submission.saved.append(str(path))
 
     def _tell(self, submission: Submission) -> None:
         assert submission.outcome is not None

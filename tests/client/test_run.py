@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from tests.client.conftest import Run, client_command, fetch, picture, write
-from tests.support.processes import clean_environment
+from tests.support.processes import clean_environment, finished, module
 
 
 def color_of(path: Path) -> tuple[int, ...]:
@@ -113,6 +113,32 @@ def test_a_refused_prompt_is_told_by_node_class_and_message(client: Run, tmp_pat
     done = client("run", write(tmp_path / "bad.json", prompt))
     assert done.returncode == 1
     assert "Node 1 (EmptyImage): Required input is missing: width." in done.stdout
+
+
+def test_a_picture_that_is_gone_from_the_server_is_told(client: Run, workspace: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / "a.json", picture(9, prefix="gone"))
+    client("run", file)
+    next((workspace / "output").glob("gone_*")).unlink()
+    # Answered from the cache: the same file's name, and no file.
+    done = client("run", file, write(tmp_path / "b.json", picture(10, prefix="there")), "--output", "got")
+    assert done.returncode == 1
+    assert "output/gone_00001_.png cannot be fetched: There is no file" in done.stdout
+    assert "b.json: succeeded" in done.stdout
+
+
+def test_a_folder_that_cannot_be_is_bad_usage(client: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = client("run", write(tmp_path / "a.json", picture(11)), "--output", "file/got")
+    assert done.returncode == 2
+    assert "--output file/got cannot be made: Not a directory." in done.stderr
+
+
+def test_settings_come_from_a_file_too(server: str, client: Run, tmp_path: Path) -> None:
+    (tmp_path / "client.yaml").write_text(f"server: {server}\noutput: from-the-file\n")
+    write(tmp_path / "a.json", picture(12))
+    command = module("comfy_dist.cli.client", "run", "a.json", "--config", "client.yaml")
+    assert finished(command, cwd=tmp_path).returncode == 0
+    assert len(list((tmp_path / "from-the-file").iterdir())) == 1
 
 
 def test_what_is_no_workflow_is_bad_usage(client: Run, tmp_path: Path) -> None:
