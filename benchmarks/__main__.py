@@ -1,0 +1,24 @@
+"""python -m benchmarks [way] [footprint]: all of them without a name. README.md says what each measures."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from benchmarks import footprint, way
+
+BENCHMARKS = {"way": way.run, "footprint": footprint.run}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
+    names = parser.parse_args().names or list(BENCHMARKS)
+    for name in names:
+        if name not in BENCHMARKS:
+            parser.error(f"there is no benchmark {name!r}")
+        asyncio.run(BENCHMARKS[name]())
+
+
+if __name__ == "__main__":
+    main()

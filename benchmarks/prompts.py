@@ -1,0 +1,91 @@
+"""The two-node prompt, one after another and many at once, through HTTP and websocket."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+
+_colors = itertools.count()
+
+
+def prompt() -> dict[str, Any]:
+    """EmptyImage → PreviewImage, 64², never cached."""
+    inputs = {"width": 64, "height": 64, "batch_size": 1, "color": next(_colors)}
+    return {
+        "1": {"class_type": "EmptyImage", "inputs": inputs},
+        "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+    }
+
+
+class Client:
+    def __init__(
+        self, session: aiohttp.ClientSession, socket: aiohttp.ClientWebSocketResponse, address: str
+    ) -> None:
+        self._session = session
+        self._socket = socket
+        self._address = address
+        self.id = ""
+
+    async def post(self) -> str:
+        body = {"prompt": prompt(), "client_id": self.id}
+        async with self._session.post(f"{self._address}/prompt", json=body) as response:
+            answer = await response.json()
+            assert response.status == 200, answer
+            return str(answer["prompt_id"])
+
+    async def ended(self) -> str:
+        """The id of the next prompt whose last message comes."""
+        async for message in self._socket:
+            if message.type is aiohttp.WSMsgType.TEXT:
+                event = json.loads(message.data)
+                if event["type"] == "executing" and event["data"]["node"] is None:
+                    return str(event["data"]["prompt_id"])
+        raise RuntimeError("The websocket was closed.")
+
+    async def one_after_another(self, count: int) -> list[float]:
+        """Milliseconds from the post to the websocket's last message, by prompt."""
+        times = []
+        for _ in range(count):
+            began = time.perf_counter()
+            posted = await self.post()
+            while await self.ended() != posted:
+                pass
+            times.append((time.perf_counter() - began) * 1000)
+        return times
+
+    async def at_once(self, count: int) -> tuple[float, float]:
+        """Accepted and finished prompts per second."""
+        began = time.perf_counter()
+        posting = asyncio.gather(*(self.post() for _ in range(count)))
+        accepted = 0.0
+
+        async def note() -> None:
+            nonlocal accepted
+            await posting
+            accepted = count / (time.perf_counter() - began)
+
+        noting = asyncio.create_task(note())
+        left = count
+        while left:
+            await self.ended()
+            left -= 1
+        finished = count / (time.perf_counter() - began)
+        await noting
+        return accepted, finished
+
+
+@asynccontextmanager
+async def client(address: str) -> AsyncIterator[Client]:
+    id_ = uuid.uuid4().hex
+    async with aiohttp.ClientSession() as session, session.ws_connect(f"{address}/ws?clientId={id_}") as socket:
+        made = Client(session, socket, address)
+        made.id = id_
+        yield made

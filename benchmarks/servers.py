@@ -1,0 +1,114 @@
+"""The servers that are measured, each a process of its own in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.support.processes import Process, module, running
+from tests.support.rabbitmq import own_broker
+
+START_SECONDS = 180
+
+
+@dataclass(frozen=True)
+class Server:
+    name: str
+    address: str
+    pid: int
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="comfy-dist-bench-", ignore_cleanup_errors=True) as path:
+        yield Path(path)
+
+
+@contextmanager
+def embedded() -> Iterator[Server]:
+    """`comfyui` alone."""
+    with folder() as here, _comfyui(here, "--cpu") as server:
+        yield server
+
+
+@contextmanager
+def cluster(uri: str | None = None) -> Iterator[Server]:
+    """One frontend and one worker on a RabbitMQ of their own."""
+    with ExitStack() as stack:
+        here = stack.enter_context(folder())
+        broker = uri or stack.enter_context(own_broker()).uri
+        at = ["--distributed-queue-connection-uri", broker, "--cwd", str(here), "--logging-level", "WARNING"]
+        worker = module("comfy_dist.cli.worker", *at, "--cpu", "--health-port", "0")
+        stack.enter_context(running(worker, cwd=here))
+        server = stack.enter_context(
+            _comfyui(
+                here, "--distributed-queue-connection-uri", broker, "--distributed-queue-frontend", name="cluster"
+            )
+        )
+        until_it_answers(f"{server.address}/object_info/PreviewImage", b"PreviewImage")
+        yield server
+
+
+@contextmanager
+def _comfyui(here: Path, *arguments: str, name: str = "embedded") -> Iterator[Server]:
+    command = module(
+        "comfy_dist.cli.comfyui",
+        "--cwd",
+        str(here),
+        "--port",
+        "0",
+        "--state-directory",
+        str(here / "state"),
+        *arguments,
+    )
+    with running(command, cwd=here) as process:
+        address = process.wait_for(r"ComfyUI is at (\S+)", START_SECONDS)[1]
+        yield Server(name, address, process.process.pid)
+
+
+@contextmanager
+def stock() -> Iterator[Server | None]:
+    """The ComfyUI in COMFYUI_DIR, run by COMFYUI_PYTHON (default: its .venv's); None where none is given."""
+    if not (directory := os.environ.get("COMFYUI_DIR")):
+        yield None
+        return
+    root = Path(directory)
+    own = root / ".venv" / "bin" / "python"
+    python = os.environ.get("COMFYUI_PYTHON") or (str(own) if own.exists() else sys.executable)
+    with folder() as here:
+        (here / "custom_nodes").mkdir()
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            port = sock.getsockname()[1]
+        command = [python, "main.py", "--cpu", "--disable-api-nodes", "--port", str(port)]
+        command += ["--base-directory", str(here), "--disable-auto-launch"]
+        process = Process(command, cwd=root)
+        try:
+            address = f"http://127.0.0.1:{port}"
+            until_it_answers(f"{address}/prompt", b"exec_info", process)
+            yield Server("stock", address, process.process.pid)
+        finally:
+            process.stop()
+
+
+def until_it_answers(url: str, expected: bytes, process: Process | None = None) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as response:
+                if expected in response.read():
+                    return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            pass
+        if time.monotonic() > deadline or (process is not None and process.process.poll() is not None):
+            raise RuntimeError(f"{url} does not answer.\n{process.log[-2000:] if process else ''}")
+        time.sleep(0.2)
