@@ -45,7 +45,11 @@ class Database:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._open)
 
     async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, function)
+        return await self.start(function)
+
+    def start(self, function: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """Without waiting; what is run later finds what it has written."""
+        return asyncio.get_running_loop().run_in_executor(self._thread, self._transact, function)
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from pydantic_core import from_json
 
@@ -41,6 +41,10 @@ class Change:
         return self.after.state.ended and not (self.before and self.before.state.ended)
 
 
+#: What one entry of the log asks to be written.
+_Step: TypeAlias = Change | Deleted | Cleared
+
+
 class Ledger:
     """Folds recorded events; answers as ComfyUI's /queue and /history show them.
 
@@ -54,6 +58,7 @@ class Ledger:
         self._live: dict[str, JobRow] = {}
         #: How far the log is folded.
         self.bookmark: Bookmark | None = None
+        self._writing: asyncio.Future[None] | None = None
         self._expected: set[str] = set()
         self._folded = asyncio.Condition()
 
@@ -65,6 +70,8 @@ class Ledger:
         }
 
     async def close(self) -> None:
+        if self._writing is not None:
+            await self._writing
         await self._database.close()
 
     def expect(self, job_id: str) -> None:
@@ -131,26 +138,41 @@ class Ledger:
         self._live, self.bookmark = {}, None
 
     async def apply(self, entries: Sequence[Recorded]) -> list[Change]:
-        """Fold a batch in one transaction; what changed, in order."""
-        known = {job_id: row for job_id in _ids(entries) if (row := self._live.get(job_id)) is not None}
+        """Fold a batch; what changed, in order.
 
-        def write(connection: sqlite3.Connection) -> tuple[list[Change], dict[str, JobRow]]:
-            self.outbox.sweep(connection)
-            return _apply(connection, entries, known)
-
-        changes, after = await self._database.run(write)
-        for job_id, row in after.items():
-            if row.state.ended:
-                self._live.pop(job_id, None)
+        It is written behind the answer, in one transaction: whatever is asked afterwards waits its turn on the
+        database's thread and finds it.
+        """
+        if self._writing is not None:
+            await self._writing
+        ids = _ids(entries)
+        rows = {id_: row for id_ in ids if (row := self._live.get(id_)) is not None}
+        if unknown := ids - rows.keys():
+            found = await self._database.run(lambda c: [stored.find(c, id_) for id_ in unknown])
+            rows |= {row.id: row for row in found if row is not None}
+        steps = _fold(entries, rows)
+        changes = [step for step in steps if isinstance(step, Change)]
+        for change in changes:
+            if change.after.state.ended:
+                self._live.pop(change.after.id, None)
             else:
-                self._live[job_id] = row
+                self._live[change.after.id] = change.after
         if entries:
             self.bookmark = entries[-1].bookmark
+        self._writing = self._database.start(lambda c: self._write(c, steps, entries))
         if self._expected:
-            self._expected -= after.keys()
+            self._expected -= {change.after.id for change in changes}
             async with self._folded:
                 self._folded.notify_all()
         return changes
+
+    def _write(self, connection: sqlite3.Connection, steps: Sequence[_Step], entries: Sequence[Recorded]) -> None:
+        self.outbox.sweep(connection)
+        for step in steps:
+            _write(connection, step)
+        if entries:
+            mark = entries[-1].bookmark
+            connection.execute("INSERT OR REPLACE INTO bookmark VALUES (1, ?, ?)", (mark.offset, mark.message_id))
 
     async def queue_json(self) -> bytes:
         """{"queue_running": [...], "queue_pending": [...]}, items as ComfyUI's."""
@@ -205,45 +227,48 @@ def _of_many(event: Event) -> bool:
     return isinstance(event, (Deleted, Cleared))
 
 
-def _apply(
-    connection: sqlite3.Connection, entries: Sequence[Recorded], known: dict[str, JobRow]
-) -> tuple[list[Change], dict[str, JobRow]]:
-    changes: list[Change] = []
-    rows = dict(known)
+def _fold(entries: Sequence[Recorded], rows: dict[str, JobRow]) -> list[_Step]:
+    """What the entries do, one after another; `rows` is what is known before and, then, after them."""
+    steps: list[_Step] = []
     for entry in entries:
         match entry.event:
             case None:
                 pass
-            case Deleted(job_ids=ids):
-                _hide(connection, ids)
-            case Cleared():
-                listed = connection.execute("SELECT id FROM jobs WHERE listed AND NOT hidden").fetchall()
-                _hide(connection, [id_ for (id_,) in listed])
+            case Deleted() | Cleared():
+                steps.append(entry.event)
             case event:
-                before = rows.get(event.job_id) or stored.find(connection, event.job_id)
-                after = fold(before, event)
-                change = Change(event, before, after)
-                if isinstance(event, Submitted) and (before is None or not before.created_at):
-                    body = stored.pack(stored.submission(event))
-                    connection.execute("INSERT OR IGNORE INTO submissions VALUES (?, ?)", (event.job_id, body))
-                if change.ended and isinstance(event, (Finished, Failed, Cancelled)):
-                    connection.execute(
-                        "INSERT OR REPLACE INTO results VALUES (?, ?)",
-                        (event.job_id, stored.pack(stored.result_of(event))),
-                    )
-                if after != before:
-                    _write(connection, change)
-                    rows[event.job_id] = after
-                if isinstance(event, Submitted) and (workflow := stored.workflow_id(event.extra_data)) is not None:
-                    connection.execute("UPDATE jobs SET workflow_id = ? WHERE id = ?", (workflow, event.job_id))
-                changes.append(change)
-    if entries:
-        mark = entries[-1].bookmark
-        connection.execute("INSERT OR REPLACE INTO bookmark VALUES (1, ?, ?)", (mark.offset, mark.message_id))
-    return changes, rows
+                before = rows.get(event.job_id)
+                after = rows[event.job_id] = fold(before, event)
+                steps.append(Change(event, before, after))
+    return steps
 
 
-def _write(connection: sqlite3.Connection, change: Change) -> None:
+def _write(connection: sqlite3.Connection, step: _Step) -> None:
+    match step:
+        case Deleted(job_ids=ids):
+            _hide(connection, ids)
+        case Cleared():
+            listed = connection.execute("SELECT id FROM jobs WHERE listed AND NOT hidden").fetchall()
+            _hide(connection, [id_ for (id_,) in listed])
+        case Change():
+            _write_change(connection, step)
+
+
+def _write_change(connection: sqlite3.Connection, change: Change) -> None:
+    event, job_id = change.event, change.after.id
+    if isinstance(event, Submitted) and (change.before is None or not change.before.created_at):
+        body = stored.pack(stored.submission(event))
+        connection.execute("INSERT OR IGNORE INTO submissions VALUES (?, ?)", (job_id, body))
+    if change.ended and isinstance(event, (Finished, Failed, Cancelled)):
+        body = stored.pack(stored.result_of(event))
+        connection.execute("INSERT OR REPLACE INTO results VALUES (?, ?)", (job_id, body))
+    if change.after != change.before:
+        _write_row(connection, change)
+    if isinstance(event, Submitted) and (workflow := stored.workflow_id(event.extra_data)) is not None:
+        connection.execute("UPDATE jobs SET workflow_id = ? WHERE id = ?", (workflow, job_id))
+
+
+def _write_row(connection: sqlite3.Connection, change: Change) -> None:
     row = change.after
     connection.execute(
         "INSERT INTO jobs (id, state, number, urgency, client_id, workers, created_at, started_at, ended_at) "

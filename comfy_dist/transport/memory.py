@@ -160,6 +160,7 @@ class MemoryTransport:
     """One participant of a MemoryBroker."""
 
     durable = False
+    burst_seconds = 0.0
 
     def __init__(self, broker: MemoryBroker) -> None:
         self._broker = broker

@@ -70,6 +70,8 @@ class Transport(Protocol):
 
     #: Whether jobs that were submitted survive the end of this process.
     durable: bool
+    #: For how long progress messages that follow each other are worth collecting into one batch.
+    burst_seconds: float
 
     async def open(self) -> None:
         """Connect, and go on trying with a sentence every 5 s. Raises BrokerRefused where it is refused."""

@@ -82,8 +82,12 @@ class ProgressSender:
         finished = False
         while not finished:
             batch = [await self._outgoing.get()]
-            while not self._outgoing.empty() and len(batch) < BATCH:
-                batch.append(self._outgoing.get_nowait())
+            try:
+                async with asyncio.timeout(self._transport.burst_seconds):
+                    while batch[-1] is not None and len(batch) < BATCH:
+                        batch.append(await self._outgoing.get())
+            except TimeoutError:
+                pass
             finished = batch[-1] is None
             if messages := [message for message in batch if message is not None]:
                 await self._transport.emit(messages)

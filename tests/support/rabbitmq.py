@@ -67,7 +67,6 @@ class Rabbit:
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(plugins),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             # One scheduler pair: it shares the machine with what it serves.
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none",
             **self.environment,
         }
 

@@ -57,6 +57,7 @@ class AmqpTransport:
     """
 
     durable = True
+    burst_seconds = 0.0015
 
     def __init__(self, uri: str, queue_name: str, *, retention: float = 604800.0) -> None:
         self._names = Names(queue_name)
