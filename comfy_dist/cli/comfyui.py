@@ -124,29 +124,33 @@ async def _serve(
             working = asyncio.create_task(worker.serve()) if worker else None
             stopped = asyncio.create_task(stopping.wait())
             try:
-                await _answer(settings, follower, [stopped, *([working] if working else [])])
+                # A worker ends when its last job has: until then clients are told of it.
+                await _answer(settings, follower, working or stopped, wait_for_nodes=working is not None)
             finally:
                 stopped.cancel()
                 if working is not None:
-                    if not working.done():
+                    # To stop again would give the job in hand back.
+                    if not working.done() and not stopping.is_set():
                         stop()
                     await working
     finally:
         await transport.close()
 
 
-async def _answer(settings: ComfyuiSettings, follower: Follower, until: list[asyncio.Task[Any]]) -> None:
-    """Serve the page and API until one of the tasks ends."""
+async def _answer(
+    settings: ComfyuiSettings, follower: Follower, until: asyncio.Task[Any], *, wait_for_nodes: bool
+) -> None:
+    """Serve the page and API until the task ends."""
     import asyncio
 
     from comfy_dist.frontend.service import serve
 
-    if len(until) > 1:
+    if wait_for_nodes:
         # The page needs the nodes' definitions to come up: with a worker of our own they are seconds away.
         known = asyncio.create_task(follower.catalogue_known.wait())
-        await asyncio.wait([known, *until], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([known, until], return_when=asyncio.FIRST_COMPLETED)
         known.cancel()
-    if any(task.done() for task in until):
+    if until.done():
         return
     runner, urls = await serve(follower)
     try:
@@ -155,7 +159,7 @@ async def _answer(settings: ComfyuiSettings, follower: Follower, until: list[asy
             import webbrowser
 
             webbrowser.open(urls[0])
-        await asyncio.wait(until, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([until])
     finally:
         await runner.cleanup()
 

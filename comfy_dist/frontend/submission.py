@@ -51,7 +51,7 @@ async def submit(ctx: Context, request: dict[str, Any]) -> tuple[float, str, dic
     earlier = await _submitted_before(ctx, job.id) if request.get("prompt_id") else None
     if earlier is not None and earlier.prompt == job.prompt:
         return earlier.number, job.id, {}
-    if earlier is None and ctx.ledger.remaining >= ctx.settings.max_queue_size:
+    if earlier is None and ctx.ledger.accepted >= ctx.settings.max_queue_size:
         limit = ctx.settings.max_queue_size
         raise Refused(429, f"{limit} prompts wait already; try again later.", kind="queue_full")
     verdict = await _validate(ctx, job.prompt, request.get("partial_execution_targets"))

@@ -96,6 +96,11 @@ class Ledger:
         return len(self._live)
 
     @property
+    def accepted(self) -> int:
+        """The same with those that were just accepted here."""
+        return len(self._live) + len(self._expected)
+
+    @property
     def pending(self) -> list[JobRow]:
         """In the order of execution."""
         return self._in_state(JobState.PENDING)
