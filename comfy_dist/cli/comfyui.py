@@ -118,23 +118,38 @@ async def _serve(
         stopping.set()
 
     on_stop(stop)
-    await transport.open()
+    stopped = asyncio.create_task(stopping.wait())
     try:
+        if not await _opened(transport, stopped):
+            return
         async with frontend(settings, workspace, state, transport) as follower:
             working = asyncio.create_task(worker.serve()) if worker else None
-            stopped = asyncio.create_task(stopping.wait())
             try:
                 # A worker ends when its last job has: until then clients are told of it.
                 await _answer(settings, follower, working or stopped, wait_for_nodes=working is not None)
             finally:
-                stopped.cancel()
                 if working is not None:
                     # To stop again would give the job in hand back.
                     if not working.done() and not stopping.is_set():
                         stop()
                     await working
     finally:
+        stopped.cancel()
         await transport.close()
+
+
+async def _opened(transport: Transport, stopped: asyncio.Task[Any]) -> bool:
+    """Whether the transport is open before all is stopped: a broker may stay away for ever."""
+    import asyncio
+
+    opening = asyncio.create_task(transport.open())
+    await asyncio.wait([opening, stopped], return_when=asyncio.FIRST_COMPLETED)
+    if not opening.done():
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+        return False
+    await opening
+    return True
 
 
 async def _answer(

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.support.processes import Process, finished
+from tests.support.processes import Process, finished, module
 from tests.support.talking import Frontend, frontend_at, node, quick, slow
 from tests.worker.conftest import Service, Start, comfyui
 
@@ -201,6 +201,21 @@ async def test_a_stop_while_it_starts_is_a_stop(workspace: Path) -> None:
     process = Process(comfyui(workspace), cwd=workspace)
     await asyncio.sleep(1.0)
     assert process.stop() == 0
+    assert "Traceback" not in process.log
+
+
+@pytest.mark.parametrize("flags", [["--cpu"], ["--distributed-queue-frontend"]])
+async def test_a_stop_while_no_broker_answers_is_a_stop(tmp_path: Path, flags: list[str]) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        broker = f"amqp://guest:guest@127.0.0.1:{nobody.getsockname()[1]}/"
+        arguments = ["--cwd", str(tmp_path), "--port", "0", "--state-directory", str(tmp_path / "state")]
+        command = module(
+            "comfy_dist.cli.comfyui", *arguments, "--distributed-queue-connection-uri", broker, *flags
+        )
+        process = Process(command, cwd=tmp_path)
+        process.wait_for("does not answer")
+        assert process.stop() == 0
     assert "Traceback" not in process.log
 
 
