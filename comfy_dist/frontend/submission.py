@@ -87,7 +87,7 @@ async def _publish(ctx: Context, job: Job) -> None:
     await ctx.ledger.outbox.put(job)
     try:
         # Both at once: the ledger's fold does not mind which of `submitted` and `started` comes first.
-        await asyncio.gather(ctx.transport.submit(job), ctx.transport.append_event(Submitted.of(job)))
+        await asyncio.gather(ctx.transport.append_event(Submitted.of(job)), ctx.transport.submit(job))
     except BrokerUnavailable as error:
         # It may have arrived: cancelled, it will not run in either case.
         ctx.ledger.outbox.remove(job.id)

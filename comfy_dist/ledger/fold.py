@@ -71,7 +71,8 @@ def fold(row: JobRow | None, event: JobEvent) -> JobRow:
             workers = (*row.workers[: event.attempt - 1], event.worker)
             if len(workers) < len(row.workers):
                 return row
-            return replace(row, state=JobState.RUNNING, workers=workers, started_at=event.at)
+            client_id = row.client_id or event.client_id
+            return replace(row, state=JobState.RUNNING, workers=workers, started_at=event.at, client_id=client_id)
         case AttemptFailed():
             if len(row.workers) > event.attempt:
                 return row

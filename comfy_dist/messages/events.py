@@ -54,6 +54,8 @@ class Started(_JobEvent):
     """A worker won the claim for this attempt and executes the job."""
 
     type: Literal["started"] = "started"
+    #: Here too: a short job's events may overtake `submitted`, and its client waits for the end.
+    client_id: str | None = None
     worker: str
     engine: str = ""
     device: str = ""

@@ -49,6 +49,7 @@ class Attempt:
     def started(self) -> Started:
         return Started(
             job_id=self.job.id,
+            client_id=self.job.client_id,
             worker=self._worker,
             engine=self._engine.name,
             device=self._device,

@@ -111,3 +111,9 @@ def test_a_worker_that_was_cut_off_cannot_give_back_anothers_attempt() -> None:
     row = folded([Started(job_id="j", worker="a", attempt=1), Started(job_id="j", worker="b", attempt=2)])
     assert fold(row, Released(job_id="j", worker="a", attempt=1)) == row
     assert fold(row, AttemptFailed(job_id="j", worker="a", attempt=1, reason="")) == row
+
+
+def test_the_client_of_a_job_whose_end_overtakes_its_submission_is_known() -> None:
+    started = fold(None, Started(job_id="a", worker="w", attempt=1, client_id="c"))
+    ended = fold(started, Finished(job_id="a"))
+    assert (ended.state, ended.client_id) == (JobState.FINISHED, "c")
