@@ -194,7 +194,10 @@ async def test_pages_of_the_history_are_those_of_comfyui(
 
 
 def comfyui_page(count: int, max_items: int | None, offset: int) -> list[str]:
-    """PromptQueue.get_history of ComfyUI 0.3.64, over the ids "0" to count - 1."""
+    """As ComfyUI's PromptQueue.get_history pages the ids "0" to count - 1, but that zero items are none.
+
+    (There max_items=0 with an offset is one.)
+    """
     ids = [str(number) for number in range(count)]
     if offset < 0 and max_items is not None:
         offset = count - max_items
