@@ -264,6 +264,11 @@ def _help(name: str, field: FieldInfo) -> str:
 
 class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        # Of what is not understood only the flags' names: a misspelt one may have a password as its value.
+        kind, unknown, rest = message.partition("unrecognized arguments: ")
+        if unknown:
+            names = [word.partition("=")[0] for word in rest.split() if word.startswith("-")]
+            message = f"{kind}{unknown}{' '.join(names) or 'words that belong to no flag'}"
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 

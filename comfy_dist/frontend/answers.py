@@ -11,6 +11,8 @@ from comfy_dist.errors import ComfyDistError
 
 #: Largest body a route reads into memory (prompts, settings); uploads are streamed under their own cap.
 MAX_JSON_BYTES = 64 * 2**20
+#: Longest prompt and client id, in characters.
+MAX_ID = 100
 #: Up to here a JSON number is exact everywhere.
 MAX_NUMBER = 2**53
 

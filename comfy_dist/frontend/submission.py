@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from comfy_dist.errors import BrokerUnavailable
-from comfy_dist.frontend.answers import MAX_NUMBER, Refused
+from comfy_dist.frontend.answers import MAX_ID, MAX_NUMBER, Refused
 from comfy_dist.frontend.context import Context
 from comfy_dist.messages import CancelledFact, Catalogue, Command, Job, Prompt, Submitted, Urgency, now_ms
 from comfy_dist.validation import Validation, validate_prompt
@@ -18,7 +18,6 @@ from comfy_dist.validation import Validation, validate_prompt
 log = logging.getLogger(__name__)
 
 MAX_NODES = 50_000
-MAX_ID = 100
 #: Seconds a live worker has to judge inputs that only code can judge.
 VALIDATE_SECONDS = 2.0
 #: Prompts above this many nodes are checked off the event loop.
@@ -117,12 +116,12 @@ def _job(ctx: Context, request: dict[str, Any]) -> Job:
     extra = request.get("extra_data") or {}
     if not isinstance(extra, dict):
         raise Refused(400, "extra_data must be an object.")
-    client_id = _text(request, "client_id") or extra.get("client_id")
+    client_id = _text(request, "client_id") or _text(extra, "client_id")
     front = bool(request.get("front"))
     return Job(
         id=_text(request, "prompt_id") or str(uuid.uuid4()),
         prompt=prompt,
-        client_id=str(client_id)[:MAX_ID] if client_id else None,
+        client_id=client_id,
         extra_data=extra,
         number=_number(request, front),
         urgency=Urgency.HIGH if front else Urgency.NORMAL,

@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from comfy_dist.frontend.answers import Refused
+from comfy_dist.frontend.answers import MAX_ID, Refused
 from comfy_dist.frontend.context import Context, context
 from comfy_dist.frontend.hub import Client
 from comfy_dist.frontend.page import features
@@ -20,7 +20,6 @@ routes = web.RouteTableDef()
 
 #: Seconds between pings, so that dead clients are noticed.
 HEARTBEAT = 30.0
-MAX_CLIENT_ID = 200
 MAX_MESSAGE = 1024 * 1024
 
 
@@ -36,8 +35,8 @@ async def websocket(request: web.Request) -> web.StreamResponse:
     """
     ctx = context(request)
     client_id = request.query.get("clientId") or None
-    if client_id is not None and len(client_id) > MAX_CLIENT_ID:
-        raise Refused(400, f"clientId is longer than {MAX_CLIENT_ID} characters.")
+    if client_id is not None and len(client_id) > MAX_ID:
+        raise Refused(400, f"clientId is longer than {MAX_ID} characters.")
     socket = web.WebSocketResponse(heartbeat=HEARTBEAT, max_msg_size=MAX_MESSAGE)
     await socket.prepare(request)
     client = await ctx.hub.join(socket, client_id)

@@ -71,6 +71,7 @@ class Presence:
         self._engine = engine
         self._workspace = workspace
         self.state = WorkerState.STARTING
+        self._draining = False
         self.free_wanted = asyncio.Event()
         self._free: dict[str, bool] = {}
         self._catalogue: Catalogue | None = None
@@ -90,6 +91,11 @@ class Presence:
         if state is not self.state:
             self.state = state
             self._changed.set()
+
+    def drain(self) -> None:
+        """Announced until the end, whatever the job in hand does."""
+        self._draining = True
+        self._changed.set()
 
     def learn(self, catalogue: Catalogue) -> None:
         """What the engine can run now."""
@@ -115,7 +121,7 @@ class Presence:
             host=socket.gethostname(),
             pid=os.getpid(),
             version=__version__,
-            state=state or self.state,
+            state=state or (WorkerState.DRAINING if self._draining else self.state),
             engine=self._engine.name,
             engine_version=catalogue.engine_version if catalogue else "",
             python_version=catalogue.python_version if catalogue else "",

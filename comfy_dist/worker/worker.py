@@ -88,6 +88,7 @@ class Worker:
         else:
             log.info("Worker %s stops as soon as its job has ended.", self._identity.name)
         self._draining.set()
+        self._presence.drain()
 
     async def serve(self) -> None:
         """Work until drain() is called and the job in hand has ended.

@@ -214,8 +214,8 @@ NODE_DISPLAY_NAME_MAPPINGS = {"Good": "A good one"}
         assert "SyntaxError" in told("syntax.py")
         assert "no luck (__init__.py, line 1)" in told("raises")
         assert "NODE_CLASS_MAPPINGS" in told("nothing.py")
-        assert "--engine comfyui" in told("needs_more.py")
-        assert "--engine comfyui" in told("needs_name.py")
+        assert "than engine graph has" in told("needs_more.py")
+        assert "than engine graph has" in told("needs_name.py")
         [partly] = [each for each in said if "partly.py loads without" in each]
         assert "Bad (KeyError" in partly
         assert "EmptyImage (nodes already has a node of that name)" in partly

@@ -87,5 +87,5 @@ def _why(error: BaseException) -> str:
     if frame is not None and not isinstance(error, SyntaxError):
         text += f" ({Path(frame.tb_frame.f_code.co_filename).name}, line {frame.tb_lineno})"
     if isinstance(error, ImportError) and error.name is not None and error.name.split(".")[0] in COVERED:
-        text += ". It needs more of ComfyUI than engine graph has; use --engine comfyui"
+        text += ". It needs more of ComfyUI than engine graph has"
     return text

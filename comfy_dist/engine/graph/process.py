@@ -23,6 +23,7 @@ from typing import Any, TypeAlias
 import torch
 from pydantic_core import from_json
 
+from comfy_dist import __version__
 from comfy_dist.engine.channel import Channel
 from comfy_dist.engine.graph import compat
 from comfy_dist.engine.graph.cache import ClassicCache
@@ -108,7 +109,9 @@ class Process:
         try:
             definitions = Definitions(registry)
             verdict = check_prompt(prompt, job.get("outputs_to_execute") or None, definitions)
-            if not verdict.valid:
+            wanted = set(job.get("outputs_to_execute") or ())
+            if not verdict.valid or not wanted <= set(verdict.outputs):
+                # An output that was promised is never left out in silence.
                 return self._refused(job_id, prompt, verdict.model_dump(), started)
             self._execution = Execution(
                 definitions,
@@ -134,7 +137,11 @@ class Process:
         first: tuple[str, dict[str, Any]] = next(iter(verdict["node_errors"].items()), ("", {}))
         node_id, found = first
         reasons = [f"{each['message']}: {each['details']}" for each in found.get("errors", ())]
-        error = verdict["error"]
+        error = verdict["error"] or {
+            "type": "prompt_outputs_failed_validation",
+            "message": "Prompt outputs failed validation",
+            "details": "",
+        }
         message = f"{error['message']} {error['details']}".strip()
         failure = {
             "exception_message": "\n".join([message, *reasons]) + "\n",
@@ -223,6 +230,7 @@ class Process:
                 if path.is_relative_to(root)
             },
             "engine": "graph",
+            "engine_version": __version__,
             "python_version": platform.python_version(),
             "pytorch_version": torch.__version__,
         }

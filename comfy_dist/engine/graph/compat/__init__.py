@@ -1,6 +1,6 @@
 """Stands in for the modules of ComfyUI's runtime that node packs import.
 
-Each file here is one of them. What is not covered raises an error that names the way: --engine comfyui.
+Each file here is one of them. What is not covered raises an error that says so.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             return None
         if fullname not in _MODULES:
             raise ModuleNotFoundError(
-                f"Engine graph has no module {fullname}; run with --engine comfyui to use what needs it",
+                f"Engine graph has no module {fullname}; what needs it runs in ComfyUI itself only",
                 name=fullname,
             )
         is_package = any(name.startswith(f"{fullname}.") for name in _MODULES)
@@ -76,7 +76,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
         def missing(attribute: str) -> NoReturn:
             raise AttributeError(
-                f"Engine graph has no {spec.name}.{attribute}; run with --engine comfyui to use what needs it",
+                f"Engine graph has no {spec.name}.{attribute}; what needs it runs in ComfyUI itself only",
                 name=attribute,
                 obj=module,
             )
