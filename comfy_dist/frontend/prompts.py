@@ -92,7 +92,7 @@ async def cancel(ctx: Context, row: JobRow) -> None:
     claimed = await ctx.in_hand.at_cancellation(row.id, cancelled)
     if row.state is JobState.PENDING and not claimed:
         # No worker has it in hand to say so.
-        await ctx.transport.append_event(Cancelled(job_id=row.id, by=ctx.id, started=False))
+        await ctx.transport.append_event(Cancelled(job_id=row.id, by=ctx.id, started=bool(row.workers)))
 
 
 @routes.post("/free")

@@ -116,7 +116,9 @@ def _job(ctx: Context, request: dict[str, Any]) -> Job:
     extra = request.get("extra_data") or {}
     if not isinstance(extra, dict):
         raise Refused(400, "extra_data must be an object.")
-    client_id = _text(request, "client_id") or _text(extra, "client_id")
+    client_id = _text(request, "client_id")
+    if client_id is None and _is_text(extra.get("client_id")):
+        client_id = extra["client_id"]
     front = bool(request.get("front"))
     return Job(
         id=_text(request, "prompt_id") or str(uuid.uuid4()),
@@ -134,9 +136,13 @@ def _text(request: dict[str, Any], key: str) -> str | None:
     value = request.get(key)
     if value is None or value == "":
         return None
-    if not isinstance(value, str) or len(value) > MAX_ID or not value.isprintable():
+    if not _is_text(value):
         raise Refused(400, f"{key} must be a text of at most {MAX_ID} characters.")
-    return value
+    return str(value)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_ID and value.isprintable()
 
 
 def _number(request: dict[str, Any], front: bool) -> float:

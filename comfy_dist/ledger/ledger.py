@@ -111,7 +111,7 @@ class Ledger:
 
     def _in_state(self, state: JobState) -> list[JobRow]:
         rows = (row for row in self._live.values() if row.state is state)
-        return sorted(rows, key=lambda row: (row.urgency, row.number))
+        return sorted(rows, key=lambda row: (row.urgency, row.number, row.id))
 
     def of_client(self, client_id: str) -> list[JobRow]:
         """The client's jobs that wait or run."""
