@@ -93,6 +93,8 @@ class Follower:
                 continue
             if isinstance(change.event, (Started, Submitted)) and len(ctx.hub):
                 ctx.hub.broadcast("status", status(ctx))
+            if isinstance(change.event, Started) and ctx.hub.missed_the_start(change.after):
+                await ctx.transport.send(Command(verb="replay", arguments={"job": change.after.id}))
 
     async def _tell_end(self, change: Change) -> None:
         """ComfyUI's last messages of a prompt: its terminal event, status, and `executing` nothing.

@@ -15,7 +15,8 @@ from typing import Any
 from aiohttp import web
 from pydantic_core import to_json
 
-from comfy_dist.messages import Progress
+from comfy_dist.ledger import JobRow
+from comfy_dist.messages import Progress, now_ms
 from comfy_dist.transport import Transport
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,8 @@ class Client:
     id: str
     socket: web.WebSocketResponse
     mailbox: Mailbox = field(default_factory=Mailbox)
+    #: Milliseconds since the epoch.
+    joined_at: int = field(default_factory=now_ms)
     #: Feature flags it declared in its first message.
     flags: dict[str, Any] = field(default_factory=dict)
 
@@ -183,6 +186,12 @@ class Hub:
         """The last `executing` message of a running prompt, where this frontend has seen it."""
         prompt = self._prompts.get(job_id)
         return prompt.executing if prompt else None
+
+    def missed_the_start(self, row: JobRow) -> bool:
+        """Whether the prompt's client came here after it was begun, perhaps before the news of that did."""
+        return self.current(row.id) is None and any(
+            client.joined_at >= row.created_at for client in self._clients.get(row.client_id or "", ())
+        )
 
     async def last_progress(self, job_id: str, sequence: int) -> None:
         """Wait a moment for the message with that number: progress and end come by different ways."""

@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from comfy_dist.frontend import page
 from comfy_dist.messages import Announcement, Catalogue, Device, WorkerState
 from tests.web.conftest import Served, Start, picture
 
@@ -270,11 +271,24 @@ async def test_examples_translations_and_subgraphs_of_packs_are_offered(served: 
     assert (await served.get("/global_subgraphs/absent")).status == 404
 
 
-async def test_templates_and_help_are_served_where_installed(served: Served) -> None:
-    pytest.importorskip("comfyui_workflow_templates")
-    pytest.importorskip("comfyui_embedded_docs")
-    assert isinstance((await served.get("/templates/index.json")).json(), list)
-    assert b"#" in (await served.get("/docs/KSampler/en.md")).body
+async def test_templates_and_help_are_served_where_installed(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the optional packages lay out their files; they themselves are half a gigabyte."""
+    for file, content in {
+        "comfyui_workflow_templates/__init__.py": "",
+        "comfyui_workflow_templates_json/templates/index.json": "[{}]",
+        "comfyui_embedded_docs/__init__.py": "",
+        "comfyui_embedded_docs/docs/KSampler/en.md": "# KSampler",
+    }.items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    for found in (page._package, page._template_folders):
+        found.cache_clear()
+        monkeypatch.setattr(page, found.__name__, found.__wrapped__)
+    assert (await served.get("/templates/index.json")).json() == [{}]
+    assert (await served.get("/docs/KSampler/en.md")).body == b"# KSampler"
     assert (await served.get("/templates/absent.json")).status == 404
     assert await served.raw("/templates/..%2F__init__.py") == 403
     assert await served.raw("/docs/..%2F__init__.py") == 403
