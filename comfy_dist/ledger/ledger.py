@@ -152,7 +152,8 @@ class Ledger:
             await self._writing
         ids = _ids(entries)
         rows = {id_: row for id_ in ids if (row := self._live.get(id_)) is not None}
-        if unknown := ids - rows.keys():
+        # What was just accepted here under a fresh id cannot be in the tables yet.
+        if unknown := ids - rows.keys() - self._expected:
             found = await self._database.run(lambda c: [stored.find(c, id_) for id_ in unknown])
             rows |= {row.id: row for row in found if row is not None}
         steps = _fold(entries, rows)

@@ -208,7 +208,6 @@ class Worker:
         finally:
             progress.finish()
             self._attempt = None
-        await sending
         await telling
         self._presence.end(ending)
         log.info(
@@ -228,6 +227,8 @@ class Worker:
                 await self._retry_or_fail(delivery, ending)
             case _:
                 await self._settle(delivery, ending)
+        # Beside the end, not before it: a frontend waits for the last message.
+        await sending
 
     async def _attend(self, attempt: Attempt) -> Ending | AttemptFailed | None:
         """Execute beside the waits for a cancellation and for the end of patience; None: given back."""
