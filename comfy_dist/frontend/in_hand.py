@@ -38,6 +38,10 @@ class InHand:
             case JoinedFact():
                 pass
 
+    def has(self, job_id: str) -> bool:
+        """Whether a worker has claimed the job, known before the news of its start."""
+        return job_id in self._claimed
+
     def expect(self, job_id: str) -> asyncio.Future[bool]:
         """Resolved when the job's cancellation comes: whether a worker had it in hand then."""
         return self._cancelled.setdefault(job_id, asyncio.get_running_loop().create_future())

@@ -75,7 +75,7 @@ async def post_interrupt(request: web.Request) -> web.Response:
     ctx = context(request)
     body = await read_object(request) if request.can_read_body else {}
     await ctx.ledger.settled()
-    running = ctx.ledger.running
+    running = [*ctx.ledger.running, *(row for row in ctx.ledger.pending if ctx.in_hand.has(row.id))]
     if prompt_id := body.get("prompt_id"):
         running = [row for row in running if row.id == prompt_id]
     elif client_id := body.get("client_id"):

@@ -83,8 +83,23 @@ def fold(row: JobRow | None, event: JobEvent) -> JobRow:
                 return row
             return replace(row, state=JobState.PENDING, workers=row.workers[:-1])
         case Finished():
-            return replace(row, state=JobState.FINISHED, ended_at=event.at)
+            return _ended(row, event, JobState.FINISHED)
         case Failed():
-            return replace(row, state=JobState.FAILED, ended_at=event.at)
+            return _ended(row, event, JobState.FAILED)
         case Cancelled():
-            return replace(row, state=JobState.CANCELLED, ended_at=event.at)
+            return _ended(row, event, JobState.CANCELLED)
+
+
+def _ended(row: JobRow, event: Finished | Failed | Cancelled, state: JobState) -> JobRow:
+    """With what `started` would have told, where the job was too short for it."""
+    workers = row.workers
+    if row.state is not JobState.RUNNING and event.worker is not None and event.started_at:
+        workers = (*workers, event.worker)
+    return replace(
+        row,
+        state=state,
+        workers=workers,
+        client_id=row.client_id or event.client_id,
+        started_at=row.started_at or event.started_at,
+        ended_at=event.at,
+    )

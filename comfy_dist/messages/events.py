@@ -51,7 +51,10 @@ class Submitted(_JobEvent):
 
 
 class Started(_JobEvent):
-    """A worker won the claim for this attempt and executes the job."""
+    """A worker won the claim for this attempt and executes the job.
+
+    Sent after a moment: of a job that has ended by then, its end tells everything.
+    """
 
     type: Literal["started"] = "started"
     #: Here too: a short job's events may overtake `submitted`, and its client waits for the end.
@@ -84,6 +87,10 @@ class Released(_JobEvent):
 
 class _Ended(_JobEvent):
     worker: str | None = None
+    #: As in Started.
+    client_id: str | None = None
+    #: When the attempt that ended began; 0: the worker that writes this began none.
+    started_at: int = 0
     #: What output nodes reported: {node_id: {"images": [...], ...}}.
     outputs: dict[str, dict[str, Any]] = {}
     #: {node_id: {node_id, display_node, parent_node, real_node_id}}, as in ComfyUI's history.

@@ -80,6 +80,8 @@ class Attempt:
         common: dict[str, Any] = {
             "job_id": self.job.id,
             "worker": self._worker,
+            "client_id": self.job.client_id,
+            "started_at": self._progress.current.started_at,
             "outputs": outcome.outputs,
             "meta": outcome.meta,
             "messages": outcome.messages,
@@ -114,6 +116,8 @@ class Attempt:
         return Cancelled(
             job_id=self.job.id,
             worker=self._worker,
+            client_id=self.job.client_id,
+            started_at=self._progress.current.started_at,
             messages=(("execution_interrupted", interrupted),),
             last_sequence=self._progress.last,
             by=self._cancelled_by,
@@ -149,5 +153,10 @@ def failed(
         "timestamp": now_ms(),
     }
     return Failed(
-        job_id=job.id, worker=worker, error=error, attempts=attempts, messages=(("execution_error", error),)
+        job_id=job.id,
+        client_id=job.client_id,
+        worker=worker,
+        error=error,
+        attempts=attempts,
+        messages=(("execution_error", error),),
     )

@@ -35,6 +35,8 @@ T = TypeVar("T")
 
 #: Seconds between tries to start an engine that does not start.
 RESTART_SECONDS = 5.0
+#: Seconds after which the start of a job is news. A cached prompt has ended by then.
+NEWS_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +178,9 @@ class Worker:
             case Void():
                 await delivery.acknowledge()
             case WasCancelled(by, started):
-                await self._settle(delivery, Cancelled(job_id=job.id, by=by, started=started))
+                await self._settle(
+                    delivery, Cancelled(job_id=job.id, client_id=job.client_id, by=by, started=started)
+                )
             case Poisonous(workers):
                 names = ", ".join(workers)
                 message = (
@@ -202,12 +206,15 @@ class Worker:
         log.info("Prompt %s begins (attempt %d).", delivery.job.id, number)
         began = time.monotonic()
         sending = asyncio.create_task(progress.run())
-        telling = asyncio.create_task(self._insist(lambda: self._transport.append_event(attempt.started())))
+        is_news: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        telling = asyncio.create_task(self._tell_start(attempt, is_news))
         try:
             ending = await self._attend(attempt)
         finally:
             progress.finish()
             self._attempt = None
+        if not is_news.done():
+            is_news.set_result(ending is None or isinstance(ending, AttemptFailed))
         await telling
         self._presence.end(ending)
         log.info(
@@ -229,6 +236,13 @@ class Worker:
                 await self._settle(delivery, ending)
         # Beside the end, not before it: a frontend waits for the last message.
         await sending
+
+    async def _tell_start(self, attempt: Attempt, is_news: asyncio.Future[bool]) -> None:
+        """Append `started` after a moment, or when and if it is asked for before."""
+        started = attempt.started()
+        await asyncio.wait([is_news], timeout=NEWS_SECONDS)
+        if not is_news.done() or is_news.result():
+            await self._insist(lambda: self._transport.append_event(started))
 
     async def _attend(self, attempt: Attempt) -> Ending | AttemptFailed | None:
         """Execute beside the waits for a cancellation and for the end of patience; None: given back."""

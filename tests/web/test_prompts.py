@@ -59,8 +59,8 @@ async def test_a_prompt_that_succeeds_is_told_from_start_to_end(comfy: Frontend,
         "execution_success",
         "executing None",
     ]
-    # Put and taken, and left before the last word.
-    assert socket.statuses == [1, 1, 0]
+    # Put, taken where that lasts long enough to be news, and left before the last word.
+    assert socket.statuses in ([1, 0], [1, 1, 0])
     assert socket.names()[-3:] == ["execution_success", "status", "executing None"]
     assert {data.get("prompt_id", id_) for _, data in socket.events()} == {id_}
     events = dict(socket.events())

@@ -73,7 +73,8 @@ async def test_a_prompt_that_kills_its_engine_once_ends_well(comfy: Frontend, tm
 
 
 async def test_a_prompt_that_waits_to_be_tried_again_can_be_cancelled(comfy: Frontend) -> None:
-    id_ = await comfy.prompt(sunk({"1": node("TestExit", code=7)}))
+    slow = node("TestSleep", seconds=0.5, steps=1, value="")
+    id_ = await comfy.prompt(sunk({"0": slow, "1": node("TestExit", code=7, value=["0", 0])}))
     await comfy.running(id_)
     await comfy.wait(
         lambda queue: id_ in [item[1] for item in queue["queue_pending"]] or not queue["queue_running"], "/queue"
