@@ -55,6 +55,8 @@ def check(settings: ComfyuiSettings, given: frozenset[str]) -> None:
             "--distributed-queue-frontend and --distributed-queue-worker need a broker: "
             "give --distributed-queue-connection-uri."
         )
+    if uri is None and (idle := given & {"distributed_queue_name", "event_retention"}):
+        raise UsageError(f"{flag(min(idle))} has no effect without --distributed-queue-connection-uri.")
     if frontend_only(settings):
         idle = given & {*EngineSettings.model_fields, *WorkerSettings.model_fields, "max_attempts"}
         if idle:

@@ -98,6 +98,10 @@ class Engine(Protocol):
         """Whether its process lives, that is, a prompt can be executed now."""
         ...
 
+    async def ended(self) -> None:
+        """Returns when its process has ended, at once where none runs."""
+        ...
+
     async def kill(self) -> None:
         """End the process at once; a running execute() raises EngineDied. start() brings it back."""
         ...

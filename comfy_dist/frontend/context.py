@@ -35,6 +35,8 @@ class Context:
     registry: Registry
     hub: Hub
     in_hand: InHand
+    #: Ids of prompts that were refused for want of a confirmation; to be cancelled.
+    revoked: asyncio.Queue[str]
     #: Owns what goes on behind an answer.
     tasks: asyncio.TaskGroup
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import struct
 import time
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.frontend.context import Context
 from comfy_dist.frontend.websocket import status
 from comfy_dist.ledger import Change
 from comfy_dist.messages import (
     Cancelled,
+    CancelledFact,
     Catalogue,
     Command,
     Failed,
@@ -44,6 +47,7 @@ class Follower:
         self.ctx = ctx
         self._entries: asyncio.Queue[Recorded | Rewind] = asyncio.Queue(BATCH * 2)
         self._fetching: set[str] = set()
+        self._catalogue_changed = asyncio.Event()
         #: Set when it is known which nodes there are.
         self.catalogue_known = asyncio.Event()
 
@@ -61,6 +65,8 @@ class Follower:
             group.create_task(self._progress())
             group.create_task(self._announcements(group))
             group.create_task(self._expire())
+            group.create_task(self._save_catalogue())
+            group.create_task(self._revoke())
 
     async def _events(self) -> None:
         while True:
@@ -128,7 +134,10 @@ class Follower:
 
     async def _progress(self) -> None:
         async for progress in self.ctx.transport.progress():
-            self.ctx.hub.pass_on(progress)
+            try:
+                self.ctx.hub.pass_on(progress)
+            except (ValueError, struct.error) as error:
+                log.warning("A progress message of prompt %s is not understood: %s", progress.job_id, error)
 
     async def _announcements(self, group: asyncio.TaskGroup) -> None:
         group.create_task(self._roll_call())
@@ -158,7 +167,30 @@ class Follower:
         self.ctx.registry.learn(catalogue)
         self.catalogue_known.set()
         log.info("%d node classes are known from %s.", len(catalogue.nodes), worker)
-        await asyncio.to_thread(_write, self._catalogue_file, catalogue.to_bytes())
+        self._catalogue_changed.set()
+
+    async def _save_catalogue(self) -> None:
+        while True:
+            await self._catalogue_changed.wait()
+            self._catalogue_changed.clear()
+            if (catalogue := self.ctx.registry.catalogue) is not None:
+                try:
+                    await asyncio.to_thread(_write, self._catalogue_file, catalogue.to_bytes())
+                except OSError as error:
+                    log.warning("%s cannot be written: %s", self._catalogue_file, error.strerror)
+
+    async def _revoke(self) -> None:
+        """Cancel what was refused because the broker did not answer: it may have arrived all the same."""
+        while True:
+            job_id = await self.ctx.revoked.get()
+            while True:
+                try:
+                    await self.ctx.transport.append_fact(CancelledFact(job=job_id, by=self.ctx.id))
+                except BrokerUnavailable as error:
+                    log.debug("Prompt %s is not yet revoked: %s", job_id, error)
+                else:
+                    break
+            await self.ctx.ledger.outbox.revoked(job_id)
 
     def _remember_catalogue(self) -> None:
         """What workers could run when this frontend last saw one, so that the page comes up without any."""

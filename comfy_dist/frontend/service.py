@@ -59,6 +59,7 @@ async def frontend(
                 registry=Registry(),
                 hub=Hub(transport),
                 in_hand=InHand(),
+                revoked=asyncio.Queue(),
                 tasks=tasks,
             )
             follower = Follower(ctx)
@@ -74,7 +75,9 @@ async def frontend(
 
 
 async def _publish_the_rest(ctx: Context) -> None:
-    """What was accepted and not yet safe when this frontend last ended."""
+    """What was accepted, or refused, and not yet safe when this frontend last ended."""
+    for job_id in await ctx.ledger.outbox.unrevoked():
+        ctx.revoked.put_nowait(job_id)
     for job in await ctx.ledger.outbox.rest():
         row = await ctx.ledger.find(job.id)
         if row is not None and row.state.ended:

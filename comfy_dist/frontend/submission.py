@@ -12,7 +12,7 @@ from typing import Any
 from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.frontend.answers import MAX_ID, MAX_NUMBER, Refused
 from comfy_dist.frontend.context import Context
-from comfy_dist.messages import CancelledFact, Catalogue, Command, Job, Prompt, Submitted, Urgency, now_ms
+from comfy_dist.messages import Catalogue, Command, Job, Prompt, Submitted, Urgency, now_ms
 from comfy_dist.validation import Validation, validate_prompt
 
 log = logging.getLogger(__name__)
@@ -89,20 +89,12 @@ async def _publish(ctx: Context, job: Job) -> None:
         await asyncio.gather(ctx.transport.append_event(Submitted.of(job)), ctx.transport.submit(job))
     except BrokerUnavailable as error:
         # It may have arrived: cancelled, it will not run in either case.
-        ctx.ledger.outbox.remove(job.id)
-        ctx.tasks.create_task(_revoke(ctx, job.id))
+        await ctx.ledger.outbox.revoke(job.id)
+        ctx.ledger.forget(job.id)
+        ctx.revoked.put_nowait(job.id)
         raise BrokerUnavailable(f"The prompt will not run. {error}") from error
     if ctx.transport.durable:
         ctx.ledger.outbox.remove(job.id)
-
-
-async def _revoke(ctx: Context, job_id: str) -> None:
-    while True:
-        try:
-            await ctx.transport.append_fact(CancelledFact(job=job_id, by="broker timeout"))
-        except BrokerUnavailable:
-            continue
-        return
 
 
 def _job(ctx: Context, request: dict[str, Any]) -> Job:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
+
+from comfy_dist.errors import ComfyDistError
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +69,15 @@ class Database:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             self._connection = self._connect()
+        except sqlite3.OperationalError as error:
+            # Locked, not writable, no space: nothing that a new file would mend.
+            raise ComfyDistError(f"The ledger {self._path} cannot be used: {error}.") from error
         except sqlite3.DatabaseError as error:
             aside = self._path.with_suffix(".damaged")
+            for number in itertools.count(2):
+                if not aside.exists():
+                    break
+                aside = self._path.with_suffix(f".damaged-{number}")
             log.warning(
                 "The ledger %s cannot be used (%s); it is kept as %s and made anew.", self._path, error, aside
             )

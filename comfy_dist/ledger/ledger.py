@@ -78,6 +78,10 @@ class Ledger:
         """A job that was just accepted here: `settled` waits for it."""
         self._expected.add(job_id)
 
+    def forget(self, job_id: str) -> None:
+        """It was not accepted after all."""
+        self._expected.discard(job_id)
+
     async def settled(self) -> None:
         """Wait until what was accepted here is folded, so that a client finds what it has just sent."""
         if not self._expected:

@@ -39,9 +39,22 @@ class Outbox:
         if done:
             connection.executemany("DELETE FROM outbox WHERE id = ?", [(job_id,) for job_id in done])
 
+    async def revoke(self, job_id: str) -> None:
+        """It was refused: when this returns it is never published again, but is to be cancelled."""
+        await self._database.run(lambda c: c.execute("UPDATE outbox SET body = '' WHERE id = ?", (job_id,)))
+
+    async def revoked(self, job_id: str) -> None:
+        """Its cancellation is safe."""
+        await self._database.run(lambda c: c.execute("DELETE FROM outbox WHERE id = ?", (job_id,)))
+
+    async def unrevoked(self) -> list[str]:
+        """What was refused and not yet cancelled."""
+        rows = await self._database.run(lambda c: c.execute("SELECT id FROM outbox WHERE body = ''").fetchall())
+        return [job_id for (job_id,) in rows]
+
     async def rest(self) -> list[Job]:
         """Everything that is left, in the order of acceptance."""
-        rows = await self._database.run(lambda c: c.execute("SELECT body FROM outbox").fetchall())
+        rows = await self._database.run(lambda c: c.execute("SELECT body FROM outbox WHERE body != ''").fetchall())
         jobs = []
         for (body,) in rows:
             try:

@@ -51,8 +51,8 @@ class Arbiter:
             verdict = self.claims.verdict(job_id, gone=frozenset(gone), max_attempts=self._max_attempts)
             match verdict:
                 case HeldBy(worker) if worker == self._worker:
-                    # We take only while we execute nothing: an attempt of ours that stands open is over.
-                    gone.add(worker)
+                    # We take only while we execute nothing: our claim came through after we gave up waiting.
+                    return Free(self.claims.attempts(job_id))
                 case HeldBy(worker):
                     if await self._lives(worker):
                         return verdict

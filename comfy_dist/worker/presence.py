@@ -15,10 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from comfy_dist import __version__
-from comfy_dist.engine import Engine
+from comfy_dist.engine import Engine, EngineDied
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.memory import main_memory
 from comfy_dist.messages import (
@@ -198,7 +196,8 @@ class Presence:
         async for received in self._transport.commands():
             try:
                 result = await self._do(received.command)
-            except (ComfyDistError, ValidationError, TypeError) as error:
+            except Exception as error:  # noqa: BLE001  (whatever someone sent, the worker goes on)
+                log.warning("The command %s failed: %s", received.command.verb, error)
                 result = {"error": str(error)}
             if result is not None:
                 await self._answer(received, result)
@@ -237,7 +236,9 @@ class Presence:
         if self.free_wanted.is_set():
             self.free_wanted.clear()
             wanted, self._free = self._free, {}
-            await self._engine.free(**wanted)
+            # An engine that has died holds nothing.
+            with contextlib.suppress(EngineDied):
+                await self._engine.free(**wanted)
 
 
 def _stamps(workspace: Workspace) -> Iterator[tuple[str, int]]:

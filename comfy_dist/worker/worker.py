@@ -76,12 +76,14 @@ class Worker:
 
     @property
     def state(self) -> WorkerState:
-        return self._presence.state
+        return WorkerState.DRAINING if self._draining.is_set() else self._presence.state
 
     @property
     def healthy(self) -> bool:
         """Whether jobs can be taken: connected, and the engine is up."""
-        return self._transport.connected and self._presence.state is not WorkerState.STARTING
+        return (
+            self._transport.connected and self._engine.running and self._presence.state is not WorkerState.STARTING
+        )
 
     def drain(self) -> None:
         """Take no more; the running job finishes. A second call, or the drain timeout, gives it back."""
@@ -142,6 +144,8 @@ class Worker:
         if not await self._unless_draining(self._start()):
             return
         while not self._draining.is_set():
+            if not self._engine.running and not await self._restart_engine():
+                return
             self._presence.become(WorkerState.IDLE)
             await self._presence.free_if_asked()
             delivery = await self._next()
@@ -158,6 +162,7 @@ class Worker:
         waits = [
             asyncio.create_task(self._draining.wait()),
             asyncio.create_task(self._presence.free_wanted.wait()),
+            asyncio.create_task(self._engine.ended()),
         ]
         try:
             await asyncio.wait([taking, *waits], return_when=asyncio.FIRST_COMPLETED)
@@ -289,10 +294,13 @@ class Worker:
             await self._insist(lambda: delivery.bury(message))
         else:
             await delivery.requeue()
-        await self._restart_engine()
 
-    async def _restart_engine(self) -> None:
+    async def _restart_engine(self) -> bool:
+        """Until it is up, or drain() is called: whether it is up."""
         self._presence.become(WorkerState.STARTING)
+        return await self._unless_draining(self._start_engine())
+
+    async def _start_engine(self) -> None:
         while True:
             try:
                 self._presence.learn(await self._engine.start())
@@ -305,8 +313,6 @@ class Worker:
     async def _settle(self, delivery: Delivery, ending: Ending) -> None:
         await self._report(ending)
         await delivery.acknowledge()
-        if not self._engine.running:
-            await self._restart_engine()
 
     async def _report(self, ending: Ending) -> None:
         """The event must be safe before the fact: whoever sees the fact drops the job."""
@@ -323,13 +329,14 @@ class Worker:
                 await self._insist(lambda: self._arbiter.survived(attempt.job.id, attempt.number))
             was_connected = connected
 
-    @staticmethod
-    async def _insist(send: Callable[[], Awaitable[T]]) -> T:
-        """Until the broker confirms: a result is never given up."""
+    async def _insist(self, send: Callable[[], Awaitable[T]]) -> T:
+        """Until the broker confirms, or until told a second time to stop: then it delivers the job again."""
         while True:
             try:
                 return await send()
             except BrokerUnavailable as error:
+                if self._give_back.is_set():
+                    raise
                 log.warning("%s Trying again.", error)
 
 

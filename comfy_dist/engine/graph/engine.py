@@ -156,6 +156,10 @@ class GraphEngine:
         elif self._child is not None:
             self._child.send({"op": "free", "id": 0})
 
+    async def ended(self) -> None:
+        if self._child is not None:
+            await self._child.ended()
+
     async def kill(self) -> None:
         if self._child is not None:
             self._child.kill()

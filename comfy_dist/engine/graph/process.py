@@ -96,8 +96,10 @@ class Process:
         while (frame := await self._work.get()) is not None:
             header, body = frame
             if header["op"] == "execute":
-                self._channel.send({"op": "done", **await self._execute(header["job"], body)})
+                outcome = await self._execute(header["job"], body)
+                # Before the answer: with it the next job may come, and be interrupted.
                 self._current_job = None
+                self._channel.send({"op": "done", **outcome})
             else:
                 self._free()
                 self._channel.send({"op": "answer", "id": header["id"], "result": {}})

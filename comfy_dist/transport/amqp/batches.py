@@ -30,10 +30,13 @@ def unpack(body: bytes) -> list[Progress]:
     pieces = list(_pieces(body))
     if len(pieces) % 2:
         raise ValueError("a header without a body")
-    return [
-        Progress.model_validate({"client_id": None, **from_json(header), "body": piece})
-        for header, piece in zip(pieces[::2], pieces[1::2], strict=True)
-    ]
+    batch = []
+    for header, piece in zip(pieces[::2], pieces[1::2], strict=True):
+        fields = from_json(header)
+        if not isinstance(fields, dict):
+            raise ValueError("a header that is no object")
+        batch.append(Progress.model_validate({"client_id": None, **fields, "body": piece}))
+    return batch
 
 
 def _pieces(body: bytes) -> Iterator[bytes]:

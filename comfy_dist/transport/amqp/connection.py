@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0
 #: Between two sentences about it.
 SAY_SECONDS = 5.0
-CONNECT_TIMEOUT = 10.0
+CONNECT_TIMEOUT = 4.0
 #: Seconds without a sign of life after which a peer is taken for gone.
 HEARTBEAT = 10
 

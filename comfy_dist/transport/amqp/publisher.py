@@ -79,10 +79,7 @@ class Publisher:
             async with asyncio.timeout_at(deadline):
                 while True:
                     try:
-                        await self._publish(message, routing_key, exchange)
-                    except PublishError:
-                        # Came back: the queue was deleted under us.
-                        await self._declare(await self._connection.ready())
+                        await self._publish_or_declare(message, routing_key, exchange)
                     except LOST:
                         # A channel can be lost alone (a queue deleted under it); the next connection mends all.
                         await self._reopen()
@@ -93,6 +90,14 @@ class Publisher:
                 f"RabbitMQ at {self._connection.place} did not confirm within {timeout:g} s; "
                 "see whether it is reachable and has disk and memory left."
             ) from None
+
+    async def _publish_or_declare(self, message: aio_pika.Message, routing_key: str, exchange: str) -> None:
+        try:
+            await self._publish(message, routing_key, exchange)
+        except PublishError:
+            # Came back: the queue was deleted under us.
+            await self._declare(await self._connection.ready())
+            await self._publish(message, routing_key, exchange)
 
     async def reaches(self, routing_key: str, timeout: float = CONFIRM_TIMEOUT) -> bool:
         """Whether a queue of that name exists, told by a message that comes back or does not."""

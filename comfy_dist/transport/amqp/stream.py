@@ -57,9 +57,14 @@ async def follow(
             channel = await live.channel()
             unacknowledged = 0
             try:
-                arrivals = await _consume(channel, stream, after, start_at_end)
+                place = after.offset if after is not None else "next" if start_at_end else "first"
+                arrivals = await _consume(channel, stream, place)
                 if after is not None:
-                    if not await _proves(arrivals, after):
+                    proof = await _proves(arrivals, after)
+                    if proof is None and not await _is_shorter(live, stream, after):
+                        # Slow, or empty: neither is a reason to forget anything.
+                        continue
+                    if not proof:
                         yield Rewind()
                         after = None
                         continue
@@ -84,7 +89,7 @@ async def follow(
 
 
 async def _consume(
-    channel: AbstractChannel, stream: str, after: Bookmark | None, start_at_end: bool
+    channel: AbstractChannel, stream: str, offset: int | str
 ) -> asyncio.Queue[AbstractIncomingMessage | None]:
     """The stream's messages; None stands for the end of this channel or consumer."""
     arrivals: asyncio.Queue[AbstractIncomingMessage | None] = asyncio.Queue()
@@ -93,7 +98,6 @@ async def _consume(
     underlay = await channel.get_underlay_channel()
     underlay.on_consumer_cancel_callbacks.add(lambda _: arrivals.put_nowait(None))
     queue = await channel.get_queue(stream, ensure=False)
-    offset = after.offset if after is not None else "next" if start_at_end else "first"
 
     async def arrived(message: AbstractIncomingMessage) -> None:
         arrivals.put_nowait(message)
@@ -102,17 +106,34 @@ async def _consume(
     return arrivals
 
 
-async def _proves(arrivals: asyncio.Queue[AbstractIncomingMessage | None], bookmark: Bookmark) -> bool:
-    """Whether the first message is the bookmarked one (then it is done with)."""
+async def _proves(arrivals: asyncio.Queue[AbstractIncomingMessage | None], bookmark: Bookmark) -> bool | None:
+    """Whether the first message is the bookmarked one (then it is done with); None where none comes."""
     try:
         async with asyncio.timeout(PROOF_TIMEOUT):
             message = await arrivals.get()
     except TimeoutError:
-        return False
+        return None
     if message is None:
         raise ConnectionError("the channel was closed")
     await message.ack()
     return _entry(message).bookmark == bookmark
+
+
+async def _is_shorter(connection: AbstractConnection, stream: str, bookmark: Bookmark) -> bool:
+    """Whether the stream ends before the bookmark, and so is another than the one it was made in."""
+    async with connection.channel() as channel:
+        arrivals = await _consume(channel, stream, "last")
+        newest = -1
+        try:
+            while newest < bookmark.offset:
+                async with asyncio.timeout(PROOF_TIMEOUT):
+                    message = await arrivals.get()
+                if message is None:
+                    raise ConnectionError("the channel was closed")
+                newest = _entry(message).bookmark.offset
+        except TimeoutError:
+            return newest >= 0
+        return False
 
 
 def _entry(message: AbstractIncomingMessage) -> Entry:
