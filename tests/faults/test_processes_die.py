@@ -12,7 +12,7 @@ import pytest
 from tests.cluster.conftest import Cluster
 from tests.support.comfy_client import ComfyClient, image, sleeping
 from tests.support.processes import Process
-from tests.support.rabbitmq import free_port
+from tests.support.rabbitmq import Rabbit, free_port
 
 
 class Services:
@@ -164,12 +164,12 @@ async def gone(pid: int) -> bool:
 
 
 async def test_all_services_survive_a_restart_of_the_broker(
-    services: Services, client: ComfyClient, session: aiohttp.ClientSession, rabbit: object
+    services: Services, client: ComfyClient, session: aiohttp.ClientSession, rabbit: Rabbit
 ) -> None:
     async with ComfyClient(session, services.address, client.id) as watching:
         ids = [await watching.post(sleeping(1.5)) for _ in range(5)]
         await running_on(client, ids[0])
-        await asyncio.to_thread(rabbit.restart)  # type: ignore[attr-defined]
+        await asyncio.to_thread(rabbit.restart)
         for prompt_id in ids:
             entry = await client.in_history(prompt_id, 60)
             assert entry["status"]["completed"]
@@ -189,9 +189,9 @@ def alive(process: Process) -> None:
 
 
 async def test_without_the_broker_a_prompt_is_refused_with_a_sentence(
-    services: Services, client: ComfyClient, rabbit: object
+    services: Services, client: ComfyClient, rabbit: Rabbit
 ) -> None:
-    rabbit.stop()  # type: ignore[attr-defined]
+    rabbit.stop()
     try:
         async with client.session.post(
             f"{client.address}/prompt", json={"prompt": image(4)}, timeout=aiohttp.ClientTimeout(30)
@@ -204,7 +204,7 @@ async def test_without_the_broker_a_prompt_is_refused_with_a_sentence(
             assert response.status == 503
         history = await client.history()
     finally:
-        await asyncio.to_thread(rabbit.start)  # type: ignore[attr-defined]
+        await asyncio.to_thread(rabbit.start)
     again = await client.until(lambda: accepted(client), 60)
     await client.in_history(again)
     # The refused one was revoked: it has not run.
@@ -214,3 +214,47 @@ async def test_without_the_broker_a_prompt_is_refused_with_a_sentence(
 async def accepted(client: ComfyClient) -> str | None:
     async with client.session.post(f"{client.address}/prompt", json={"prompt": image(5)}) as response:
         return (await response.json())["prompt_id"] if response.status == 200 else None
+
+
+async def test_a_refused_prompt_stays_refused_over_a_restart(
+    services: Services, client: ComfyClient, rabbit: Rabbit
+) -> None:
+    before = await client.history()
+    rabbit.stop()
+    try:
+        async with client.session.post(f"{client.address}/prompt", json={"prompt": image(6)}) as response:
+            assert response.status == 503
+        # It stops, though nothing can be told to the broker.
+        assert await asyncio.to_thread(services.frontend.stop, signal.SIGTERM, 40) == 0
+    finally:
+        await asyncio.to_thread(rabbit.start)
+    services.heal()
+    await client.in_history(await client.until(lambda: accepted(client), 60))
+    assert len(await client.history()) == len(before) + 1
+
+
+async def test_a_worker_tells_its_health(services: Services, client: ComfyClient) -> None:
+    for process in services.workers.values():
+        address = process.wait_for(r"GET (http://\S+/health)")[1]
+        async with client.session.get(address) as response:
+            assert response.status == 200
+            assert (await response.json())["state"] == "idle"
+
+
+async def test_a_killed_frontends_prompt_runs_without_it(services: Services, client: ComfyClient) -> None:
+    finished = sum(w["finished"] for w in (await client.ask("GET", "/distributed/workers"))["workers"])
+    other = ComfyClient(client.session, services.cluster.frontend("g")[1])
+
+    async def known() -> bool:
+        return len((await other.ask("GET", "/distributed/workers"))["workers"]) == 2
+
+    await other.until(known, 30)
+    prompt_id = await client.post(sleeping(0.2))
+    services.frontend.kill()
+    assert (await other.in_history(prompt_id))["status"]["completed"]
+
+    async def counted() -> bool:
+        workers = (await other.ask("GET", "/distributed/workers"))["workers"]
+        return sum(w["finished"] for w in workers) == finished + 1
+
+    await other.until(counted)

@@ -341,3 +341,8 @@ def test_a_cut_batch_is_an_error(cut: int) -> None:
     message = Progress(job_id="a", client_id=None, sequence=1, attempt=1, event="e", body=b"body")
     with pytest.raises(ValueError, match=r"cut off|without a body"):
         batches.unpack(batches.pack([message])[:cut])
+
+
+def test_a_batch_whose_header_is_no_object_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no object"):
+        batches.unpack(b"\0\0\0\x02[]\0\0\0\x01x")
