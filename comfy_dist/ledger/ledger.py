@@ -48,8 +48,8 @@ _Step: TypeAlias = Change | Deleted | Cleared
 class Ledger:
     """Folds recorded events; answers as ComfyUI's /queue and /history show them.
 
-    Answers are JSON text, put together from stored pieces: neither a long history nor large prompts are ever
-    objects in this process.
+    Queue and history are answered as JSON text, put together from stored pieces: however long they are, they are
+    never objects in this process.
     """
 
     def __init__(self, path: Path) -> None:

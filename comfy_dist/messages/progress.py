@@ -9,7 +9,7 @@ class Progress(Message):
     """One websocket message, already encoded by the worker: a frontend only passes it on.
 
     `body` is the text frame's JSON ({"type", "data"}) or the binary frame (http-api: binary events).
-    On the broker it is the raw body of the message; the other fields are headers.
+    On the broker several travel as one message (transport/amqp/batches.py).
     """
 
     job_id: str
