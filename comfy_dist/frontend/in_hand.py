@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from comfy_dist.messages import (
     AttemptFailedFact,
@@ -42,14 +44,18 @@ class InHand:
         """Whether a worker has claimed the job, known before the news of its start."""
         return job_id in self._claimed
 
-    def expect(self, job_id: str) -> asyncio.Future[bool]:
+    @contextmanager
+    def expecting(self, job_id: str) -> Iterator[asyncio.Future[bool]]:
         """Resolved when the job's cancellation comes: whether a worker had it in hand then."""
-        return self._cancelled.setdefault(job_id, asyncio.get_running_loop().create_future())
+        waiting = self._cancelled.setdefault(job_id, asyncio.get_running_loop().create_future())
+        try:
+            yield waiting
+        finally:
+            self._cancelled.pop(job_id, None)
 
     async def at_cancellation(self, job_id: str, waiting: asyncio.Future[bool]) -> bool:
+        """What `expecting` told, or what is known when it is late."""
         try:
             return await asyncio.wait_for(asyncio.shield(waiting), READ_BACK_SECONDS)
         except TimeoutError:
             return job_id in self._claimed
-        finally:
-            self._cancelled.pop(job_id, None)

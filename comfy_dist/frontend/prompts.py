@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 from aiohttp import web
@@ -16,6 +19,9 @@ from comfy_dist.messages import Cancelled, CancelledFact, Cleared, Command, Dele
 
 log = logging.getLogger(__name__)
 routes = web.RouteTableDef()
+
+#: Cancellations under way at the same time.
+AT_ONCE = 200
 
 
 def raw_json(body: bytes) -> web.Response:
@@ -64,8 +70,7 @@ async def post_queue(request: web.Request) -> web.Response:
         row = ctx.ledger.live(id_)
         if row is not None and row.state is JobState.PENDING:
             rows.append(row)
-    for row in rows:
-        await cancel(ctx, row)
+    await cancel_all(ctx, rows)
     return web.Response()
 
 
@@ -80,16 +85,27 @@ async def post_interrupt(request: web.Request) -> web.Response:
         running = [row for row in running if row.id == prompt_id]
     elif client_id := body.get("client_id"):
         running = [row for row in running if row.client_id == client_id]
-    for row in running:
-        await cancel(ctx, row)
+    await cancel_all(ctx, running)
     return web.Response()
+
+
+async def cancel_all(ctx: Context, rows: Iterable[JobRow]) -> None:
+    """Each by its fact, some at a time: a queue may hold tens of thousands."""
+    for some in batched(rows, AT_ONCE):
+        await asyncio.gather(*(cancel(ctx, row) for row in some))
+
+
+def batched(rows: Iterable[JobRow], size: int) -> Iterator[list[JobRow]]:
+    remaining = iter(rows)
+    while some := list(islice(remaining, size)):
+        yield some
 
 
 async def cancel(ctx: Context, row: JobRow) -> None:
     """One fact on the control stream; what it means for the job, its order among the others decides."""
-    cancelled = ctx.in_hand.expect(row.id)
-    await ctx.transport.append_fact(CancelledFact(job=row.id, by=ctx.id))
-    claimed = await ctx.in_hand.at_cancellation(row.id, cancelled)
+    with ctx.in_hand.expecting(row.id) as cancelled:
+        await ctx.transport.append_fact(CancelledFact(job=row.id, by=ctx.id))
+        claimed = await ctx.in_hand.at_cancellation(row.id, cancelled)
     if row.state is JobState.PENDING and not claimed:
         # No worker has it in hand to say so.
         await ctx.transport.append_event(Cancelled(job_id=row.id, by=ctx.id, started=bool(row.workers)))

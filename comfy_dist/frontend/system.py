@@ -13,6 +13,7 @@ from aiohttp import web
 
 from comfy_dist import __version__
 from comfy_dist.frontend.context import Context, context
+from comfy_dist.memory import main_memory
 from comfy_dist.messages import Device
 from comfy_dist.registry import version_of
 
@@ -30,7 +31,7 @@ async def system_stats(request: web.Request) -> web.Response:
 
 
 def _system(here: Context) -> dict[str, Any]:
-    total, free = memory()
+    total, free = main_memory()
     workers = here.registry.workers
     catalogue = here.registry.catalogue
     newest = max(workers, key=lambda worker: version_of(worker.engine_version), default=None) or catalogue
@@ -70,25 +71,6 @@ def _devices(here: Context) -> list[dict[str, Any]]:
     if len(found) > 1:
         found = [device | {"index": index} for index, device in enumerate(found)]
     return found
-
-
-def memory() -> tuple[int, int]:
-    """Bytes of main memory, total and available; zeros where the system does not tell."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        sizes = {name: int(rest.split()[0]) * 1024 for name, _, rest in (line.partition(":") for line in lines)}
-        return sizes["MemTotal"], sizes["MemAvailable"]
-    except (OSError, KeyError, ValueError, IndexError):
-        pass
-    try:
-        page = os.sysconf("SC_PAGE_SIZE")
-        total = page * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 0, 0
-    try:
-        return total, page * os.sysconf("SC_AVPHYS_PAGES")
-    except (ValueError, OSError):
-        return total, 0
 
 
 @functools.cache

@@ -119,9 +119,12 @@ class Publisher:
 
     async def cast(self, message: aio_pika.Message, routing_key: str, exchange: str) -> None:
         """Publish a transient message; lost where there is no connection."""
-        if not self._connection.up or self._plain is None or self._plain.is_closed:
+        if not self._connection.up or self._plain is None:
             return
         with contextlib.suppress(*LOST):
+            if self._plain.is_closed:
+                # An exchange that is gone closes the channel; the next connection declares it.
+                self._plain = await (await self._connection.ready()).channel(publisher_confirms=False)
             target = await self._plain.get_exchange(exchange, ensure=False)
             await target.publish(message, routing_key, mandatory=False)
 
@@ -137,4 +140,4 @@ class Publisher:
         connection = await self._connection.ready()
         if self._confirmed is None or self._confirmed.is_closed:
             with contextlib.suppress(*LOST):
-                await self.set_up(connection)
+                self._confirmed = await connection.channel(publisher_confirms=True, on_return_raises=True)

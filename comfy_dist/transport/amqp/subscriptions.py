@@ -73,7 +73,7 @@ class Subscriptions:
         self._queue = await channel.declare_queue(
             self.address, exclusive=True, auto_delete=True, arguments={"x-max-length": MAX_WAITING}
         )
-        for exchange, key in self._bindings:
+        for exchange, key in list(self._bindings):
             await self._queue.bind(exchange, key)
         await self._queue.consume(self._arrived, no_ack=True)
 

@@ -12,6 +12,7 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 from pydantic import ValidationError
 
+from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.messages import Job
 from comfy_dist.transport.amqp.connection import LOST, Connection, SetUp
 from comfy_dist.transport.amqp.names import Names
@@ -26,6 +27,9 @@ LINGER_SECONDS = 0.05
 #: the consumers of a quorum queue that it was deleted, and what is then put into a new one of that name goes to
 #: them and is seen by nobody until their channel closes.
 RENEW_SECONDS = 30.0
+
+#: After these the next take begins anew.
+AGAIN: tuple[type[Exception], ...] = (*LOST, BrokerUnavailable)
 
 #: A message and the queue it came from.
 Found: TypeAlias = tuple[AbstractIncomingMessage, str]
@@ -91,7 +95,7 @@ class Taker:
                 found = await self._find()
                 if delivery := await self._read(*found):
                     return delivery
-            except LOST as error:
+            except AGAIN as error:
                 log.debug("Taking again after: %s", error)
                 await asyncio.sleep(0.2)
                 with contextlib.suppress(*LOST):
