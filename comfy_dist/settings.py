@@ -191,11 +191,18 @@ class MessageSettings(_Group):
 
     SHORT: ClassVar[dict[str, str]] = {"verbose": "-v"}
 
-    progress: bool = Field(True, description="show bars while prompts run, on a terminal")
     verbose: bool = Field(False, description="show tracebacks of errors")
 
 
-class ComfyuiClientSettings(MessageSettings, HistorySettings, ResultSettings, RunSettings, ServerSettings):
+class BarSettings(_Group):
+    """messages"""
+
+    progress: bool = Field(True, description="show bars while prompts run, on a terminal")
+
+
+class ComfyuiClientSettings(
+    BarSettings, MessageSettings, HistorySettings, ResultSettings, RunSettings, ServerSettings
+):
     """Settings of `comfyui-client`."""
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_dist import __version__
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.settings import (
+    BarSettings,
     ComfyuiClientSettings,
     HistorySettings,
     MessageSettings,
@@ -39,13 +40,13 @@ Options with a COMFYUI_ variable are also keys of the YAML file."""
 
 _COMMON = (ServerSettings, MessageSettings)
 _COMMANDS: dict[str, tuple[str, tuple[type, ...]]] = {
-    "run": ("submit workflows, wait for them, save what they make", (RunSettings, ResultSettings)),
+    "run": ("submit workflows, wait for them, save what they make", (RunSettings, ResultSettings, BarSettings)),
     "queue": ("show what runs and waits", ()),
     "history": ("show what ended", (HistorySettings,)),
     "workers": ("show the live workers and what they do", ()),
     "interrupt": ("stop everything that runs; what waits stays", ()),
     "cancel": ("cancel prompts, running or waiting", ()),
-    "watch": ("wait for a prompt that was submitted elsewhere", (ResultSettings,)),
+    "watch": ("wait for a prompt that was submitted elsewhere", (ResultSettings, BarSettings)),
 }
 
 
