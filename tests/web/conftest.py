@@ -115,6 +115,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
                 registry=registry,
                 hub=nothing,
                 in_hand=nothing,
+                revoked=asyncio.Queue(),
                 tasks=nothing,
             )
             app = make_app(context, [])
