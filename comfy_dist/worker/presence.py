@@ -56,7 +56,8 @@ class Identity:
     @classmethod
     def make(cls, name: str | None, device: str) -> Identity:
         host = "".join(c if c.isalnum() or c in "_.-" else "-" for c in socket.gethostname())
-        name = name or f"{host[:30]}-{device}"
+        # Which device "auto" is, its engine finds out.
+        name = name or (host[:30] if device == "auto" else f"{host[:30]}-{device}")
         return cls(name, f"{name}-{uuid.uuid4().hex[:8]}")
 
 
