@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from comfy_dist.settings import ComfyuiSettings, ComfyuiWorkerSettings, flag, load, parser_for, variable
+from tests.support.processes import finished, module
 
 COMMANDS: dict[str, Any] = {"comfyui": ComfyuiSettings, "worker": ComfyuiWorkerSettings}
 GROUPS = {
@@ -231,3 +232,10 @@ def test_a_name_means_the_same_in_both_commands() -> None:
             second.default,
             second.description,
         )
+
+
+@pytest.mark.parametrize("given", [["--distributed-queue-name", "studio"], ["--event-retention", "1d"]])
+def test_a_queue_setting_without_a_broker_is_refused(given: list[str], tmp_path: Path) -> None:
+    done = finished(module("comfy_dist.cli.comfyui", "--cwd", str(tmp_path), *given), cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"{given[0]} has no effect without --distributed-queue-connection-uri" in done.stderr
