@@ -10,6 +10,7 @@ import argparse
 import difflib
 import os
 import re
+import shlex
 import sys
 from collections.abc import Collection
 from pathlib import Path
@@ -17,7 +18,13 @@ from typing import Annotated, Any, ClassVar, Literal, NoReturn, TypeVar, get_arg
 
 from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from comfy_dist import __version__
 from comfy_dist.errors import UsageError
@@ -40,7 +47,30 @@ def _web_address(value: object) -> object:
     return value
 
 
+def _engine(value: object) -> object:
+    if value in ("graph", "comfyui"):
+        return value
+    try:
+        return _web_address(value)
+    except ValueError:
+        raise ValueError("is neither graph nor comfyui nor an address such as http://127.0.0.1:8188") from None
+
+
+def _words(value: object) -> object:
+    """'--lowvram --port 1' as a shell would split it; a list as it is."""
+    return shlex.split(value) if isinstance(value, str) else value
+
+
+def _names(value: object) -> object:
+    """'A, B' as ("A", "B")."""
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
 WebAddress = Annotated[str, BeforeValidator(_web_address)]
+EngineChoice = Annotated[str, BeforeValidator(_engine)]
+# NoDecode: a variable holds the words themselves, not JSON.
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 Duration = Annotated[float, BeforeValidator(_seconds)]
 
 
@@ -122,8 +152,46 @@ class WebSettings(_Group):
 class EngineSettings(_Group):
     """engine"""
 
+    #: Value of a flag that is given without one.
+    BARE: ClassVar[dict[str, str]] = {"cache_ram": "4"}
+
+    engine: EngineChoice | None = Field(
+        None,
+        description="graph; comfyui, a stock ComfyUI started from --comfyui-dir; or the address of a running one "
+        "(default: graph, or comfyui where --comfyui-dir is given)",
+    )
+    # Their variables do not repeat the prefix: COMFYUI_DIR.
+    comfyui_dir: Path | None = Field(
+        None, validation_alias="comfyui_dir", description="folder of the stock ComfyUI, the one with main.py"
+    )
+    comfyui_python: Path | None = Field(
+        None,
+        validation_alias="comfyui_python",
+        description="Python to start it with (default: that of a .venv or venv there, else this one)",
+    )
+    comfyui_arguments: Words = Field(
+        (),
+        validation_alias="comfyui_arguments",
+        description="more arguments for it; what follows -- on the command line is added",
+    )
+    engine_token: SecretStr | None = Field(None, description="bearer token for an engine given by its address")
+    devices: str | None = Field(
+        None,
+        pattern=r"^(cpu|\d+(,\d+)*)$",
+        description="numbers of the GPUs to execute on, one engine each, or cpu (default: every visible GPU)",
+    )
     cpu: bool = Field(False, description="execute on the CPU even if there is a GPU")
-    cuda_device: int | None = Field(None, ge=0, description="number of the GPU to execute on")
+    cuda_device: int | None = Field(None, ge=0, description="number of the one GPU to execute on")
+    cache_lru: int | None = Field(
+        None, ge=1, description="keep the outputs of so many nodes, least recently used first out"
+    )
+    cache_none: bool = Field(False, description="keep no outputs: least memory, every node is executed each time")
+    cache_ram: float | None = Field(
+        None, gt=0, description="keep outputs while so many GB of main memory are free; bare: 4"
+    )
+    panic_when: Names = Field(
+        (), description="exceptions, comma separated, after which the engine is replaced before the next job"
+    )
     disable_metadata: bool = Field(False, description="save images without prompt and workflow in them")
     interrupt_grace: Duration = Field(
         10.0, gt=0, description="how long an interrupted node may go on before its engine is replaced"
@@ -232,7 +300,7 @@ def flag(name: str) -> str:
 
 
 def variable(name: str) -> str:
-    return "COMFYUI_" + name.upper()
+    return name.upper() if name.startswith("comfyui_") else "COMFYUI_" + name.upper()
 
 
 def _groups(settings: type[_Group]) -> list[type[_Group]]:
@@ -264,7 +332,7 @@ def _help(name: str, field: FieldInfo) -> str:
         notes.insert(0, "default: current folder")
     elif isinstance(default, float) and _is_duration(field):
         notes.insert(0, f"default: {default / 86400:g}d" if default >= 86400 else f"default: {default:g}s")
-    elif default is not None and not isinstance(default, bool):
+    elif default not in (None, ()) and not isinstance(default, bool):
         notes.insert(0, f"default: {default}")
     return f"{field.description} [{'; '.join(notes)}]".replace("%", "%%")
 
@@ -333,7 +401,19 @@ def load(
 
     Raises UsageError with one sentence for an unknown flag or key and for a bad value.
     """
-    return made(settings, vars(parser_for(settings, prog, description, epilog).parse_args(argv)))
+    argv, after = _split(settings, argv)
+    flags = vars(parser_for(settings, prog, description, epilog).parse_args(argv))
+    if after:
+        flags["comfyui_arguments"] = [*shlex.split(flags.get("comfyui_arguments", "")), *after]
+    return made(settings, flags)
+
+
+def _split(settings: type[_Group], argv: list[str]) -> tuple[list[str], list[str]]:
+    """The command's own arguments, and what follows -- where that goes to a stock ComfyUI."""
+    if "--" not in argv or "comfyui_arguments" not in settings.model_fields:
+        return argv, []
+    place = argv.index("--")
+    return argv[:place], argv[place + 1 :]
 
 
 def made(settings: type[S], flags: dict[str, Any]) -> tuple[S, frozenset[str]]:
