@@ -188,7 +188,7 @@ class GraphEngine:
             if run is not None:
                 event, data = header["event"], header["data"]
                 if event == "executing":
-                    run.node = data["display_node"]
+                    run.node = data.get("display_node", run.node)
                 run.emit(EngineEvent(event, data))
         elif op == "preview":
             if run is not None:

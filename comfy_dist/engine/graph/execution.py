@@ -99,13 +99,15 @@ class Execution:
 
     async def run(self) -> dict[str, Any]:
         """Execute. The result has the fields of an Outcome, and its kind as "outcome"."""
-        running.set_report(self._report)
+        running.set_running(
+            running.RunningPrompt(self._prompt_id, self._prompt, self._extra_data, self._report, self._send_now)
+        )
         try:
             self._message("execution_start", {"prompt_id": self._prompt_id})
             self._sender.flush()
             return await self._run()
         finally:
-            running.set_report(None)
+            running.set_running(None)
             await self._abandon()
 
     async def _run(self) -> dict[str, Any]:
@@ -217,6 +219,7 @@ class Execution:
     ) -> bool:
         """Whether the node asks for lazy inputs that have yet to be computed; they are put before it."""
         inputs = self._prompt.get_node(node_id)["inputs"]
+        running.enter_node(node_id)
         wanted = await lazy_inputs_wanted(node_class, instance, values)
         more = [name for name in wanted if name not in values or name in missing]
         for name in more:
@@ -339,6 +342,10 @@ class Execution:
 
     def _report(self, node_id: str, value: float, maximum: float, preview: Any) -> None:
         self._progress.update(node_id, value, maximum, preview)
+        self._sender.flush()
+
+    def _send_now(self, event: str, data: dict[str, Any]) -> None:
+        self._sender.event(event, data)
         self._sender.flush()
 
     def _message(self, event: str, data: dict[str, Any]) -> dict[str, Any]:

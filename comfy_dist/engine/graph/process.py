@@ -106,7 +106,8 @@ class Process:
 
     async def _execute(self, job_id: str, body: bytes) -> dict[str, Any]:
         job = from_json(body)
-        prompt, extra_data = job["prompt"], job.get("extra_data") or {}
+        prompt = job["prompt"]
+        extra_data = {"client_id": job.get("client_id")} | (job.get("extra_data") or {})
         started = time.time_ns() // 1_000_000
         try:
             definitions = Definitions(registry)

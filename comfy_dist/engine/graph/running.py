@@ -1,17 +1,33 @@
-"""What runs in this process: the hook by which nodes report progress to the prompt they belong to."""
+"""What runs in this process: the prompt, and the node whose code asks."""
 
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from comfy_dist.engine.graph.interrupt import interrupt
 
 if TYPE_CHECKING:
+    from comfy_dist.engine.graph.dynamic_prompt import DynamicPrompt
     from comfy_dist.engine.graph.progress import Preview
 
     Report: TypeAlias = Callable[[str, float, float, Preview | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RunningPrompt:
+    """What nodes may ask of the prompt they belong to."""
+
+    id: str
+    prompt: DynamicPrompt
+    extra_data: Mapping[str, Any]
+    #: (node id, value, maximum, preview): progress of a node.
+    report: Report
+    #: (event, data) to the client that sent the prompt, at once.
+    send: Callable[[str, dict[str, Any]], None]
+
 
 #: The node whose code runs in this context; async nodes overlap, so it is no plain variable.
 current_node: contextvars.ContextVar[str | None] = contextvars.ContextVar("current_node", default=None)
@@ -20,17 +36,26 @@ current_node: contextvars.ContextVar[str | None] = contextvars.ContextVar("curre
 current_call: contextvars.ContextVar[tuple[str, int]] = contextvars.ContextVar("current_call", default=("", 0))
 
 _graph_numbers: dict[tuple[str, int], int] = {}
-_report: Report | None = None
+_running: RunningPrompt | None = None
 #: For threads that a node started, which have no context of it.
 _latest_node: str | None = None
 
 
-def set_report(report: Report | None) -> None:
-    """Where progress of the prompt that now runs goes; None when it has ended."""
-    global _report, _latest_node
-    _report = report
+def set_running(prompt: RunningPrompt | None) -> None:
+    """The prompt that now runs; None when it has ended."""
+    global _running, _latest_node
+    _running = prompt
     _latest_node = None
     _graph_numbers.clear()
+
+
+def running_prompt() -> RunningPrompt | None:
+    return _running
+
+
+def latest_node() -> str | None:
+    """The node that calls; for threads without its context, the one begun last."""
+    return current_node.get() or _latest_node
 
 
 def enter_node(node_id: str) -> None:
@@ -44,9 +69,9 @@ def report_progress(
 ) -> None:
     """Progress of a node, the one that calls if none is named. Raises when the prompt is interrupted."""
     interrupt.check()
-    node = node_id or current_node.get() or _latest_node
-    if _report is not None and node is not None:
-        _report(node, value, maximum, preview)
+    node = node_id or latest_node()
+    if _running is not None and node is not None:
+        _running.report(node, value, maximum, preview)
 
 
 def enter_call(node_id: str, index: int) -> None:
