@@ -79,8 +79,15 @@ class PreviewAny:
             try:
                 text = json.dumps(source)
             except (TypeError, ValueError, RecursionError):
-                text = str(source)
+                text = _as_text(source)
         return {"ui": {"text": (text,)}}
+
+
+def _as_text(source: Any) -> str:
+    try:
+        return str(source)
+    except Exception:  # noqa: BLE001 - a pack's own class may raise anything
+        return "source exists, but could not be serialized."
 
 
 NODE_CLASS_MAPPINGS = {

@@ -1,0 +1,205 @@
+"""Taking batches of latents apart and putting them together.
+
+`batch_index` says which noise each latent of a batch gets, so that one taken out is denoised as it was in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+
+import torch
+
+from comfy_dist.nodes.core.latent import SCALE, Inputs, Latent, fitted
+from comfy_dist.nodes.core.resize import repeat_to_batch_size
+
+
+class LatentFromBatch:
+    CATEGORY = "latent/batch"
+    RETURN_TYPES = ("LATENT",)
+    FUNCTION = "frombatch"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:
+        return {
+            "required": {
+                "samples": ("LATENT",),
+                "batch_index": ("INT", {"default": 0, "min": 0, "max": 63}),
+                "length": ("INT", {"default": 1, "min": 1, "max": 64}),
+            }
+        }
+
+    def frombatch(self, samples: Latent, batch_index: int, length: int) -> tuple[Latent]:
+        """`length` latents from `batch_index` on, both cut off at the batch's end; a single mask is everyone's."""
+        tensor: torch.Tensor = samples["samples"]
+        size = tensor.shape[0]
+        first = min(batch_index, size - 1)
+        part = slice(first, min(first + length, size))
+        result = {**samples, "samples": tensor[part].clone(), "batch_index": _indices(samples)[part]}
+        mask: torch.Tensor | None = samples.get("noise_mask")
+        if mask is not None and mask.shape[0] > 1:
+            result["noise_mask"] = repeat_to_batch_size(mask, max(size, mask.shape[0]))[part].clone()
+        return (result,)
+
+
+class RepeatLatentBatch:
+    CATEGORY = "latent/batch"
+    RETURN_TYPES = ("LATENT",)
+    FUNCTION = "repeat"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:
+        amount = ("INT", {"default": 1, "min": 1, "max": 64})
+        return {"required": {"samples": ("LATENT",), "amount": amount}}
+
+    def repeat(self, samples: Latent, amount: int) -> tuple[Latent]:
+        """The batch `amount` times over; each repetition's batch_index goes on after the one before."""
+        result = {**samples, "samples": _repeated(samples["samples"], amount)}
+        mask: torch.Tensor | None = samples.get("noise_mask")
+        if mask is not None and mask.shape[0] > 1:
+            result["noise_mask"] = _repeated(mask, amount)
+        if "batch_index" in samples:
+            indices: list[int] = samples["batch_index"]
+            span = max(indices) - min(indices) + 1
+            result["batch_index"] = [index + turn * span for turn in range(amount) for index in indices]
+        return (result,)
+
+
+def _repeated(batch: torch.Tensor, amount: int) -> torch.Tensor:
+    return batch.repeat(amount, *[1] * (batch.ndim - 1))
+
+
+class LatentBatch:
+    """Both batches as one; the second is resized to the first where their sizes differ."""
+
+    CATEGORY = "latent/batch"
+    RETURN_TYPES = ("LATENT",)
+    FUNCTION = "execute"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:
+        return {"required": {"samples1": ("LATENT", {}), "samples2": ("LATENT", {})}}
+
+    def execute(self, samples1: Latent, samples2: Latent) -> tuple[Latent]:
+        first, second = samples1["samples"], samples2["samples"]
+        result = {**samples1, "samples": torch.cat((first, fitted(second, first)))}
+        result["batch_index"] = [*_indices(samples1), *_indices(samples2)]
+        return (result,)
+
+
+def _indices(latent: Latent, offset: int = 0) -> list[int]:
+    """Its batch_index; counted from `offset` on where it has none."""
+    given: list[int] | None = latent.get("batch_index")
+    return list(range(offset, offset + latent["samples"].shape[0])) if given is None else given
+
+
+class LatentBatchSeedBehavior:
+    """Whether every latent of the batch gets noise of its own, or all get that of the first."""
+
+    CATEGORY = "latent/advanced"
+    RETURN_TYPES = ("LATENT",)
+    FUNCTION = "execute"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:
+        behaviour = (["random", "fixed"], {"default": "fixed"})
+        return {"required": {"samples": ("LATENT", {}), "seed_behavior": behaviour}}
+
+    def execute(self, samples: Latent, seed_behavior: str) -> tuple[Latent]:
+        result = dict(samples)
+        if seed_behavior == "random":
+            result.pop("batch_index", None)
+        elif seed_behavior == "fixed":
+            result["batch_index"] = [_indices(samples)[0]] * samples["samples"].shape[0]
+        return (result,)
+
+
+class RebatchLatents:
+    """Neighbours of one size in batches of batch_size; the last of each size may be smaller."""
+
+    CATEGORY = "latent/batch"
+    INPUT_IS_LIST = True
+    RETURN_TYPES = ("LATENT",)
+    OUTPUT_IS_LIST = (True,)
+    FUNCTION = "execute"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:
+        batch_size = ("INT", {"default": 1, "min": 1, "max": 4096})
+        return {"required": {"latents": ("LATENT", {}), "batch_size": batch_size}}
+
+    def execute(self, latents: list[Latent], batch_size: list[int]) -> tuple[list[Latent]]:
+        """Each result has samples and batch_index, and a noise_mask where one of its latents is masked."""
+        numbered: list[Latent] = []
+        offset = 0
+        for latent in latents:
+            indices = _indices(latent, offset)
+            numbered.append({**latent, "batch_index": indices})
+            offset += len(indices)
+        batches: list[Latent] = []
+        for _, neighbours in groupby(numbered, key=lambda latent: latent["samples"].shape[-2:]):
+            batches.extend(_split(_joined(list(neighbours)), batch_size[0]))
+        return (batches,)
+
+
+def _joined(latents: list[Latent]) -> Latent:
+    """All of them in one batch."""
+    joined: Latent = {
+        "samples": torch.cat([latent["samples"] for latent in latents]),
+        "batch_index": [index for latent in latents for index in latent["batch_index"]],
+    }
+    if any("noise_mask" in latent for latent in latents):
+        joined["noise_mask"] = torch.cat([_mask(latent) for latent in latents])
+    return joined
+
+
+def _mask(latent: Latent) -> torch.Tensor:
+    """Its noise mask, one for each of its latents; ones in the picture's size where it has none."""
+    samples: torch.Tensor = latent["samples"]
+    mask: torch.Tensor | None = latent.get("noise_mask")
+    if mask is None:
+        return torch.ones(samples.shape[0], 1, samples.shape[2] * SCALE, samples.shape[3] * SCALE)
+    return repeat_to_batch_size(mask, samples.shape[0])
+
+
+def _split(latent: Latent, size: int) -> Iterator[Latent]:
+    for start in range(0, latent["samples"].shape[0], size):
+        part = {key: value[start : start + size] for key, value in latent.items()}
+        if "noise_mask" in part and part["noise_mask"].mean() == 1.0:
+            del part["noise_mask"]
+        yield part
+
+
+class TrimVideoLatent:
+    """Leaves the first frames out."""
+
+    CATEGORY = "latent/video"
+    RETURN_TYPES = ("LATENT",)
+    FUNCTION = "execute"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:
+        trim_amount = ("INT", {"default": 0, "min": 0, "max": 99999})
+        return {"required": {"samples": ("LATENT", {}), "trim_amount": trim_amount}}
+
+    def execute(self, samples: Latent, trim_amount: int) -> tuple[Latent]:
+        """[B, C, T, H, W] to [B, C, T - trim_amount, H, W]."""
+        return ({**samples, "samples": samples["samples"][:, :, trim_amount:]},)
+
+
+NODE_CLASS_MAPPINGS = {
+    cls.__name__: cls
+    for cls in (
+        LatentFromBatch,
+        RepeatLatentBatch,
+        LatentBatch,
+        LatentBatchSeedBehavior,
+        RebatchLatents,
+        TrimVideoLatent,
+    )
+}
+NODE_DISPLAY_NAME_MAPPINGS = {
+    "LatentFromBatch": "Latent From Batch",
+    "RepeatLatentBatch": "Repeat Latent Batch",
+    "RebatchLatents": "Rebatch Latents",
+}

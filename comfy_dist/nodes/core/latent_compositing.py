@@ -1,0 +1,157 @@
+"""Putting latents on and into one another, and saying which part of one is denoised."""
+
+from __future__ import annotations
+
+import torch
+
+from comfy_dist.nodes.core.latent import SCALE, Inputs, Latent, pixels
+from comfy_dist.nodes.core.masks import composite
+from comfy_dist.nodes.core.resize import common_upscale
+
+
+class LatentComposite:
+    """Puts one latent on another at x, y, its edges faded where the other one goes on beyond them."""
+
+    CATEGORY = "latent"
+    RETURN_TYPES = ("LATENT",)
+    FUNCTION = "composite"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:
+        return {
+            "required": {
+                "samples_to": ("LATENT",),
+                "samples_from": ("LATENT",),
+                "x": pixels(0),
+                "y": pixels(0),
+                "feather": pixels(0),
+            }
+        }
+
+    def composite(
+        self,
+        samples_to: Latent,
+        samples_from: Latent,
+        x: int,
+        y: int,
+        composite_method: str = "normal",
+        feather: int = 0,
+    ) -> tuple[Latent]:
+        """A copy of samples_to [B, C, H, W] with samples_from [B or 1, C, h, w] on it; x, y, feather in pixels."""
+        result: torch.Tensor = samples_to["samples"].clone()
+        height, width = result.shape[-2:]
+        left, top, feather = x // SCALE, y // SCALE, feather // SCALE
+        # What lies beyond the right and lower edge is left out.
+        source: torch.Tensor = samples_from["samples"][:, :, : max(0, height - top), : max(0, width - left)]
+        bottom, right = top + source.shape[2], left + source.shape[3]
+        target = result[:, :, top:bottom, left:right]
+        if feather:
+            rows = faded(source.shape[2], feather, top > 0, bottom < height)
+            columns = faded(source.shape[3], feather, left > 0, right < width)
+            weight = (rows[:, None] * columns).to(source)
+            source = source * weight + target * (1.0 - weight)
+        target.copy_(source)
+        return ({**samples_to, "samples": result},)
+
+
+def faded(length: int, feather: int, at_start: bool, at_end: bool) -> torch.Tensor:
+    """float32 [length]: weights that rise from 1 / feather to 1 at the start, and fall back at the end."""
+
+    def ramp(steps: torch.Tensor) -> torch.Tensor:
+        return ((steps + 1) / feather).clamp(max=1)
+
+    steps = torch.arange(length, dtype=torch.float32)
+    weights = torch.ones(length)
+    if at_start:
+        weights *= ramp(steps)
+    if at_end:
+        from_end = length - 1 - steps
+        weights *= ramp(from_end)
+        # ComfyUI counts on from the end where the fade is longer than the side, all but the last once more.
+        weights[:-1] *= ramp(from_end + length)[:-1]
+    return weights
+
+
+class LatentCompositeMasked:
+    """Puts the source on the destination at x, y, where the mask says how much of it shows."""
+
+    CATEGORY = "latent"
+    RETURN_TYPES = ("LATENT",)
+    FUNCTION = "composite"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:
+        return {
+            "required": {
+                "destination": ("LATENT",),
+                "source": ("LATENT",),
+                "x": pixels(0),
+                "y": pixels(0),
+                "resize_source": ("BOOLEAN", {"default": False}),
+            },
+            "optional": {"mask": ("MASK",)},
+        }
+
+    def composite(
+        self,
+        destination: Latent,
+        source: Latent,
+        x: int,
+        y: int,
+        resize_source: bool,
+        mask: torch.Tensor | None = None,
+    ) -> tuple[Latent]:
+        """A copy of destination [B, C, H, W]; source [b, C, h, w] is repeated or cut to B; x and y in pixels."""
+        samples = composite(destination["samples"].clone(), source["samples"], x, y, mask, SCALE, resize_source)
+        return ({**destination, "samples": samples},)
+
+
+class LatentBlend:
+    CATEGORY = "_for_testing"
+    RETURN_TYPES = ("LATENT",)
+    FUNCTION = "blend"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:
+        blend_factor = {"default": 0.5, "min": 0, "max": 1, "step": 0.01}
+        return {
+            "required": {
+                "samples1": ("LATENT",),
+                "samples2": ("LATENT",),
+                "blend_factor": ("FLOAT", blend_factor),
+            }
+        }
+
+    def blend(self, samples1: Latent, samples2: Latent, blend_factor: float) -> tuple[Latent]:
+        """blend_factor of the first and the rest of the second, in the size of the first."""
+        first: torch.Tensor = samples1["samples"]
+        second: torch.Tensor = samples2["samples"]
+        if first.shape != second.shape:
+            second = common_upscale(second, first.shape[3], first.shape[2], "bicubic", "center")
+        return ({**samples1, "samples": first * blend_factor + second * (1 - blend_factor)},)
+
+
+class SetLatentNoiseMask:
+    """Only what the mask covers is denoised."""
+
+    CATEGORY = "latent/inpaint"
+    RETURN_TYPES = ("LATENT",)
+    FUNCTION = "set_mask"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:
+        return {"required": {"samples": ("LATENT",), "mask": ("MASK",)}}
+
+    def set_mask(self, samples: Latent, mask: torch.Tensor) -> tuple[Latent]:
+        """noise_mask [b, 1, h, w] of the mask [b, h, w], in any size."""
+        return ({**samples, "noise_mask": mask.reshape(-1, 1, *mask.shape[-2:])},)
+
+
+NODE_CLASS_MAPPINGS = {
+    cls.__name__: cls for cls in (LatentComposite, LatentCompositeMasked, LatentBlend, SetLatentNoiseMask)
+}
+NODE_DISPLAY_NAME_MAPPINGS = {
+    "LatentComposite": "Latent Composite",
+    "LatentBlend": "Latent Blend",
+    "SetLatentNoiseMask": "Set Latent Noise Mask",
+}
