@@ -17,7 +17,7 @@ Array: TypeAlias = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Case:
-    """One call of a node: arrays in `inputs` are handed to it as tensors."""
+    """One call of a node: arrays in `inputs` are handed to it as tensors, cases as their node's first output."""
 
     node: str
     #: What is special about it.

@@ -41,7 +41,7 @@ def main() -> None:
     ours = set(importlib.import_module("comfy_dist.nodes.core").NODE_CLASS_MAPPINGS)
     classes = start_comfyui(arguments.comfyui_dir)
     for group, its_cases in cases.items():
-        recorded = dict(each for case in its_cases for each in call(classes[case.node], case))
+        recorded = dict(each for case in its_cases for each in call(classes, case))
         np.savez_compressed(RECORDED / f"{group}.npz", **recorded)
         print(f"{group}: {len(its_cases)} cases, {len(recorded)} arrays")
     if not arguments.groups:
@@ -65,20 +65,32 @@ def start_comfyui(folder: Path) -> dict[str, Any]:
     return classes
 
 
-def call(node: Any, case: Any) -> Any:
+def call(classes: dict[str, Any], case: Any) -> Any:
     """The named arrays of a case's results."""
     import torch
 
-    from tests.nodes.making import convert, named
+    from tests.nodes.making import named
 
-    inputs = convert(case.inputs, lambda array: torch.from_numpy(array.copy()))
     try:
         with torch.inference_mode():
-            newer = hasattr(node, "define_schema")
-            result = node.execute(**inputs) if newer else getattr(node(), node.FUNCTION)(**inputs)
+            return list(named(outputs(classes, case), case.name))
     except Exception as error:  # noqa: BLE001 - that it fails is what is recorded
         return [(f"{case.name}/raises", np.array(type(error).__name__))]
-    return list(named(result.result if newer else result, case.name))
+
+
+def outputs(classes: dict[str, Any], case: Any) -> Any:
+    """What the node gives; an input that is a case is the first output of that one's."""
+    import torch
+
+    from tests.nodes.making import Case, convert
+
+    node = classes[case.node]
+    inputs = convert(case.inputs, lambda array: torch.from_numpy(array.copy()))
+    inputs = {
+        name: outputs(classes, given)[0] if isinstance(given, Case) else given for name, given in inputs.items()
+    }
+    newer = hasattr(node, "define_schema")
+    return node.execute(**inputs).result if newer else getattr(node(), node.FUNCTION)(**inputs)
 
 
 async def object_info() -> dict[str, Any]:

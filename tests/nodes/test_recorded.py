@@ -52,9 +52,13 @@ def recorded(group: str) -> dict[str, dict[str, Array]]:
 
 
 def call(case: Case, inputs: dict[str, Any]) -> Any:
+    """The node's outputs; an input that is a case is the first output of that one's."""
     node: Any = core.NODE_CLASS_MAPPINGS[case.node]
     with torch.inference_mode():
-        return getattr(node(), node.FUNCTION)(**inputs)
+        given = {
+            name: call(each, each.inputs)[0] if isinstance(each, Case) else each for name, each in inputs.items()
+        }
+        return getattr(node(), node.FUNCTION)(**given)
 
 
 @pytest.mark.parametrize(("group", "case"), CASES, ids=[case.name for _, case in CASES])
