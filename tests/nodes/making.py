@@ -5,7 +5,8 @@ Imports only numpy: a stock ComfyUI's Python, which records the results, reads t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -82,3 +83,24 @@ def named(value: Any, name: str) -> Iterable[tuple[str, Array]]:
         yield name, value.detach().cpu().contiguous().numpy()
     else:
         yield name, np.array(value)
+
+
+def packed(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """All in two arrays, their bytes and an index of them: a file of thousands of small ones is mostly headers."""
+    index: list[tuple[str, str, tuple[int, ...]]] = []
+    parts: list[bytes] = []
+    for name, array in arrays.items():
+        index.append((name, array.dtype.str, array.shape))
+        parts.append(array.tobytes())
+    return {"index": np.array(json.dumps(index)), "bytes": np.frombuffer(b"".join(parts), np.uint8)}
+
+
+def unpacked(file: Mapping[str, Array]) -> dict[str, Array]:
+    """The arrays that were `packed`."""
+    arrays: dict[str, Array] = {}
+    data, start = file["bytes"], 0
+    for name, dtype, shape in json.loads(str(file["index"])):
+        end = start + int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        arrays[name] = data[start:end].view(dtype).reshape(shape)
+        start = end
+    return arrays

@@ -5,7 +5,7 @@ Run with the Python of a ComfyUI, from anywhere:
     <comfyui>/.venv/bin/python tests/nodes/record.py --comfyui-dir <comfyui> [group …]
 
 It calls the real nodes' functions on every case of `cases/<group>.py` and writes `recorded/<group>.npz`: arrays
-named "<node>/<label>/<output>…", or "<node>/<label>/raises" with the exception's type where the node failed.
+packed by `making.py` and named "<node>/<label>/<output>…", or "<node>/<label>/raises" with the exception's type where the node failed.
 Without groups it records all, and /object_info of the nodes that we have as `recorded/object_info.json`.
 Recorded with ComfyUI 0.3.64, torch 2.11, Pillow 13 and kornia 0.9 on a CPU.
 """
@@ -37,12 +37,14 @@ def main() -> None:
     groups = arguments.groups or sorted(path.stem for path in (HERE / "cases").glob("[!_]*.py"))
     # ComfyUI has a package `tests` too: ours is imported before its folder is looked at.
     sys.path.insert(0, str(HERE.parents[1]))
+    from tests.nodes.making import packed
+
     cases = {group: importlib.import_module(f"tests.nodes.cases.{group}").CASES for group in groups}
     ours = set(importlib.import_module("comfy_dist.nodes.core").NODE_CLASS_MAPPINGS)
     classes = start_comfyui(arguments.comfyui_dir)
     for group, its_cases in cases.items():
         recorded = dict(each for case in its_cases for each in call(classes, case))
-        np.savez_compressed(RECORDED / f"{group}.npz", **recorded)
+        np.savez_compressed(RECORDED / f"{group}.npz", **packed(recorded))
         print(f"{group}: {len(its_cases)} cases, {len(recorded)} arrays")
     if not arguments.groups:
         nodes = asyncio.run(object_info())

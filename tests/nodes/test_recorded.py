@@ -19,7 +19,7 @@ from comfy_dist.engine.graph.registry import Registry
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.nodes import core, folders
 from comfy_dist.workspace import Workspace
-from tests.nodes.making import Array, Case, convert, named
+from tests.nodes.making import Array, Case, convert, named, unpacked
 
 HERE = Path(__file__).parent
 GROUPS = sorted(path.stem for path in (HERE / "cases").glob("[!_]*.py"))
@@ -45,9 +45,9 @@ def recorded(group: str) -> dict[str, dict[str, Array]]:
     """{case: {rest of the name: array}}"""
     found: dict[str, dict[str, Array]] = {}
     with np.load(HERE / "recorded" / f"{group}.npz", allow_pickle=False) as file:
-        for name in file.files:
+        for name, array in unpacked(file).items():
             node, label, rest = name.split("/", 2)
-            found.setdefault(f"{node}/{label}", {})[rest] = file[name]
+            found.setdefault(f"{node}/{label}", {})[rest] = array
     return found
 
 
