@@ -5,7 +5,8 @@ Run with the Python of a ComfyUI, from anywhere:
     <comfyui>/.venv/bin/python tests/nodes/record.py --comfyui-dir <comfyui> [group …]
 
 It calls the real nodes' functions on every case of `cases/<group>.py` and writes `recorded/<group>.npz`: arrays
-packed by `making.py` and named "<node>/<label>/<output>…", or "<node>/<label>/raises" with the exception's type where the node failed.
+named "<node>/<label>/<output>…", or "<node>/<label>/raises" with the exception's type where the node failed,
+packed by `making.py`.
 Without groups it records all, and /object_info of the nodes that we have as `recorded/object_info.json`.
 Recorded with ComfyUI 0.3.64, torch 2.11, Pillow 13 and kornia 0.9 on a CPU.
 """
