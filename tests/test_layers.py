@@ -17,7 +17,8 @@ LAYERS = (
     {"errors", "input_judging", "memory", "messages", "settings", "validation", "workspace"},
     {"claims", "ledger", "registry", "transport"},
     {"nodes"},
-    {"engine"},
+    {"pack"},
+    {"custom_nodes", "engine"},
     {"client", "frontend", "worker"},
     {"cli"},
 )

@@ -25,14 +25,17 @@ from pydantic_core import from_json
 
 from comfy_dist import __version__
 from comfy_dist.engine.channel import Channel
+from comfy_dist.engine.content_hash import short_hash
 from comfy_dist.engine.graph import compat
-from comfy_dist.engine.graph.cache import ClassicCache
+from comfy_dist.engine.graph.cache_mode import CacheMode
+from comfy_dist.engine.graph.caches import make_cache
 from comfy_dist.engine.graph.checking import check_prompt
 from comfy_dist.engine.graph.devices import devices
 from comfy_dist.engine.graph.execution import Execution
 from comfy_dist.engine.graph.failures import describe_failure
+from comfy_dist.engine.graph.instances import Instances
 from comfy_dist.engine.graph.interrupt import interrupt
-from comfy_dist.engine.graph.object_info import object_info, short_hash, validated_by_code
+from comfy_dist.engine.graph.object_info import object_info, validated_by_code
 from comfy_dist.engine.graph.packs import find_packs, load_packs
 from comfy_dist.engine.graph.process_registry import registry
 from comfy_dist.engine.graph.registry import Definitions
@@ -64,10 +67,12 @@ class _Sender:
 class Process:
     """What the child holds: the nodes, the cache, and the prompt that runs."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, cache: CacheMode) -> None:
         self._channel = channel
         self._sender = _Sender(channel)
-        self._cache = ClassicCache()
+        self._cache = make_cache(cache)
+        self._instances = Instances()
+        self._keeps_nothing = cache.kind == "none"
         self._workspace: Workspace | None = None
         self._web_folders: dict[str, Path] = {}
         self._execution: Execution | None = None
@@ -119,6 +124,7 @@ class Process:
             self._execution = Execution(
                 definitions,
                 self._cache,
+                Instances() if self._keeps_nothing else self._instances,
                 self._sender,
                 prompt=prompt,
                 prompt_id=job_id,
@@ -168,6 +174,7 @@ class Process:
 
     def _free(self) -> None:
         self._cache.clear()
+        self._instances.clear()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -258,7 +265,7 @@ def main() -> None:
     header, _ = next(frames, ({}, b""))
     if not header:
         return
-    process = Process(channel)
+    process = Process(channel, CacheMode.model_validate(header["cache"]))
     process.load(Workspace.model_validate(header["workspace"]), save_metadata=header["save_metadata"])
     asyncio.run(process.run(frames))
     # Threads that a node left behind must not hold the process.

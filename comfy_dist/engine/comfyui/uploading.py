@@ -1,0 +1,118 @@
+"""Files of the workspace that a prompt reads and its ComfyUI lacks, uploaded by its API."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import hashlib
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from comfy_dist.engine.comfyui.server import FileReference, Server
+from comfy_dist.messages import Prompt
+from comfy_dist.workspace import PathRefused, Workspace, inside, split_annotation
+
+#: A file as it was: path, size, time of change in ns.
+_Stamp = tuple[Path, int, int]
+
+
+class Uploader:
+    """Uploads each content under each name once. `types`: whose folders the ComfyUI does not share with us."""
+
+    def __init__(self, workspace: Workspace, server: Server, types: Collection[str]) -> None:
+        self._workspace = workspace
+        self._server = server
+        self._types = types
+        self._digests: dict[_Stamp, str] = {}
+        self._uploaded: dict[tuple[FileReference, str], FileReference] = {}
+
+    def forget(self) -> bool:
+        """Upload all anew, for someone may have deleted there what we uploaded; whether there is any."""
+        known = bool(self._uploaded)
+        self._uploaded.clear()
+        return known
+
+    async def prepare(self, prompt: Prompt, nodes: Mapping[str, Mapping[str, Any]]) -> Prompt:
+        """The prompt as its ComfyUI can run it: files uploaded, and named as it named them.
+
+        Raises ServerFault, and OSError where a file of the workspace cannot be read.
+        """
+        prepared = prompt
+        for node_id, name, value in file_inputs(prompt, nodes):
+            plain, type_ = split_annotation(value)
+            path = self._file(plain, type_)
+            if path is None:
+                continue
+            folder, _, base = plain.replace("\\", "/").rpartition("/")
+            wanted = FileReference(type_, folder, base)
+            there = await self._upload(path, wanted)
+            if there != wanted:
+                if prepared is prompt:
+                    prepared = copy.deepcopy(prompt)
+                prepared[node_id]["inputs"][name] = f"{there.subfolder}/{there.name}".lstrip("/") + (
+                    f" [{there.type}]" if there.type != "input" or plain != value else ""
+                )
+        return prepared
+
+    def _file(self, name: str, type_: str) -> Path | None:
+        """The file of the workspace that an input names; what is none, ComfyUI may have itself."""
+        if type_ not in self._types or not name:
+            return None
+        try:
+            path = inside(self._workspace.folder(type_), name)
+            return path if path.is_file() else None
+        except (PathRefused, OSError):
+            return None
+
+    async def _upload(self, path: Path, wanted: FileReference) -> FileReference:
+        stat = await asyncio.to_thread(path.stat)
+        stamp = (path, stat.st_size, stat.st_mtime_ns)
+        digest = self._digests.get(stamp)
+        if digest is None:
+            digest = self._digests[stamp] = await asyncio.to_thread(_digest, path)
+        known = self._uploaded.get((wanted, digest))
+        if known is None:
+            file = await asyncio.to_thread(path.open, "rb")
+            try:
+                known = await self._server.upload(file, wanted)
+            finally:
+                await asyncio.to_thread(file.close)
+            self._uploaded[wanted, digest] = known
+        return known
+
+
+def file_inputs(prompt: Prompt, nodes: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    """(node id, input, value) of the inputs that name files, by what /object_info says of them."""
+    for node_id, node in prompt.items():
+        inputs = node.get("inputs") if isinstance(node, dict) else None
+        definition = nodes.get(str(node.get("class_type")), {}).get("input") if isinstance(inputs, dict) else None
+        if not isinstance(inputs, dict) or not isinstance(definition, dict):
+            continue
+        for name, value in inputs.items():
+            if isinstance(value, str) and any(
+                _takes_file(group[name], value)
+                for group in (definition.get("required"), definition.get("optional"))
+                if isinstance(group, dict) and name in group
+            ):
+                yield node_id, name, value
+
+
+def takes_uploads(specification: Any) -> bool:
+    """Whether the page uploads files for an input: image_upload, audio_upload, video_upload and the like."""
+    if not isinstance(specification, list) or len(specification) < 2 or not isinstance(specification[1], dict):
+        return False
+    return any(value is True for key, value in specification[1].items() if str(key).endswith("_upload"))
+
+
+def _takes_file(specification: Any, value: str) -> bool:
+    """Whether `value` is a file's name: for an upload, or in a combo that lacks it, as lists of files do."""
+    if takes_uploads(specification):
+        return True
+    combo = specification[0] if isinstance(specification, list) and specification else None
+    return isinstance(combo, list) and value not in combo
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
