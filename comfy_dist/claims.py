@@ -82,6 +82,9 @@ class Poisonous:
 Verdict: TypeAlias = Void | WasCancelled | HeldBy | Free | Poisonous
 
 
+_LiveFact: TypeAlias = AttemptFailedFact | CancelledFact | ReleasedFact | StartedFact | SurvivedFact
+
+
 class Claims:
     """What the facts folded so far say of each job."""
 
@@ -95,12 +98,19 @@ class Claims:
         if isinstance(fact, JoinedFact):
             self._joined.add(fact.reader)
             return
-        if fact.job in self._ended:
-            return
         if isinstance(fact, EndedFact):
-            self._ended.add(fact.job)
-            self._jobs.pop(fact.job, None)
-            return
+            self._end(fact.job)
+        elif isinstance(fact, StartedFact):
+            for job in fact.ended:
+                self._end(job)
+        if fact.job not in self._ended and not isinstance(fact, EndedFact):
+            self._fold_live(fact)
+
+    def _end(self, job: str) -> None:
+        self._ended.add(job)
+        self._jobs.pop(job, None)
+
+    def _fold_live(self, fact: _LiveFact) -> None:
         claimed = self._jobs.setdefault(fact.job, _Claimed())
         if isinstance(fact, CancelledFact):
             if claimed.cancelled_by is None:

@@ -7,6 +7,8 @@ import os
 import socket
 from pathlib import Path
 
+from comfy_dist.cli.devices import devices_of
+from comfy_dist.cli.engines import engine_kind, make_comfyui_engine
 from comfy_dist.engine import Engine
 from comfy_dist.errors import ComfyDistError, MissingDependency, UsageError
 from comfy_dist.settings import (
@@ -18,8 +20,8 @@ from comfy_dist.settings import (
 )
 from comfy_dist.transport import Transport
 from comfy_dist.worker import Worker
+from comfy_dist.worker.lane import Limits
 from comfy_dist.worker.presence import Identity
-from comfy_dist.worker.worker import Limits
 from comfy_dist.workspace import Workspace
 
 
@@ -54,37 +56,38 @@ def broker_transport(settings: QueueSettings) -> Transport:
         ) from None
 
 
-def device_of(settings: EngineSettings) -> str:
-    """What the engine executes on: "cpu" or the number of a GPU."""
-    if settings.cpu and settings.cuda_device is not None:
-        raise UsageError("--cpu and --cuda-device exclude each other.")
-    if settings.cpu:
-        return "cpu"
-    return "auto" if settings.cuda_device is None else str(settings.cuda_device)
-
-
 def make_worker(
     settings: ComfyuiSettings | ComfyuiWorkerSettings, workspace: Workspace, transport: Transport
 ) -> Worker:
-    """A worker with its engine, not started. Raises MissingDependency where torch is not installed."""
+    """A worker with an engine for each device, not started. Raises MissingDependency without torch."""
+    kind = engine_kind(settings)
     missing = [name for name in ("torch", "numpy", "PIL") if importlib.util.find_spec(name) is None]
-    if missing:
+    if missing and kind == "graph":
         raise MissingDependency(
             f"A worker needs {' and '.join(missing)}: pip install 'comfy_dist[worker]'. "
             "Without it this machine can be a frontend: comfyui --distributed-queue-connection-uri URI "
             "--distributed-queue-frontend."
         )
-    device = device_of(settings)
+    # A ComfyUI that runs already has chosen its own, and is one engine.
+    devices = ("auto",) if kind == "attached" else devices_of(settings)
     limits = Limits(
         max_attempts=settings.max_attempts,
         interrupt_grace=settings.interrupt_grace,
+        panic_when=settings.panic_when,
+    )
+    return Worker(
+        Identity.make(settings.worker_name, devices),
+        transport,
+        [make_engine(settings, workspace, device) for device in devices],
+        workspace,
+        limits,
         drain_timeout=settings.drain_timeout,
     )
-    engine = make_engine(settings, workspace, device)
-    return Worker(Identity.make(settings.worker_name, device), transport, engine, workspace, limits)
 
 
 def make_engine(settings: EngineSettings, workspace: Workspace, device: str) -> Engine:
+    if engine_kind(settings) != "graph":
+        return make_comfyui_engine(settings, workspace, device)
     from comfy_dist.engine.graph import GraphEngine
 
     return GraphEngine(workspace, device=device, disable_metadata=settings.disable_metadata)

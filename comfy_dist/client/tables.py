@@ -41,14 +41,14 @@ def show_workers(workers: Sequence[dict[str, Any]], queue: dict[str, Any]) -> No
     prompts = {item[1]: item[2] for item in queue["queue_running"]}
     rows = []
     for worker in workers:
-        job = worker.get("job") or {}
+        jobs = worker.get("jobs") or ()
         rows.append(
             (
                 worker["state"],
                 worker["name"],
                 ", ".join(_device(device) for device in worker.get("devices") or ()),
-                job.get("id") or "",
-                _progress(job, prompts.get(job.get("id"), {})),
+                "\n".join(job["id"] for job in jobs),
+                "\n".join(_progress(job, prompts.get(job["id"], {})) for job in jobs),
                 f"{worker.get('finished', 0)} / {worker.get('failed', 0)}",
             )
         )

@@ -60,7 +60,7 @@ async def _show(server: Server, prompt_id: str, bars: Bars) -> None:
         except ComfyDistError:
             workers = {"workers": []}
         for worker in workers["workers"]:
-            job = worker.get("job")
-            if job is not None and job["id"] == prompt_id:
-                bars.at(prompt_id, job["node"], job["value"], job["max"])
+            for job in worker["jobs"]:
+                if job["id"] == prompt_id:
+                    bars.at(prompt_id, job["node"], job["value"], job["max"])
         await asyncio.sleep(POLL_SECONDS)

@@ -16,7 +16,6 @@ from comfy_dist.workspace import Workspace
 
 if TYPE_CHECKING:
     from comfy_dist.frontend.hub import Hub
-    from comfy_dist.frontend.in_hand import InHand
     from comfy_dist.ledger import Ledger
 
 
@@ -34,7 +33,6 @@ class Context:
     ledger: Ledger
     registry: Registry
     hub: Hub
-    in_hand: InHand
     #: Ids of prompts that were refused for want of a confirmation; to be cancelled.
     revoked: asyncio.Queue[str]
     #: Owns what goes on behind an answer.

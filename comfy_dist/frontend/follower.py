@@ -16,12 +16,16 @@ from comfy_dist.frontend.context import Context
 from comfy_dist.frontend.websocket import status
 from comfy_dist.ledger import Change
 from comfy_dist.messages import (
+    AttemptFailed,
     Cancelled,
     CancelledFact,
     Catalogue,
     Command,
+    Ended,
     Failed,
     Finished,
+    Progress,
+    Released,
     Started,
     Submitted,
     now_ms,
@@ -41,7 +45,7 @@ NEWS_MS = 600_000
 
 
 class Follower:
-    """Follows the event log, the control stream, progress and announcements."""
+    """Follows the event log, progress and announcements."""
 
     def __init__(self, ctx: Context) -> None:
         self.ctx = ctx
@@ -61,7 +65,6 @@ class Follower:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._read_events())
             group.create_task(self._events())
-            group.create_task(self._facts())
             group.create_task(self._progress())
             group.create_task(self._announcements(group))
             group.create_task(self._expire())
@@ -99,6 +102,8 @@ class Follower:
                 continue
             if isinstance(change.event, (Started, Submitted)) and len(ctx.hub):
                 ctx.hub.broadcast("status", status(ctx))
+            if isinstance(change.event, (AttemptFailed, Released)):
+                ctx.hub.waits_again(change.after.id)
             if isinstance(change.event, Started) and ctx.hub.missed_the_start(change.after):
                 await ctx.transport.send(Command(verb="replay", arguments={"job": change.after.id}))
 
@@ -111,7 +116,8 @@ class Follower:
         job_id, client_id, event = change.after.id, change.after.client_id, change.event
         assert isinstance(event, (Finished, Failed, Cancelled))
         if client_id is not None and hub.has(client_id):
-            await hub.last_progress(job_id, event.last_sequence)
+            await hub.last_progress(job_id, event.last_sequence - len(event.trail))
+            self._pass_on_trail(event, client_id)
             passed = hub.executed(job_id)
             for node, output in event.outputs.items():
                 display = str(event.meta.get(node, {}).get("display_node", node))
@@ -121,16 +127,28 @@ class Follower:
             if event.messages:
                 name, message = event.messages[-1]
                 hub.send(client_id, name, message)
-        elif client_id is None and isinstance(event, Cancelled) and event.messages:
-            hub.broadcast(*event.messages[-1])
+        elif client_id is None:
+            self._pass_on_trail(event, None)
+            if isinstance(event, Cancelled) and event.messages:
+                hub.broadcast(*event.messages[-1])
         hub.end(job_id)
         hub.broadcast("status", status(ctx))
         if client_id is not None and event.messages:
             hub.send(client_id, "executing", {"node": None, "prompt_id": job_id})
 
-    async def _facts(self) -> None:
-        async for fact in self.ctx.transport.facts(from_first=False):
-            self.ctx.in_hand.fold(fact)
+    def _pass_on_trail(self, event: Ended, client_id: str | None) -> None:
+        first = event.last_sequence - len(event.trail) + 1
+        for sequence, each in enumerate(event.trail, start=first):
+            progress = Progress(
+                job_id=event.job_id,
+                client_id=client_id,
+                sequence=sequence,
+                attempt=event.attempt,
+                event=each.event,
+                node=each.node,
+                body=each.body.encode(),
+            )
+            self.ctx.hub.pass_on(progress)
 
     async def _progress(self) -> None:
         async for progress in self.ctx.transport.progress():

@@ -116,6 +116,8 @@ class _Running:
     #: Nodes whose `executed` was passed on.
     executed: set[str] = field(default_factory=set)
     moved: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Whether a worker has it in hand, as far as progress tells.
+    begun: bool = False
     ended: bool = False
 
 
@@ -168,7 +170,7 @@ class Hub:
         prompt = self._prompts.setdefault(progress.job_id, _Running())
         if prompt.ended or (progress.attempt, progress.sequence) <= (prompt.attempt, prompt.sequence):
             return
-        prompt.attempt, prompt.sequence = progress.attempt, progress.sequence
+        prompt.attempt, prompt.sequence, prompt.begun = progress.attempt, progress.sequence, True
         replaces = (progress.event, progress.job_id) if progress.event in REPLACEABLE else None
         if progress.binary:
             for client in self._of(progress.client_id):
@@ -186,6 +188,16 @@ class Hub:
         """The last `executing` message of a running prompt, where this frontend has seen it."""
         prompt = self._prompts.get(job_id)
         return prompt.executing if prompt else None
+
+    def has_begun(self, job_id: str) -> bool:
+        """Whether its progress has come, perhaps before the news of its start."""
+        prompt = self._prompts.get(job_id)
+        return prompt is not None and prompt.begun
+
+    def waits_again(self, job_id: str) -> None:
+        """The attempt whose progress came is over, the prompt is not."""
+        if (prompt := self._prompts.get(job_id)) is not None:
+            prompt.begun = False
 
     def missed_the_start(self, row: JobRow) -> bool:
         """Whether the prompt's client came here after it was begun, perhaps before the news of that did."""

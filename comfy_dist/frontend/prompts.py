@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -22,6 +21,8 @@ routes = web.RouteTableDef()
 
 #: Cancellations under way at the same time.
 AT_ONCE = 200
+#: Seconds in which a worker that has claimed a job will have said so.
+NEWS_SECONDS = 0.25
 
 
 def raw_json(body: bytes) -> web.Response:
@@ -80,7 +81,7 @@ async def post_interrupt(request: web.Request) -> web.Response:
     ctx = context(request)
     body = await read_object(request) if request.can_read_body else {}
     await ctx.ledger.settled()
-    running = [*ctx.ledger.running, *(row for row in ctx.ledger.pending if ctx.in_hand.has(row.id))]
+    running = [*ctx.ledger.running, *(row for row in ctx.ledger.pending if ctx.hub.has_begun(row.id))]
     if prompt_id := body.get("prompt_id"):
         running = [row for row in running if row.id == prompt_id]
     elif client_id := body.get("client_id"):
@@ -89,26 +90,31 @@ async def post_interrupt(request: web.Request) -> web.Response:
     return web.Response()
 
 
-async def cancel_all(ctx: Context, rows: Iterable[JobRow]) -> None:
-    """Each by its fact, some at a time: a queue may hold tens of thousands."""
-    for some in batched(rows, AT_ONCE):
-        await asyncio.gather(*(cancel(ctx, row) for row in some))
+async def cancel_all(ctx: Context, rows: Sequence[JobRow]) -> None:
+    """A fact on the control stream for each; of those that no worker has begun, the event that ends them."""
+    await _some_at_a_time(rows, lambda row: ctx.transport.append_fact(CancelledFact(job=row.id, by=ctx.id)))
+    if all(row.state is JobState.RUNNING for row in rows):
+        return
+    # A worker that claimed it before says so, and how it ended. Nobody else does.
+    await asyncio.sleep(NEWS_SECONDS)
+    await ctx.ledger.settled()
+    waiting = [
+        row
+        for old in rows
+        if (row := ctx.ledger.live(old.id)) is not None
+        and row.state is JobState.PENDING
+        and not ctx.hub.has_begun(row.id)
+    ]
+    await _some_at_a_time(
+        waiting,
+        lambda row: ctx.transport.append_event(Cancelled(job_id=row.id, by=ctx.id, started=bool(row.workers))),
+    )
 
 
-def batched(rows: Iterable[JobRow], size: int) -> Iterator[list[JobRow]]:
-    remaining = iter(rows)
-    while some := list(islice(remaining, size)):
-        yield some
-
-
-async def cancel(ctx: Context, row: JobRow) -> None:
-    """One fact on the control stream; what it means for the job, its order among the others decides."""
-    with ctx.in_hand.expecting(row.id) as cancelled:
-        await ctx.transport.append_fact(CancelledFact(job=row.id, by=ctx.id))
-        claimed = await ctx.in_hand.at_cancellation(row.id, cancelled)
-    if row.state is JobState.PENDING and not claimed:
-        # No worker has it in hand to say so.
-        await ctx.transport.append_event(Cancelled(job_id=row.id, by=ctx.id, started=bool(row.workers)))
+async def _some_at_a_time(rows: Sequence[JobRow], send: Callable[[JobRow], Awaitable[None]]) -> None:
+    """A queue may hold tens of thousands."""
+    for start in range(0, len(rows), AT_ONCE):
+        await asyncio.gather(*(send(row) for row in rows[start : start + AT_ONCE]))
 
 
 @routes.post("/free")

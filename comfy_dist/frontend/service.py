@@ -19,7 +19,6 @@ from comfy_dist.frontend.app import make_app
 from comfy_dist.frontend.context import Context
 from comfy_dist.frontend.follower import Follower
 from comfy_dist.frontend.hub import Hub
-from comfy_dist.frontend.in_hand import InHand
 from comfy_dist.ledger import JobState, Ledger
 from comfy_dist.messages import (
     AttemptFailed,
@@ -58,7 +57,6 @@ async def frontend(
                 ledger=ledger,
                 registry=Registry(),
                 hub=Hub(transport),
-                in_hand=InHand(),
                 revoked=asyncio.Queue(),
                 tasks=tasks,
             )

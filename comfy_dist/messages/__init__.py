@@ -15,6 +15,7 @@ from comfy_dist.messages.events import (
     Started,
     StatusMessages,
     Submitted,
+    Trailing,
     parse_event,
 )
 from comfy_dist.messages.facts import (
@@ -64,6 +65,7 @@ __all__ = [
     "StatusMessages",
     "Submitted",
     "SurvivedFact",
+    "Trailing",
     "Urgency",
     "Verb",
     "WorkerState",

@@ -85,6 +85,16 @@ class Released(_JobEvent):
     attempt: int
 
 
+class Trailing(Message):
+    """A text message for the client's websocket that had not been sent when its job ended."""
+
+    event: str
+    #: Display id of the node it is about.
+    node: str | None = None
+    #: The text frame.
+    body: str
+
+
 class _Ended(_JobEvent):
     worker: str | None = None
     #: As in Started.
@@ -100,6 +110,10 @@ class _Ended(_JobEvent):
     timings: dict[str, float] = {}
     #: Sequence number of the last progress message, so that a client sees it before the end.
     last_sequence: int = 0
+    #: The last progress messages themselves, where they were not sent before.
+    trail: tuple[Trailing, ...] = ()
+    #: The attempt whose messages those are.
+    attempt: int = 1
 
 
 class Finished(_Ended):

@@ -19,6 +19,8 @@ class StartedFact(_JobFact):
     type: Literal["started"] = "started"
     worker: str
     attempt: int
+    #: What that worker has ended since it last told: as an `ended` fact for each, without a message for each.
+    ended: tuple[str, ...] = ()
 
 
 class AttemptFailedFact(_JobFact):

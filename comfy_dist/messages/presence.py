@@ -29,9 +29,11 @@ class Device(Message):
 
 
 class CurrentJob(Message):
-    """What a busy worker executes."""
+    """What an engine of a worker executes."""
 
     id: str
+    #: Name of the device it runs on.
+    device: str = ""
     attempt: int = 1
     started_at: int = 0
     #: Node being executed, by display id.
@@ -58,8 +60,10 @@ class Announcement(Message):
     #: Bytes of main memory.
     ram_total: int = 0
     ram_free: int = 0
+    #: One for each of its engines.
     devices: tuple[Device, ...] = ()
-    job: CurrentJob | None = None
+    #: At most one for each of its engines.
+    jobs: tuple[CurrentJob, ...] = ()
     #: Hash over the node class names.
     kind: str = ""
     #: Hash over the whole catalogue (file combos change it).

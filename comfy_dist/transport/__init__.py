@@ -6,7 +6,8 @@ from comfy_dist.transport.protocol import (
     ReceivedCommand,
     Recorded,
     Rewind,
+    Taker,
     Transport,
 )
 
-__all__ = ["Bookmark", "Delivery", "ReceivedCommand", "Recorded", "Rewind", "Transport"]
+__all__ = ["Bookmark", "Delivery", "ReceivedCommand", "Recorded", "Rewind", "Taker", "Transport"]

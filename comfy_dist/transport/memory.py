@@ -146,6 +146,15 @@ class MemoryDelivery:
         self.broker.dead.append((self.job, reason))
 
 
+@dataclass(frozen=True, slots=True)
+class MemoryTaker:
+    broker: MemoryBroker
+
+    async def take(self) -> Delivery:
+        order, job = await self.broker.get()
+        return MemoryDelivery(job, self.broker, order)
+
+
 @dataclass(slots=True)
 class MemoryCommand:
     command: Command
@@ -187,9 +196,8 @@ class MemoryTransport:
     async def submit(self, job: Job) -> None:
         await self._broker.put(job)
 
-    async def take(self) -> Delivery:
-        order, job = await self._broker.get()
-        return MemoryDelivery(job, self._broker, order)
+    def taker(self) -> MemoryTaker:
+        return MemoryTaker(self._broker)
 
     async def append_event(self, event: Event) -> None:
         await self._broker.events.append(event)
@@ -206,9 +214,8 @@ class MemoryTransport:
     async def append_fact(self, fact: Fact) -> None:
         await self._broker.facts.append(fact)
 
-    async def facts(self, *, from_first: bool) -> AsyncIterator[Fact]:
-        log = self._broker.facts
-        async for _, fact in log.read(0 if from_first else log.end, self._closed):
+    async def facts(self) -> AsyncIterator[Fact]:
+        async for _, fact in self._broker.facts.read(0, self._closed):
             yield fact
 
     async def enlist(self, worker_id: str) -> None:

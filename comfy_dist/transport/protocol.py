@@ -55,6 +55,16 @@ class Delivery(Protocol):
         ...
 
 
+class Taker(Protocol):
+    async def take(self) -> Delivery:
+        """The next job: high before normal before low, first come first served within each.
+
+        Cancelling the wait loses nothing. Who executes does not call this, and so holds exactly one unsettled
+        delivery.
+        """
+        ...
+
+
 class ReceivedCommand(Protocol):
     @property
     def command(self) -> Command: ...
@@ -91,12 +101,8 @@ class Transport(Protocol):
         """
         ...
 
-    async def take(self) -> Delivery:
-        """The next job: high before normal before low, first come first served within each.
-
-        Cancelling the wait loses nothing. A worker that executes does not call this, so it holds exactly
-        one unsettled delivery.
-        """
+    def taker(self) -> Taker:
+        """One that takes jobs; a worker has one for each engine."""
         ...
 
     # The event log
@@ -113,8 +119,8 @@ class Transport(Protocol):
 
     async def append_fact(self, fact: Fact) -> None: ...
 
-    def facts(self, *, from_first: bool) -> AsyncIterator[Fact]:
-        """All facts in the stream's order; not from_first: those that come from now on."""
+    def facts(self) -> AsyncIterator[Fact]:
+        """All facts from the first, in the stream's order, then what comes."""
         ...
 
     # Workers' lives

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
+from collections.abc import Iterable
 
 from comfy_dist.claims import Claims, Free, HeldBy, Verdict, WasCancelled
-from comfy_dist.messages import JoinedFact, StartedFact, SurvivedFact
+from comfy_dist.errors import BrokerUnavailable
+from comfy_dist.messages import EndedFact, JoinedFact, StartedFact, SurvivedFact
 from comfy_dist.transport import Transport
 
 #: Seconds between two looks at a worker that seems gone: it may just be reconnecting.
 SECOND_LOOK = 5.0
+#: Seconds in which the ends of jobs are told at the latest; a claim made before tells them.
+TELL_SECONDS = 0.05
+
+log = logging.getLogger(__name__)
 
 
 class Arbiter:
@@ -26,13 +33,44 @@ class Arbiter:
         self._second_look = second_look
         self._folded = asyncio.Condition()
         self._reader = uuid.uuid4().hex[:12]
+        #: Jobs that ended here and of which the others do not know it yet, in order.
+        self._untold: dict[str, None] = {}
+        self._has_untold = asyncio.Event()
+        self._in_hand: set[str] = set()
 
     async def run(self) -> None:
         """Follow the control stream until cancelled."""
-        async for fact in self._transport.facts(from_first=True):
+        async for fact in self._transport.facts():
             self.claims.fold(fact)
             async with self._folded:
                 self._folded.notify_all()
+
+    def ended(self, job_id: str) -> None:
+        """The job's end stands in the event log: later deliveries are void, here at once, elsewhere soon."""
+        self.claims.fold(EndedFact(job=job_id))
+        self._untold[job_id] = None
+        self._has_untold.set()
+
+    async def tell(self) -> None:
+        """Tell the others of the ends that no claim has told, until cancelled."""
+        while True:
+            await self._has_untold.wait()
+            await asyncio.sleep(TELL_SECONDS)
+            try:
+                await self.tell_now()
+            except BrokerUnavailable as error:
+                log.debug("Ended jobs are not yet told of: %s", error)
+
+    async def tell_now(self) -> None:
+        for job_id in list(self._untold):
+            await self._transport.append_fact(EndedFact(job=job_id))
+            self._told([job_id])
+
+    def _told(self, job_ids: Iterable[str]) -> None:
+        for job_id in job_ids:
+            self._untold.pop(job_id, None)
+        if not self._untold:
+            self._has_untold.clear()
 
     async def catch_up(self) -> None:
         """Wait until everything that stood in the stream before this call is folded."""
@@ -40,8 +78,18 @@ class Arbiter:
         async with self._folded:
             await self._folded.wait_for(lambda: self.claims.has_joined(self._reader))
 
+    def take_in_hand(self, job_id: str) -> bool:
+        """Whether none of this worker's engines has the job; from now on one has, until let_go()."""
+        if job_id in self._in_hand:
+            return False
+        self._in_hand.add(job_id)
+        return True
+
+    def let_go(self, job_id: str) -> None:
+        self._in_hand.discard(job_id)
+
     async def claim(self, job_id: str) -> Verdict:
-        """Try for the next attempt of the job.
+        """Try for the next attempt of a job that was taken in hand.
 
         Free(n): attempt n is ours, execute it. HeldBy: it goes on elsewhere. The others say why nothing is to be
         executed.
@@ -51,16 +99,18 @@ class Arbiter:
             verdict = self.claims.verdict(job_id, gone=frozenset(gone), max_attempts=self._max_attempts)
             match verdict:
                 case HeldBy(worker) if worker == self._worker:
-                    # We take only while we execute nothing: our claim came through after we gave up waiting.
+                    # Nobody executes it here: our claim came through after we gave up waiting.
                     return Free(self.claims.attempts(job_id))
                 case HeldBy(worker):
                     if await self._lives(worker):
                         return verdict
                     gone.add(worker)
                 case Free(attempt):
+                    ended = tuple(self._untold)
                     await self._transport.append_fact(
-                        StartedFact(job=job_id, worker=self._worker, attempt=attempt)
+                        StartedFact(job=job_id, worker=self._worker, attempt=attempt, ended=ended)
                     )
+                    self._told(ended)
                     async with self._folded:
                         await self._folded.wait_for(lambda: self._decided(job_id, attempt))
                     if (by := self.claims.is_cancelled(job_id)) is not None:

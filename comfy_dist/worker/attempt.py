@@ -87,6 +87,8 @@ class Attempt:
             "messages": outcome.messages,
             "timings": outcome.timings,
             "last_sequence": self._progress.last,
+            "trail": self._progress.take_trail(),
+            "attempt": self.number,
         }
         match outcome:
             case Executed():

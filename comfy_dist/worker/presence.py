@@ -10,29 +10,26 @@ import platform
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from comfy_dist import __version__
-from comfy_dist.engine import Engine, EngineDied
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.memory import main_memory
 from comfy_dist.messages import (
     Announcement,
-    AttemptFailed,
     Catalogue,
     Command,
-    Failed,
-    Finished,
-    Message,
     Reply,
     WorkerState,
     now_ms,
 )
 from comfy_dist.transport import ReceivedCommand, Transport
+from comfy_dist.worker.draining import Draining
 from comfy_dist.worker.progress import ProgressSender
+from comfy_dist.worker.standing import Standing
 from comfy_dist.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -54,74 +51,69 @@ class Identity:
     id: str
 
     @classmethod
-    def make(cls, name: str | None, device: str) -> Identity:
+    def make(cls, name: str | None, devices: Sequence[str]) -> Identity:
         host = "".join(c if c.isalnum() or c in "_.-" else "-" for c in socket.gethostname())
         # Which device "auto" is, its engine finds out.
-        name = name or (host[:30] if device == "auto" else f"{host[:30]}-{device}")
+        name = name or "-".join([host[:30], *(device for device in devices if device != "auto")])[:40]
         return cls(name, f"{name}-{uuid.uuid4().hex[:8]}")
 
 
 class Presence:
     """Announces the worker every 5 s and on change, and obeys commands."""
 
-    def __init__(self, identity: Identity, transport: Transport, engine: Engine, workspace: Workspace) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        transport: Transport,
+        standings: Sequence[Standing],
+        draining: Draining,
+        workspace: Workspace,
+        changed: asyncio.Event,
+    ) -> None:
         self._identity = identity
         self._transport = transport
-        self._engine = engine
+        self._standings = standings
+        self._draining = draining
         self._workspace = workspace
-        self.state = WorkerState.STARTING
-        self._draining = False
-        self.free_wanted = asyncio.Event()
-        self._free: dict[str, bool] = {}
-        self._catalogue: Catalogue | None = None
+        #: Set when there is something to announce.
+        self.changed = changed
         self._folders: frozenset[tuple[str, int]] = frozenset()
-        self._progress: ProgressSender | None = None
-        self._finished = self._failed = 0
         self._started_at = now_ms()
         self._memory = main_memory()
-        self._changed = asyncio.Event()
 
     @property
-    def device(self) -> str:
-        devices = self._catalogue.devices if self._catalogue else ()
-        return devices[0].name if devices else ""
+    def state(self) -> WorkerState:
+        """Of the worker as a whole: idle while one of its engines is."""
+        if self._draining.begun:
+            return WorkerState.DRAINING
+        states = {standing.state for standing in self._standings}
+        return next(
+            state for state in (WorkerState.IDLE, WorkerState.BUSY, WorkerState.STARTING) if state in states
+        )
 
-    def become(self, state: WorkerState) -> None:
-        if state is not self.state:
-            self.state = state
-            self._changed.set()
+    @property
+    def catalogue(self) -> Catalogue | None:
+        """What the worker can run: the same on each of its engines, but for the devices."""
+        known = [standing.catalogue for standing in self._standings if standing.catalogue is not None]
+        if not known:
+            return None
+        devices = tuple(device for catalogue in known for device in catalogue.devices)
+        return known[0].model_copy(update={"devices": devices})
 
-    def drain(self) -> None:
-        """Announced until the end, whatever the job in hand does."""
-        self._draining = True
-        self._changed.set()
-
-    def learn(self, catalogue: Catalogue) -> None:
-        """What the engine can run now."""
-        if self._catalogue is None or catalogue.hash != self._catalogue.hash:
-            self._catalogue = catalogue
-            self._changed.set()
-
-    def begin(self, progress: ProgressSender) -> None:
-        self._progress = progress
-        self.become(WorkerState.BUSY)
-
-    def end(self, ending: Message | None) -> None:
-        self._finished += isinstance(ending, Finished)
-        self._failed += isinstance(ending, (Failed, AttemptFailed))
-        self._progress = None
-        self._changed.set()
+    @property
+    def _running(self) -> list[ProgressSender]:
+        return [standing.progress for standing in self._standings if standing.progress is not None]
 
     def announcement(self, state: WorkerState | None = None) -> Announcement:
-        catalogue = self._catalogue
+        catalogue = self.catalogue
         return Announcement(
             id=self._identity.id,
             name=self._identity.name,
             host=socket.gethostname(),
             pid=os.getpid(),
             version=__version__,
-            state=state or (WorkerState.DRAINING if self._draining else self.state),
-            engine=self._engine.name,
+            state=state or self.state,
+            engine=self._standings[0].engine.name,
             engine_version=catalogue.engine_version if catalogue else "",
             python_version=catalogue.python_version if catalogue else "",
             pytorch_version=catalogue.pytorch_version if catalogue else "",
@@ -129,12 +121,12 @@ class Presence:
             ram_total=self._memory[0],
             ram_free=self._memory[1],
             devices=catalogue.devices if catalogue else (),
-            job=self._progress.current if self._progress else None,
+            jobs=tuple(progress.current for progress in self._running),
             kind=catalogue.kind if catalogue else "",
             catalogue=catalogue.hash if catalogue else "",
             started_at=self._started_at,
-            finished=self._finished,
-            failed=self._failed,
+            finished=sum(standing.finished for standing in self._standings),
+            failed=sum(standing.failed for standing in self._standings),
         )
 
     async def run(self) -> None:
@@ -144,9 +136,9 @@ class Presence:
             if time.monotonic() - measured >= ANNOUNCE_SECONDS:
                 measured, self._memory = time.monotonic(), main_memory()
             await self._transport.announce(self.announcement())
-            self._changed.clear()
-            if self._progress:
-                self._progress.changed.clear()
+            self.changed.clear()
+            for progress in self._running:
+                progress.changed.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ANNOUNCE_SECONDS):
                     await self._news()
@@ -155,12 +147,11 @@ class Presence:
         """Returns on a change of state at once, on progress after a moment."""
         began = time.monotonic()
         while True:
-            waits = [asyncio.create_task(self._changed.wait())]
-            if self._progress is not None:
-                waits.append(asyncio.create_task(self._progress.changed.wait()))
+            waits = [asyncio.create_task(self.changed.wait())]
+            waits += [asyncio.create_task(progress.changed.wait()) for progress in self._running]
             try:
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-                if self._changed.is_set():
+                if self.changed.is_set():
                     # Short jobs begin and end many times a second.
                     await asyncio.sleep(SETTLE_SECONDS)
                     return
@@ -178,7 +169,7 @@ class Presence:
         """Take the catalogue anew when a folder whose files stand in combos has changed, until cancelled."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            if self._catalogue is not None:
+            if self.catalogue is not None:
                 await self._look_at_folders()
 
     async def _look_at_folders(self) -> None:
@@ -186,11 +177,12 @@ class Presence:
         if folders == self._folders:
             return
         first, self._folders = not self._folders, folders
-        if not first and self.state is not WorkerState.STARTING:
-            try:
-                self.learn(await self._engine.catalogue())
-            except ComfyDistError as error:
-                log.debug("The catalogue could not be taken anew: %s", error)
+        for standing in self._standings:
+            if not first and standing.state is not WorkerState.STARTING:
+                try:
+                    standing.learn(await standing.engine.catalogue())
+                except ComfyDistError as error:
+                    log.debug("The catalogue could not be taken anew: %s", error)
 
     async def obey(self) -> None:
         """Answer commands until cancelled."""
@@ -211,35 +203,27 @@ class Presence:
         arguments = command.arguments
         match command.verb:
             case "announce":
-                self._changed.set()
+                self.changed.set()
                 return None
             case "catalogue":
-                return self._catalogue.model_dump(mode="json") if self._catalogue else {}
+                return catalogue.model_dump(mode="json") if (catalogue := self.catalogue) else {}
             case "validate":
-                verdict = await self._engine.validate(
-                    arguments["prompt"], tuple(arguments["targets"]) if arguments.get("targets") else None
-                )
-                return verdict.model_dump(mode="json")
+                targets = tuple(arguments["targets"]) if arguments.get("targets") else None
+                engines = [standing.engine for standing in self._standings]
+                running = next((engine for engine in engines if engine.running), engines[0])
+                return (await running.validate(arguments["prompt"], targets)).model_dump(mode="json")
             case "free":
-                self._free = {
-                    key: bool(arguments.get(key)) or self._free.get(key, False)
-                    for key in ("unload_models", "free_memory")
-                }
-                self.free_wanted.set()
+                for standing in self._standings:
+                    standing.ask_to_free(
+                        unload_models=bool(arguments.get("unload_models")),
+                        free_memory=bool(arguments.get("free_memory")),
+                    )
                 return {}
             case "replay":
-                if self._progress is not None and self._progress.current.id == arguments.get("job"):
-                    self._progress.replay()
+                for progress in self._running:
+                    if progress.current.id == arguments.get("job"):
+                        progress.replay()
                 return None
-
-    async def free_if_asked(self) -> None:
-        """The idle moment that `free` waits for."""
-        if self.free_wanted.is_set():
-            self.free_wanted.clear()
-            wanted, self._free = self._free, {}
-            # An engine that has died holds nothing.
-            with contextlib.suppress(EngineDied):
-                await self._engine.free(**wanted)
 
 
 def _stamps(workspace: Workspace) -> Iterator[tuple[str, int]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import struct
 
 from pydantic_core import to_json
 
 from comfy_dist.engine import EngineEvent, Preview
-from comfy_dist.messages import CurrentJob, Job, Progress, now_ms
+from comfy_dist.messages import CurrentJob, Job, Progress, Trailing, now_ms
 from comfy_dist.transport import Transport
 
 #: These end a prompt: a frontend sends them when the event log has the end, so that none is ever lost.
@@ -17,6 +18,8 @@ TERMINAL = frozenset({"execution_success", "execution_error", "execution_interru
 FOR_EVERYONE = frozenset({"progress_state"})
 #: Messages sent as one at most.
 BATCH = 32
+#: Bytes that may travel with the end of a job.
+TRAIL_BYTES = 4096
 #: ComfyUI's binary event: a preview with metadata.
 PREVIEW_WITH_METADATA = struct.pack(">I", 4)
 
@@ -24,8 +27,8 @@ PREVIEW_WITH_METADATA = struct.pack(">I", 4)
 class ProgressSender:
     """Numbers, encodes and sends the engine's events of one attempt, in order."""
 
-    def __init__(self, transport: Transport, job: Job, attempt: int) -> None:
-        self.current = CurrentJob(id=job.id, attempt=attempt, started_at=now_ms())
+    def __init__(self, transport: Transport, job: Job, attempt: int, device: str = "") -> None:
+        self.current = CurrentJob(id=job.id, attempt=attempt, started_at=now_ms(), device=device)
         #: Sequence number of the last message.
         self.last = 0
         #: Set when a node begins or progresses; whoever watches clears it.
@@ -33,7 +36,10 @@ class ProgressSender:
         self._transport = transport
         self._job = job
         self._executing: Progress | None = None
-        self._outgoing: asyncio.Queue[Progress | None] = asyncio.Queue()
+        self._outgoing: list[Progress] = []
+        #: Set while something waits to be sent, and at the end.
+        self._wanted = asyncio.Event()
+        self._finished = asyncio.Event()
 
     def emit(self, event: EngineEvent | Preview) -> None:
         """The engine's callback."""
@@ -69,29 +75,42 @@ class ProgressSender:
             binary=binary,
             body=body,
         )
-        self._outgoing.put_nowait(message)
+        self._outgoing.append(message)
+        self._wanted.set()
         return message
 
     def replay(self) -> None:
         """Send the current node again, for a client that has just come back."""
         if self._executing is not None:
-            self._outgoing.put_nowait(self._executing)
+            self._outgoing.append(self._executing)
+            self._wanted.set()
+
+    def take_trail(self) -> tuple[Trailing, ...]:
+        """The last messages, not sent and no longer to be sent, where they can travel with the end of the job.
+
+        A short job thus costs no message of its own for them.
+        """
+        waiting = self._outgoing
+        together = sum(len(each.body) for each in waiting) <= TRAIL_BYTES
+        in_order = [each.sequence for each in waiting] == list(range(self.last - len(waiting) + 1, self.last + 1))
+        if not (together and in_order) or any(each.binary for each in waiting):
+            return ()
+        self._outgoing = []
+        return tuple(Trailing(event=each.event, node=each.node, body=each.body.decode()) for each in waiting)
 
     async def run(self) -> None:
-        """Send until finish()."""
-        finished = False
-        while not finished:
-            batch = [await self._outgoing.get()]
-            try:
+        """Send until finish(), what comes within a moment together."""
+        while not self._finished.is_set() or self._outgoing:
+            await self._wanted.wait()
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._transport.burst_seconds):
-                    while batch[-1] is not None and len(batch) < BATCH:
-                        batch.append(await self._outgoing.get())
-            except TimeoutError:
-                pass
-            finished = batch[-1] is None
-            if messages := [message for message in batch if message is not None]:
-                await self._transport.emit(messages)
+                    await self._finished.wait()
+            self._wanted.clear()
+            while self._outgoing:
+                batch, self._outgoing = self._outgoing[:BATCH], self._outgoing[BATCH:]
+                await self._transport.emit(batch)
 
     def finish(self) -> None:
         """Let run() end when everything is sent."""
-        self._outgoing.put_nowait(None)
+        self._finished.set()
+        self._wanted.set()

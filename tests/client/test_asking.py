@@ -26,7 +26,7 @@ def test_the_queue_shows_who_runs_and_who_waits(server: str, client: Run) -> Non
     shown = client("workers").stdout
     assert "busy" in shown
     assert first in shown
-    assert json.loads(client("workers", "--json").stdout)[0]["job"]["id"] == first
+    assert json.loads(client("workers", "--json").stdout)[0]["jobs"][0]["id"] == first
 
     assert f"{second}: cancelled" in client("cancel", second).stdout
     assert f"{first}: interrupted" in client("interrupt").stdout

@@ -56,7 +56,7 @@ async def running_on(client: ComfyClient, prompt_id: str) -> str:
 
     async def name() -> str | None:
         for worker in (await client.ask("GET", "/distributed/workers"))["workers"]:
-            if worker["job"] and worker["job"]["id"] == prompt_id:
+            if any(job["id"] == prompt_id for job in worker["jobs"]):
                 return str(worker["name"])
         return None
 

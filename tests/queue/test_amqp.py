@@ -200,7 +200,7 @@ async def test_an_unreadable_job_goes_to_the_dead_letters(
 ) -> None:
     await channel.default_exchange.publish(aio_pika.Message(b"no job"), f"{queue_name}.jobs")
     await transport.submit(job("a"))
-    delivery = await asyncio.wait_for(transport.take(), 10)
+    delivery = await asyncio.wait_for(transport.taker().take(), 10)
     assert delivery.job.id == "a"
     dead = await channel.get_queue(f"{queue_name}.dead")
     message = await dead.get(timeout=10)
@@ -213,7 +213,7 @@ async def test_a_buried_job_keeps_its_reason(
     transport: AmqpTransport, queue_name: str, channel: aio_pika.abc.AbstractChannel
 ) -> None:
     await transport.submit(job("a"))
-    await (await transport.take()).bury("It killed three engines.")
+    await (await transport.taker().take()).bury("It killed three engines.")
     message = await (await channel.get_queue(f"{queue_name}.dead")).get(timeout=10)
     assert message is not None
     assert message.headers["reason"] == "It killed three engines."
@@ -226,7 +226,7 @@ async def test_jobs_flow_again_after_their_queue_was_deleted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(work, "RENEW_SECONDS", 3.0)
-    taking = asyncio.ensure_future(transport.take())
+    taking = asyncio.ensure_future(transport.taker().take())
     await asyncio.sleep(0.3)
     await channel.queue_delete(f"{queue_name}.jobs")
     await transport.submit(job("a"))
@@ -241,7 +241,7 @@ async def test_an_idle_worker_leaves_nothing_unacknowledged_when_it_stops_waitin
     await transport.open()
     for number in range(3):
         await transport.submit(job(str(number)))
-    held = await transport.take()
+    held = await transport.taker().take()
     await asyncio.sleep(0.5)
     await asyncio.to_thread(rabbit.until_counts, f"{queue_name}.jobs", ready=2, held=1)
     await held.acknowledge()
@@ -256,11 +256,11 @@ async def test_everything_goes_on_after_a_restart_of_the_broker(rabbit: Rabbit, 
         await worker.enlist("w1")
         await frontend.follow("c")
         progress = frontend.progress()
-        facts = aclosing(frontend.facts(from_first=True))
+        facts = aclosing(frontend.facts())
         await frontend.append_event(Submitted.of(job("a")))
         await frontend.append_fact(EndedFact(job="a"))
         assert await asyncio.wait_for(anext(facts.thing), 10) == EndedFact(job="a")
-        taking = asyncio.ensure_future(worker.take())
+        taking = asyncio.ensure_future(worker.taker().take())
         await asyncio.sleep(0.3)
         await asyncio.to_thread(rabbit.restart)
         await frontend.submit(job("b"))
@@ -310,7 +310,7 @@ async def test_a_blocked_broker_refuses_in_time_and_serves_again(rabbit: Rabbit,
     try:
         with pytest.raises(BrokerUnavailable):
             await transport.submit(job("b"))
-        delivery = await asyncio.wait_for(transport.take(), 10)
+        delivery = await asyncio.wait_for(transport.taker().take(), 10)
         assert delivery.job.id == "a"
         await delivery.acknowledge()
     finally:

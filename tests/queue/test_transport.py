@@ -11,11 +11,8 @@ import pytest
 
 from comfy_dist.messages import (
     Announcement,
-    CancelledFact,
     Command,
-    EndedFact,
     Event,
-    Fact,
     Finished,
     Job,
     Progress,
@@ -73,7 +70,7 @@ async def reading(transport: Transport, stream: AsyncIterator[T], poke: Callable
 async def test_a_job_arrives_whole(join: Join) -> None:
     frontend, worker = await join(), await join()
     await frontend.submit(job("a"))
-    delivery = await asyncio.wait_for(worker.take(), 10)
+    delivery = await asyncio.wait_for(worker.taker().take(), 10)
     assert delivery.job == job("a")
     await delivery.acknowledge()
 
@@ -85,7 +82,7 @@ async def test_jobs_come_by_urgency_then_in_order(join: Join) -> None:
             await frontend.submit(job(f"{urgency}{number}", urgency))
     taken = []
     for _ in range(6):
-        delivery = await asyncio.wait_for(worker.take(), 10)
+        delivery = await asyncio.wait_for(worker.taker().take(), 10)
         taken.append(delivery.job.id)
         await delivery.acknowledge()
     assert taken == ["high1", "high2", "normal1", "normal2", "low1", "low2"]
@@ -94,7 +91,7 @@ async def test_jobs_come_by_urgency_then_in_order(join: Join) -> None:
 async def test_an_idle_worker_gets_what_comes_later(join: Join) -> None:
     frontend, worker = await join(), await join()
     for urgency in Urgency:
-        taking = asyncio.ensure_future(worker.take())
+        taking = asyncio.ensure_future(worker.taker().take())
         await asyncio.sleep(0.2)
         await frontend.submit(job(urgency.value, urgency))
         delivery = await asyncio.wait_for(taking, 10)
@@ -108,7 +105,7 @@ async def test_each_job_goes_to_one_worker(join: Join) -> None:
 
     async def work(worker: Transport) -> None:
         while True:
-            delivery = await worker.take()
+            delivery = await worker.taker().take()
             taken.append(delivery.job.id)
             await delivery.acknowledge()
 
@@ -131,9 +128,9 @@ async def test_a_requeued_job_comes_again_first(join: Join) -> None:
     frontend, worker = await join(), await join()
     for id_ in ("a", "b"):
         await frontend.submit(job(id_))
-    delivery = await worker.take()
+    delivery = await worker.taker().take()
     await delivery.requeue()
-    again = [await asyncio.wait_for(worker.take(), 10) for _ in range(2)]
+    again = [await asyncio.wait_for(worker.taker().take(), 10) for _ in range(2)]
     assert [delivery.job.id for delivery in again] == ["a", "b"]
 
 
@@ -141,11 +138,11 @@ async def test_a_parked_job_comes_back_after_others(join: Join) -> None:
     frontend, worker = await join(), await join()
     for id_ in ("a", "b"):
         await frontend.submit(job(id_, Urgency.HIGH))
-    await (await worker.take()).park()
-    second = await asyncio.wait_for(worker.take(), 2)
+    await (await worker.taker().take()).park()
+    second = await asyncio.wait_for(worker.taker().take(), 2)
     assert second.job.id == "b"
     await second.acknowledge()
-    back = await asyncio.wait_for(worker.take(), 15)
+    back = await asyncio.wait_for(worker.taker().take(), 15)
     assert back.job == job("a", Urgency.HIGH)
 
 
@@ -162,7 +159,7 @@ async def test_giving_up_waiting_for_a_job_loses_none(join: Join) -> None:
     submitting = asyncio.ensure_future(submit())
     async with asyncio.timeout(30):
         while taken != expected:
-            taking = asyncio.ensure_future(worker.take())
+            taking = asyncio.ensure_future(worker.taker().take())
             done, _ = await asyncio.wait([taking], timeout=0.015)
             if not done:
                 taking.cancel()
@@ -214,7 +211,7 @@ async def test_a_large_event_arrives_whole(join: Join) -> None:
 
 async def test_facts_have_one_order_for_all(join: Join) -> None:
     workers = [await join() for _ in range(3)]
-    readers = [aclosing(worker.facts(from_first=True)) for worker in workers]
+    readers = [aclosing(worker.facts()) for worker in workers]
     pending = [asyncio.ensure_future(some(reader.thing, 30)) for reader in readers]
 
     async def claim(number: int) -> None:
@@ -224,21 +221,6 @@ async def test_facts_have_one_order_for_all(join: Join) -> None:
     await asyncio.gather(*(claim(number) for number in range(3)))
     orders = await asyncio.gather(*pending)
     assert orders[0] == orders[1] == orders[2]
-
-
-async def test_facts_can_be_read_from_now_on(join: Join) -> None:
-    transport = await join()
-    await transport.append_fact(EndedFact(job="old"))
-    stream = transport.facts(from_first=False)
-    number = 0
-
-    async def poke() -> None:
-        nonlocal number
-        number += 1
-        await transport.append_fact(CancelledFact(job=f"new{number}"))
-
-    fact: Fact = await reading(transport, stream, poke)
-    assert isinstance(fact, CancelledFact)
 
 
 async def test_a_worker_is_alive_while_it_is_connected(join: Join) -> None:

@@ -114,7 +114,6 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
                 ledger=nothing,
                 registry=registry,
                 hub=nothing,
-                in_hand=nothing,
                 revoked=asyncio.Queue(),
                 tasks=nothing,
             )

@@ -40,16 +40,14 @@ async def follow(
     stream: str,
     *,
     after: Bookmark | None,
-    from_first: bool = True,
     declare: Callable[[AbstractConnection], Awaitable[None]],
 ) -> AsyncGenerator[Entry | Rewind, None]:
-    """Everything after the bookmark (None: from the first, or from now on), then what comes.
+    """Everything after the bookmark (None: from the first), then what comes.
 
     A reader at an offset that a new stream of the same name has not reached yet would wait without an error;
     so the bookmark's message itself is read again and compared. Where it is another or does not come, `Rewind`
     is yielded and the stream read from its first message. A stream deleted under the reader is declared again.
     """
-    start_at_end = after is None and not from_first
     while True:
         try:
             live = await connection.ready()
@@ -57,8 +55,7 @@ async def follow(
             channel = await live.channel()
             unacknowledged = 0
             try:
-                place = after.offset if after is not None else "next" if start_at_end else "first"
-                arrivals = await _consume(channel, stream, place)
+                arrivals = await _consume(channel, stream, after.offset if after is not None else "first")
                 if after is not None:
                     proof = await _proves(arrivals, after)
                     if proof is None and not await _is_shorter(live, stream, after):
@@ -68,9 +65,6 @@ async def follow(
                         yield Rewind()
                         after = None
                         continue
-                elif start_at_end:
-                    # From here on a lost connection must lose nothing: what comes next is bookmarked.
-                    start_at_end = False
                 while (message := await arrivals.get()) is not None:
                     entry = _entry(message)
                     yield entry

@@ -31,7 +31,7 @@ from comfy_dist.transport.amqp.publisher import Publisher, pack
 from comfy_dist.transport.amqp.stream import follow
 from comfy_dist.transport.amqp.subscriptions import Subscriptions
 from comfy_dist.transport.amqp.work import Taker
-from comfy_dist.transport.protocol import Bookmark, Delivery, ReceivedCommand, Recorded, Rewind
+from comfy_dist.transport.protocol import Bookmark, ReceivedCommand, Recorded, Rewind
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,6 @@ class AmqpTransport:
         self._consuming = Connection(uri, f"{queue_name} consuming", self._set_up_consuming, reports)
         self._publisher = Publisher(self._publishing, self._declare)
         self._subscriptions = Subscriptions(self._names, self._participant)
-        self._taker = Taker(self._consuming, self._names, self._publisher, self._declare)
         self._asked: dict[str, asyncio.Future[Reply]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = asyncio.Event()
@@ -130,8 +129,8 @@ class AmqpTransport:
     async def submit(self, job: Job) -> None:
         await self._publisher.confirm(pack(job.to_bytes(), message_id=job.id), self._names.jobs(job.urgency))
 
-    async def take(self) -> Delivery:
-        return await self._taker.take()
+    def taker(self) -> Taker:
+        return Taker(self._consuming, self._names, self._publisher, self._declare)
 
     # Streams
 
@@ -150,10 +149,8 @@ class AmqpTransport:
     async def append_fact(self, fact: Fact) -> None:
         await self._publisher.confirm(pack(fact.to_bytes()), self._names.control)
 
-    async def facts(self, *, from_first: bool) -> AsyncIterator[Fact]:
-        stream = follow(
-            self._consuming, self._names.control, after=None, from_first=from_first, declare=self._declare
-        )
+    async def facts(self) -> AsyncIterator[Fact]:
+        stream = follow(self._consuming, self._names.control, after=None, declare=self._declare)
         async with contextlib.aclosing(stream):
             async for entry in stream:
                 if not isinstance(entry, Rewind) and (fact := parse_fact(entry.body)) is not None:

@@ -1,0 +1,50 @@
+"""Which devices a worker has: one engine is started for each."""
+
+from __future__ import annotations
+
+import os
+
+from comfy_dist.errors import UsageError
+from comfy_dist.settings import EngineSettings
+
+
+def devices_of(settings: EngineSettings) -> tuple[str, ...]:
+    """Each as an engine takes it: "cpu", the number (or UUID) of a GPU, or "auto" where torch is to choose.
+
+    Raises UsageError where two flags say different things.
+    """
+    given = {
+        "--devices": settings.devices,
+        "--cpu": "cpu" if settings.cpu else None,
+        "--cuda-device": None if settings.cuda_device is None else str(settings.cuda_device),
+    }
+    named = [flag for flag, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise UsageError(f"{' and '.join(named)} exclude each other.")
+    if named:
+        devices = tuple((given[named[0]] or "").split(","))
+        if len(set(devices)) < len(devices):
+            raise UsageError(f"--devices names a device twice: {settings.devices}.")
+        return devices
+    return visible_gpus() or ("auto",)
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """The GPUs of this process, where there are several and they are NVIDIA's; else nothing.
+
+    torch would know them all, but takes seconds to import and the worker does without it.
+    """
+    if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        several = tuple(each.strip() for each in visible.split(",") if each.strip())
+        return several if len(several) > 1 else ()
+    try:
+        import pynvml
+    except ImportError:
+        return ()
+    try:
+        pynvml.nvmlInit()
+        count = pynvml.nvmlDeviceGetCount()
+        pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
+        return ()
+    return tuple(map(str, range(count))) if count > 1 else ()

@@ -1,0 +1,267 @@
+"""One engine of a worker, and the jobs it executes one after another."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+
+from comfy_dist.claims import Free, HeldBy, Poisonous, Void, WasCancelled
+from comfy_dist.errors import ComfyDistError
+from comfy_dist.messages import (
+    AttemptFailed,
+    AttemptFailedFact,
+    Cancelled,
+    Failed,
+    Released,
+    ReleasedFact,
+    WorkerState,
+)
+from comfy_dist.transport import Delivery, Transport
+from comfy_dist.worker.arbiter import Arbiter
+from comfy_dist.worker.attempt import Attempt, Ending, failed
+from comfy_dist.worker.draining import Draining
+from comfy_dist.worker.progress import ProgressSender
+from comfy_dist.worker.standing import Standing
+
+log = logging.getLogger(__name__)
+
+#: Seconds between tries to start an engine that does not start.
+RESTART_SECONDS = 5.0
+#: Seconds after which the start of a job is news. A cached prompt has ended by then.
+NEWS_SECONDS = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How patient a worker is with jobs and engines."""
+
+    max_attempts: int = 3
+    interrupt_grace: float = 10.0
+    #: Exceptions after which an engine is replaced: class names, with or without their module.
+    panic_when: tuple[str, ...] = ()
+
+
+class Lane:
+    """Takes a job, executes it, reports, acknowledges; holds at most one."""
+
+    def __init__(
+        self,
+        worker_id: str,
+        standing: Standing,
+        transport: Transport,
+        arbiter: Arbiter,
+        draining: Draining,
+        limits: Limits,
+    ) -> None:
+        self._worker = worker_id
+        self._standing = standing
+        self._engine = standing.engine
+        self._transport = transport
+        self._taker = transport.taker()
+        self._arbiter = arbiter
+        self._draining = draining
+        self._insist = draining.insist
+        self._limits = limits
+        self.attempt: Attempt | None = None
+
+    async def start(self) -> None:
+        """Start the engine. Raises ComfyDistError where that cannot be."""
+        self._standing.learn(await self._engine.start())
+
+    async def serve(self) -> None:
+        """Work until the worker drains and the job in hand has ended."""
+        while not self._draining.begun:
+            if not self._engine.running and await self._draining.comes_before(self._restart()):
+                return
+            self._standing.become(WorkerState.IDLE)
+            await self._standing.free_if_asked()
+            delivery = await self._next()
+            if delivery is not None:
+                await self._handle(delivery)
+
+    async def _restart(self) -> None:
+        self._standing.become(WorkerState.STARTING)
+        while True:
+            try:
+                await self.start()
+            except ComfyDistError as error:
+                log.error("The engine does not start: %s Trying again in %g s.", error, RESTART_SECONDS)
+                await asyncio.sleep(RESTART_SECONDS)
+            else:
+                return
+
+    async def _next(self) -> Delivery | None:
+        """The next job, or None when something else is to be done first."""
+        taking = asyncio.create_task(self._taker.take())
+        waits = [
+            asyncio.create_task(self._draining.wait()),
+            asyncio.create_task(self._standing.free_wanted.wait()),
+            asyncio.create_task(self._engine.ended()),
+        ]
+        try:
+            await asyncio.wait([taking, *waits], return_when=asyncio.FIRST_COMPLETED)
+            return taking.result() if taking.done() else None
+        finally:
+            for task in (taking, *waits):
+                task.cancel()
+            await asyncio.gather(taking, *waits, return_exceptions=True)
+
+    async def _handle(self, delivery: Delivery) -> None:
+        if not self._arbiter.take_in_hand(delivery.job.id):
+            await self._park(delivery, self._worker)
+            return
+        try:
+            await self._decide(delivery)
+        finally:
+            self._arbiter.let_go(delivery.job.id)
+
+    async def _park(self, delivery: Delivery, worker: str) -> None:
+        log.info("Prompt %s is executed by %s; this delivery is parked.", delivery.job.id, worker)
+        await self._insist(delivery.park)
+
+    async def _decide(self, delivery: Delivery) -> None:
+        """Execute the job, or do what is to be done instead."""
+        job = delivery.job
+        match await self._insist(lambda: self._arbiter.claim(job.id)):
+            case Free(attempt):
+                await self._execute(delivery, attempt)
+            case HeldBy(worker):
+                await self._park(delivery, worker)
+            case Void():
+                await delivery.acknowledge()
+            case WasCancelled(by, started):
+                await self._settle(
+                    delivery, Cancelled(job_id=job.id, client_id=job.client_id, by=by, started=started)
+                )
+            case Poisonous(workers):
+                names = ", ".join(workers)
+                message = (
+                    f"The prompt was tried {_times(len(workers))} and given up, for its engine or worker died "
+                    f"under it: {names}."
+                )
+                await self._bury(delivery, len(workers), message)
+
+    async def _execute(self, delivery: Delivery, number: int) -> None:
+        progress = ProgressSender(self._transport, delivery.job, number, self._standing.device)
+        attempt = self.attempt = Attempt(
+            delivery.job,
+            number,
+            worker=self._worker,
+            engine=self._engine,
+            device=self._standing.device,
+            progress=progress,
+            interrupt_grace=self._limits.interrupt_grace,
+        )
+        self._standing.begin(progress)
+        log.info("Prompt %s begins (attempt %d).", delivery.job.id, number)
+        began = time.monotonic()
+        sending = asyncio.create_task(progress.run())
+        is_news: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        telling = asyncio.create_task(self._tell_start(attempt, is_news))
+        try:
+            ending = await self._attend(attempt, is_news)
+        finally:
+            progress.finish()
+            self.attempt = None
+        if not is_news.done():
+            is_news.set_result(ending is None or isinstance(ending, AttemptFailed))
+        await telling
+        self._standing.end(ending)
+        log.info(
+            "Prompt %s %s after %.2f s.",
+            delivery.job.id,
+            "is given back" if ending is None else ending.type.replace("_", " "),
+            time.monotonic() - began,
+        )
+        match ending:
+            case None:
+                await self._release(delivery, number)
+            case AttemptFailed():
+                await self._retry_or_fail(delivery, ending)
+            case _:
+                await self._settle(delivery, ending)
+        # Beside the end, not before it: a frontend waits for the last message.
+        await sending
+        await self._panic_after(ending)
+
+    async def _tell_start(self, attempt: Attempt, is_news: asyncio.Future[bool]) -> None:
+        """Append `started` after a moment, or when and if it is asked for before."""
+        started = attempt.started()
+        await asyncio.wait([is_news], timeout=NEWS_SECONDS)
+        if not is_news.done() or is_news.result():
+            await self._insist(lambda: self._transport.append_event(started))
+
+    async def _attend(self, attempt: Attempt, is_news: asyncio.Future[bool]) -> Ending | AttemptFailed | None:
+        """Execute beside the waits for a cancellation and for the end of patience; None: given back."""
+        executing = asyncio.create_task(attempt.execute())
+        cancelling = asyncio.create_task(self._interrupt_when_cancelled(attempt, is_news))
+        giving_back = asyncio.create_task(self._draining.patience_ends())
+        try:
+            await asyncio.wait([executing, giving_back], return_when=asyncio.FIRST_COMPLETED)
+            if not executing.done():
+                await self._engine.kill()
+                await asyncio.wait([executing])
+                executing.exception()
+                return None
+            return executing.result()
+        finally:
+            for task in (executing, cancelling, giving_back):
+                task.cancel()
+            await asyncio.gather(executing, cancelling, giving_back, return_exceptions=True)
+
+    async def _interrupt_when_cancelled(self, attempt: Attempt, is_news: asyncio.Future[bool]) -> None:
+        by = await self._arbiter.cancellation(attempt.job.id)
+        # Who cancelled it may take it for waiting.
+        if not is_news.done():
+            is_news.set_result(True)
+        await attempt.interrupt(by)
+
+    async def _release(self, delivery: Delivery, number: int) -> None:
+        event = Released(job_id=delivery.job.id, worker=self._worker, attempt=number)
+        fact = ReleasedFact(job=delivery.job.id, worker=self._worker, attempt=number)
+        await self._insist(lambda: self._transport.append_event(event))
+        await self._insist(lambda: self._transport.append_fact(fact))
+        await delivery.requeue()
+
+    async def _retry_or_fail(self, delivery: Delivery, failure: AttemptFailed) -> None:
+        log.error("%s", failure.reason)
+        job = delivery.job
+        fact = AttemptFailedFact(job=job.id, worker=self._worker, attempt=failure.attempt)
+        await self._insist(lambda: self._transport.append_event(failure))
+        await self._insist(lambda: self._transport.append_fact(fact))
+        self._arbiter.claims.fold(fact)
+        verdict = self._arbiter.claims.verdict(job.id, gone=frozenset(), max_attempts=self._limits.max_attempts)
+        if isinstance(verdict, Poisonous):
+            attempts = len(verdict.workers)
+            message = f"{failure.reason} It was tried {_times(attempts)} in all."
+            await self._bury(delivery, attempts, message, failure.node)
+        else:
+            await delivery.requeue()
+
+    async def _bury(self, delivery: Delivery, attempts: int, message: str, node: str | None = None) -> None:
+        ending = failed(delivery.job, self._worker, attempts, message=message, kind="EngineDied", node=node)
+        await self._report(ending)
+        await self._insist(lambda: delivery.bury(message))
+
+    async def _settle(self, delivery: Delivery, ending: Ending) -> None:
+        await self._report(ending)
+        await delivery.acknowledge()
+
+    async def _report(self, ending: Ending) -> None:
+        """The event must be safe before anyone is told to drop the job."""
+        await self._insist(lambda: self._transport.append_event(ending))
+        self._arbiter.ended(ending.job_id)
+
+    async def _panic_after(self, ending: Ending | AttemptFailed | None) -> None:
+        """Replace an engine that raised what it is not trusted after."""
+        if isinstance(ending, Failed):
+            kind = str(ending.error.get("exception_type", ""))
+            if {kind, kind.rpartition(".")[2]} & set(self._limits.panic_when):
+                log.warning("The engine raised %s and is replaced.", kind)
+                await self._engine.kill()
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
