@@ -270,7 +270,7 @@ class _Walk:
             return
         try:
             refused = self.check_by_code(frame.node_id, frame.received_types)
-        except Exception as error:  # noqa: BLE001 - a custom node's code may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a custom node's code may raise anything
             self.reasons.setdefault(frame.node_id, []).append(_raised(error, frame.via))
             return
         for name, verdict in refused:
@@ -295,7 +295,7 @@ class _Walk:
             )
 
 
-def _raised(error: Exception, via: tuple[Input, list[Any]] | None) -> Error:
+def _raised(error: BaseException, via: tuple[Input, list[Any]] | None) -> Error:
     """ComfyUI's error for validation code that raised, on an output node or inside the graph."""
     type_ = type(error)
     module = "" if type_.__module__ == "builtins" else f"{type_.__module__}."

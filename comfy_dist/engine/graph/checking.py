@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from comfy_dist.engine.graph.inputs import collect_inputs
+from comfy_dist.engine.graph.inputs import collect_inputs, hidden_inputs
 from comfy_dist.engine.graph.mapping import calls
 from comfy_dist.engine.graph.object_info import validated_by_code
 from comfy_dist.engine.graph.registry import Definitions
@@ -39,7 +39,9 @@ def _run_validate_inputs(
     node_class = definitions.node(node["class_type"])
     assert node_class is not None
     names = validated_by_code(node_class)
-    values, _ = collect_inputs(node["inputs"], definitions.input_types(node_class), None)
+    types = definitions.input_types(node_class)
+    values, _ = collect_inputs(node["inputs"], types, None)
+    values |= hidden_inputs(types, node_id, None, {})
     taken = {name: items for name, items in values.items() if "*" in names or name in names}
     if "input_types" in names:
         taken["input_types"] = [dict(received_types)]

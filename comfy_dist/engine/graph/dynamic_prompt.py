@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-
-class NodeNotFoundError(Exception):
-    """A link names a node that is not there."""
+from comfy_dist.engine.graph.failures import NodeNotFoundError
 
 
 class DynamicPrompt:
@@ -17,6 +15,8 @@ class DynamicPrompt:
         self.ephemeral_prompt: dict[str, Any] = {}
         self.ephemeral_parents: dict[str, str] = {}
         self.ephemeral_display: dict[str, str] = {}
+        self._real: dict[str, str] = {}
+        self._depths: dict[str, int] = {}
 
     def get_node(self, node_id: str) -> dict[str, Any]:
         node = self.original_prompt.get(node_id) or self.ephemeral_prompt.get(node_id)
@@ -31,19 +31,25 @@ class DynamicPrompt:
         self.ephemeral_prompt[node_id] = node
         self.ephemeral_parents[node_id] = parent_id
         self.ephemeral_display[node_id] = display_id
+        self._real[node_id] = self.get_real_node_id(parent_id)
+        self._depths[node_id] = self.depth(parent_id) + 1
 
     def get_real_node_id(self, node_id: str) -> str:
         """The node of the given prompt from which this one came."""
-        while node_id in self.ephemeral_parents:
-            node_id = self.ephemeral_parents[node_id]
-        return node_id
+        return self._real.get(node_id, node_id)
+
+    def depth(self, node_id: str) -> int:
+        """How many expansions lie between the given prompt and this node."""
+        return self._depths.get(node_id, 0)
 
     def get_parent_node_id(self, node_id: str) -> str | None:
         return self.ephemeral_parents.get(node_id)
 
     def get_display_node_id(self, node_id: str) -> str:
-        """The node under which clients show this one."""
-        while node_id in self.ephemeral_display:
+        """The node under which clients show this one. Expansions name it freely, so it may lead in a circle."""
+        seen: set[str] = set()
+        while node_id in self.ephemeral_display and node_id not in seen:
+            seen.add(node_id)
             node_id = self.ephemeral_display[node_id]
         return node_id
 

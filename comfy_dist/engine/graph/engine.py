@@ -13,6 +13,7 @@ from typing import Any
 
 from comfy_dist.engine.child import Child, describe_exit
 from comfy_dist.engine.frames import encode_json
+from comfy_dist.engine.graph.cache_mode import CacheMode
 from comfy_dist.engine.protocol import (
     Emit,
     EngineDied,
@@ -51,8 +52,8 @@ class _Run:
 class GraphEngine:
     """Executes prompts in a child process on one device.
 
-    `device` is "cpu", the index of a CUDA device, or "auto" for what there is; `disable_metadata` keeps
-    prompts out of saved files; `environment` is added to the child's.
+    `device` is "cpu", the index of a CUDA device, or "auto" for what there is; `cache` says what
+    outputs are kept; `disable_metadata` keeps prompts out of saved files; `environment` is added to the child's.
     """
 
     name = "graph"
@@ -62,12 +63,14 @@ class GraphEngine:
         workspace: Workspace,
         *,
         device: str = "cpu",
+        cache: CacheMode = CacheMode(),  # noqa: B008 - frozen
         disable_metadata: bool = False,
         environment: Mapping[str, str] | None = None,
         start_timeout: float = 600.0,
     ) -> None:
         self._workspace = workspace
         self._device = device
+        self._cache = cache
         self._disable_metadata = disable_metadata
         self._environment = environment or {}
         self._start_timeout = start_timeout
@@ -104,6 +107,7 @@ class GraphEngine:
             child.send(
                 {
                     "workspace": self._workspace.model_dump(mode="json"),
+                    "cache": self._cache.model_dump(mode="json"),
                     "save_metadata": not self._disable_metadata,
                 }
             )

@@ -6,13 +6,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from comfy_dist.engine.graph.dynamic_prompt import DynamicPrompt
+from comfy_dist.engine.graph.failures import (
+    DuplicateNodeError,
+    ExpansionLimitError,
+    NodeInputError,
+    NodeNotFoundError,
+)
 from comfy_dist.engine.graph.inputs import OutputsOf
 from comfy_dist.engine.graph.links import is_link
+from comfy_dist.engine.graph.mapping import Values, spread
 from comfy_dist.engine.graph.registry import Definitions
 
-
-class DuplicateNodeError(Exception):
-    """An expansion adds a node id that is there already."""
+#: Expansions inside each other, and nodes that a prompt's expansions add: far beyond loops that people build.
+DEEPEST = 1_000
+MOST_NODES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,53 +30,67 @@ class Expansion:
     graph: dict[str, Any] | None
     result: tuple[Any, ...]
 
-
-@dataclass(frozen=True, slots=True)
-class Added:
-    """What an expansion added to the prompt."""
-
-    nodes: tuple[str, ...]
-    #: Those of them that are output nodes.
-    outputs: tuple[str, ...]
-    #: The nodes its results link to.
-    sources: tuple[str, ...]
+    @property
+    def sources(self) -> list[str]:
+        """The nodes its results link to."""
+        return [] if self.graph is None else [value[0] for value in self.result if is_link(value)]
 
 
-def add_expansion(prompt: DynamicPrompt, node_id: str, expansion: Expansion, definitions: Definitions) -> Added:
-    """Add the expansion's nodes to the prompt, shown under `node_id`.
+def add_expansion(
+    prompt: DynamicPrompt, node_id: str, expansion: Expansion, definitions: Definitions
+) -> list[str]:
+    """Add the expansion's nodes to the prompt, shown under `node_id`; the output nodes among them.
 
-    Raises DuplicateNodeError, or KeyError where it names a class that is not there.
+    Raises DuplicateNodeError, ExpansionLimitError, TypeError, or NodeNotFoundError for a class that is not there.
     """
-    if expansion.graph is None:
-        return Added((), (), ())
+    graph = expansion.graph or {}
+    if not isinstance(graph, dict):
+        raise TypeError(f"The node's expand is of type {type(graph).__name__}; it must be a dict of nodes.")
+    class_type = prompt.get_node(node_id)["class_type"]
+    if prompt.depth(node_id) >= DEEPEST or len(prompt.ephemeral_prompt) + len(graph) > MOST_NODES:
+        raise ExpansionLimitError(
+            f"{class_type} expands without end: {prompt.depth(node_id)} expansions lie inside each other, with "
+            f"{len(prompt.ephemeral_prompt)} nodes in all (at most {DEEPEST} and {MOST_NODES}). "
+            "Its condition to stop is never met."
+        )
     outputs: list[str] = []
-    for new_id, node in expansion.graph.items():
+    for new_id, node in graph.items():
         if prompt.has_node(new_id):
             raise DuplicateNodeError(
-                f"Attempt to add duplicate node {new_id}. Use GraphBuilder, or ids that are unique and "
-                "the same in each run."
+                f"Attempt to add duplicate node {new_id}. Ensure node ids are unique and deterministic or use "
+                "graph_utils.GraphBuilder."
             )
-        node_class = definitions.node(node["class_type"])
+        if not isinstance(node, dict) or not isinstance(node.setdefault("inputs", {}), dict):
+            raise TypeError(
+                f"{class_type} expands into a node {new_id} that is no node; it must be "
+                '{"class_type": ..., "inputs": {...}}.'
+            )
+        node_class = definitions.node(node.get("class_type"))
         if node_class is None:
-            raise KeyError(f"Node {node_id} expands into {node['class_type']}, which does not exist.")
+            raise NodeNotFoundError(f"{class_type} expands into {node.get('class_type')}, which does not exist.")
         prompt.add_ephemeral_node(new_id, node, node_id, node.get("override_display_id", node_id))
         if node_class.is_output:
             outputs.append(new_id)
-    sources = tuple(value[0] for value in expansion.result if is_link(value))
-    return Added(tuple(expansion.graph), tuple(outputs), sources)
+    return outputs
 
 
-def resolve(expansion: Expansion, outputs_of: OutputsOf) -> tuple[Any, ...]:
-    """The results with every link replaced by what the node it names has given."""
+def resolve(expansion: Expansion, output_is_list: tuple[bool, ...], outputs_of: OutputsOf) -> list[Values]:
+    """The values of each output, every link replaced by what the node it names has given."""
     if expansion.graph is None:
-        return expansion.result
-    values: list[Any] = []
-    for value in expansion.result:
-        if is_link(value):
-            outputs = outputs_of(value[0])
-            if outputs is None:
-                raise KeyError(f"The expansion's result links to node {value[0]}, which gave nothing.")
-            values.extend(outputs[value[1]])
-        else:
-            values.append(value)
-    return tuple(values)
+        return spread(expansion.result, output_is_list)
+    resolved: list[Values] = []
+    for index, value in enumerate(expansion.result):
+        if not is_link(value):
+            resolved += spread((value,), output_is_list[index : index + 1])
+            continue
+        outputs = outputs_of(value[0])
+        if outputs is None or value[1] >= len(outputs):
+            raise NodeInputError(
+                f"The expansion's result {index} links to output {value[1]} of node {value[0]}, which gave "
+                f"{len(outputs or ())} outputs."
+            )
+        values = outputs[value[1]]
+        # One list that came as a value is a list output's items; several values are those items already.
+        single = len(values) == 1 and isinstance(values[0], (list, tuple))
+        resolved += spread((values[0],), output_is_list[index : index + 1]) if single else [values]
+    return resolved

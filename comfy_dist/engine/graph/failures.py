@@ -1,4 +1,7 @@
-"""What can go wrong in an execution, and it as the data of ComfyUI's execution_error. Pure."""
+"""What can go wrong in an execution, and it as the data of ComfyUI's execution_error. Pure.
+
+Clients and nodes know some of these classes by ComfyUI's names for them, so they bear the modules of those.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,13 @@ from typing import Any
 
 _OWN = str(Path(__file__).parent)
 
-
 OUT_OF_MEMORY_TIPS = (
     "The device ran out of memory; what the cache held was freed. A smaller batch or picture, or fewer models "
     "at once, needs less."
 )
+#: Items of an input that an error shows, and characters of each.
+_ITEMS_SHOWN = 100
+_CHARACTERS_SHOWN = 10_000
 
 
 class NodeFailed(Exception):
@@ -28,6 +33,32 @@ class NodeFailed(Exception):
 
 class DependencyCycleError(Exception):
     """What is left to execute waits for itself."""
+
+    __module__ = "graph"
+
+
+class NodeInputError(Exception):
+    """A node asks for an input, or is linked to an output, that is not there."""
+
+    __module__ = "comfy_execution.graph"
+
+
+class NodeNotFoundError(Exception):
+    """A link names a node that is not there."""
+
+    __module__ = "comfy_execution.graph"
+
+
+class DuplicateNodeError(Exception):
+    """An expansion adds a node id that is there already."""
+
+    __module__ = "execution"
+
+
+class ExpansionLimitError(Exception):
+    """Nodes expand into more than any workflow needs: an expansion without end."""
+
+    __module__ = "execution"
 
 
 def is_out_of_memory(cause: BaseException) -> bool:
@@ -48,10 +79,10 @@ def describe_failure(
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [frame for frame in frames if not frame.filename.startswith(_OWN)]
     return {
-        "exception_message": f"{error}\n{tips}",
+        "exception_message": f"{_text(error)}\n{tips}",
         "exception_type": type_name(error),
         "traceback": traceback.format_list(theirs or frames),
-        "current_inputs": {name: [shown(item) for item in items] for name, items in (values or {}).items()},
+        "current_inputs": {name: _shown(items) for name, items in (values or {}).items()},
     }
 
 
@@ -66,8 +97,21 @@ def describe_block(message: str) -> dict[str, Any]:
     }
 
 
-def shown(value: Any) -> Any:
-    """A value for a person: plain ones as they are, others as their text."""
-    if value is None or isinstance(value, (int, float, bool, str)):
-        return value
-    return str(value)
+def _shown(items: list[Any]) -> list[Any]:
+    """An input's values for a person: plain ones as they are, others as their text, not endlessly many."""
+    shown = [
+        item if item is None or isinstance(item, (int, float, bool)) else _text(item)
+        for item in items[:_ITEMS_SHOWN]
+    ]
+    if len(items) > _ITEMS_SHOWN:
+        shown.append(f"… and {len(items) - _ITEMS_SHOWN} more")
+    return shown
+
+
+def _text(value: Any) -> str:
+    """Its text, which is a node's own code and may fail as well."""
+    try:
+        text = str(value)
+    except Exception as error:  # noqa: BLE001 - a custom node's code may raise anything
+        return f"<{type(value).__qualname__} without text: {type(error).__name__}>"
+    return text if len(text) <= _CHARACTERS_SHOWN else f"{text[:_CHARACTERS_SHOWN]}…"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from comfy_dist.engine.graph.inputs import collect_inputs, hidden_inputs
@@ -17,21 +17,19 @@ _log = logging.getLogger(__name__)
 ALWAYS = float("nan")
 
 
-async def fingerprints(
-    prompt: Mapping[str, Any], node_ids: Iterable[str], definitions: Definitions
-) -> dict[str, Any]:
-    """The result of IS_CHANGED for each of the nodes that has one: a list with one item per call.
+async def fingerprints(nodes: Mapping[str, Mapping[str, Any]], definitions: Definitions) -> dict[str, Any]:
+    """The result of IS_CHANGED of each node that has one: a list with one item per call.
 
     It sees constants only, None for each link. A hook that raises counts as always changed.
     """
     found: dict[str, Any] = {}
-    for node_id in node_ids:
-        node_class = definitions.node(prompt[node_id]["class_type"])
+    for node_id, node in nodes.items():
+        node_class = definitions.node(node["class_type"])
         if node_class is None or not node_class.has_is_changed:
             continue
         try:
-            found[node_id] = await _ask(node_id, prompt[node_id], definitions)
-        except Exception as error:  # noqa: BLE001 - a custom node's code may raise anything
+            found[node_id] = await _ask(node_id, node, definitions)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a custom node's code may raise anything
             _log.debug("IS_CHANGED of node %s (%s) raised: %s", node_id, node_class.name, error)
             found[node_id] = ALWAYS
     return found

@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from comfy_dist.engine.graph.dynamic_prompt import DynamicPrompt
+from comfy_dist.engine.graph.failures import NodeInputError
 from comfy_dist.engine.graph.links import is_link
+from comfy_dist.engine.graph.mapping import Values
 from comfy_dist.engine.graph.node_class import InputTypes
 
 #: The values of each output of a node, or None while it has none.
-OutputsOf: TypeAlias = Callable[[str], list[list[Any]] | None]
+OutputsOf: TypeAlias = Callable[[str], list[Values] | None]
 #: Every input as a list: list mapping calls the node once per item.
-InputLists: TypeAlias = dict[str, list[Any]]
+InputLists: TypeAlias = dict[str, Values]
 
 
 def collect_inputs(
@@ -21,19 +23,24 @@ def collect_inputs(
     """The declared inputs' values, and the names of those whose source has not run (their value is None).
 
     Without `outputs_of` every linked input is such: IS_CHANGED and VALIDATE_INPUTS see only constants.
+    Raises NodeInputError where the source has run and gave no such output.
     """
     values: InputLists = {}
     missing: set[str] = set()
     for name, value in inputs.items():
-        declared = name in types.options
         if is_link(value) and name not in types.raw_links:
             outputs = outputs_of(value[0]) if outputs_of is not None else None
-            if outputs is None or value[1] >= len(outputs):
+            if outputs is None:
                 missing.add(name)
                 values[name] = [None]
+            elif value[1] >= len(outputs):
+                raise NodeInputError(
+                    f"The input '{name}' is linked to output {value[1]} of node {value[0]}, which returned "
+                    f"{len(outputs)} output{'' if len(outputs) == 1 else 's'}."
+                )
             else:
                 values[name] = outputs[value[1]]
-        elif declared:
+        elif name in types.options:
             values[name] = [value]
     return values, missing
 
@@ -44,8 +51,6 @@ def hidden_inputs(
     """What the node declares as hidden: PROMPT, DYNPROMPT, EXTRA_PNGINFO, UNIQUE_ID, credentials."""
     values: InputLists = {}
     for name, kind in types.hidden.items():
-        if isinstance(kind, (list, tuple)):
-            kind = kind[0] if kind else None
         if kind == "PROMPT":
             values[name] = [prompt.get_original_prompt() if prompt is not None else {}]
         elif kind == "DYNPROMPT":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from comfy_dist.engine.graph import running
@@ -35,12 +35,20 @@ async def call_node(
             continue
         running.enter_call(node_id, index)
         if node_class.is_async:
-            results.append(asyncio.create_task(function(**arguments)))
+            results.append(asyncio.create_task(_contained(function(**arguments))))
             # Many end without ever waiting; then nothing needs to be held back.
             await asyncio.sleep(0)
         else:
             results.append(function(**arguments))
     return results
+
+
+async def _contained(call: Coroutine[Any, Any, Any]) -> Any:
+    """What it gives. These two exceptions would end the loop, and with it the process, not only the task."""
+    try:
+        return await call
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise RuntimeError(f"The node raised {type(error).__name__}: {error}") from error
 
 
 def settled(results: Iterable[Any]) -> list[Any]:

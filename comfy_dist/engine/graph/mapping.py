@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from comfy_dist.engine.graph.links import ExecutionBlocker
 
+#: What an output or an input holds: one item per call, or a list output's items.
+Values: TypeAlias = list[Any]
 
-def calls(values: Mapping[str, list[Any]], *, input_is_list: bool) -> list[dict[str, Any]]:
+
+def calls(values: Mapping[str, Values], *, input_is_list: bool) -> Iterator[dict[str, Any]]:
     """The arguments of each call. Shorter lists repeat their last item; INPUT_IS_LIST is one call with all.
 
     Raises ValueError where an input is an empty list, as no call can be made of it.
     """
     if input_is_list:
-        return [dict(values)]
+        yield dict(values)
+        return
     length = 1
     for name, items in values.items():
         if not items:
             raise ValueError(f"The input '{name}' received an empty list, so there is nothing to run on.")
         length = max(length, len(items))
-    if length == 1:
-        return [{name: items[0] for name, items in values.items()}]
-    return [
-        {name: items[index if index < len(items) else -1] for name, items in values.items()}
-        for index in range(length)
-    ]
+    for index in range(length):
+        yield {name: items[index if index < len(items) else -1] for name, items in values.items()}
 
 
 def blocker_in(arguments: Mapping[str, Any], *, input_is_list: bool) -> ExecutionBlocker | None:
@@ -40,25 +40,32 @@ def blocker_in(arguments: Mapping[str, Any], *, input_is_list: bool) -> Executio
     return None
 
 
-def merge(results: Sequence[Sequence[Any]], output_is_list: Sequence[bool]) -> list[list[Any]]:
-    """One list of values per output, from the results of each call.
+def spread(result: Sequence[Any], output_is_list: Sequence[bool]) -> list[Values]:
+    """The values of each output of one call: the items of those declared as lists (OUTPUT_IS_LIST)."""
+    spread_out: list[Values] = []
+    for index, value in enumerate(result):
+        if index < len(output_is_list) and output_is_list[index] and not isinstance(value, ExecutionBlocker):
+            if not isinstance(value, Iterable):
+                raise TypeError(
+                    f"Output {index} is declared as a list (OUTPUT_IS_LIST), but the node gave a value of type "
+                    f"{type(value).__name__}."
+                )
+            spread_out.append(list(value))
+        else:
+            spread_out.append([value])
+    return spread_out
 
-    An output declared as a list (OUTPUT_IS_LIST) adds its items, others themselves.
-    """
-    if not results:
-        return []
-    merged: list[list[Any]] = []
-    for index in range(len(results[0])):
-        is_list = index < len(output_is_list) and output_is_list[index]
-        values: list[Any] = []
-        for result in results:
-            value = result[index]
-            if is_list and not isinstance(value, ExecutionBlocker):
-                values.extend(value)
-            else:
-                values.append(value)
-        merged.append(values)
-    return merged
+
+def merge(results: Sequence[list[Values]]) -> list[Values]:
+    """The values of each output, over all calls."""
+    if len(results) <= 1:
+        return results[0] if results else []
+    counts = sorted({len(result) for result in results})
+    if len(counts) > 1:
+        raise ValueError(
+            f"The node returned {counts[0]} outputs for one item of its inputs and {counts[-1]} for another."
+        )
+    return [[item for result in results for item in result[index]] for index in range(counts[0])]
 
 
 def merge_ui(shown: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

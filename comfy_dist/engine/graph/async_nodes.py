@@ -1,0 +1,87 @@
+"""Async nodes that have begun: their calls go on while other nodes are executed."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from comfy_dist.engine.graph.failures import NodeFailed
+from comfy_dist.engine.graph.inputs import InputLists
+from comfy_dist.engine.graph.interrupt import InterruptProcessingException, interrupt
+
+_ABANDON_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class Begun:
+    """A node's calls, not all of them done."""
+
+    results: list[Any]
+    values: InputLists
+    #: time.perf_counter()
+    started: float
+    tasks: list[asyncio.Task[Any]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tasks = [each for each in self.results if isinstance(each, asyncio.Task)]
+
+    @property
+    def pending(self) -> list[asyncio.Task[Any]]:
+        return [task for task in self.tasks if not task.done()]
+
+    @property
+    def ended(self) -> bool:
+        """Whether all are done, or one has failed."""
+        return not self.pending or any(
+            task.done() and not task.cancelled() and task.exception() for task in self.tasks
+        )
+
+
+class AsyncNodes:
+    """Those of one prompt."""
+
+    def __init__(self) -> None:
+        self._begun: dict[str, Begun] = {}
+        self._wake = asyncio.Event()
+
+    def __bool__(self) -> bool:
+        return bool(self._begun)
+
+    def __contains__(self, node_id: str) -> bool:
+        return node_id in self._begun
+
+    def add(self, node_id: str, begun: Begun) -> None:
+        self._begun[node_id] = begun
+
+    def take(self, node_id: str) -> Begun:
+        return self._begun.pop(node_id)
+
+    def wake(self) -> None:
+        """Look at the interrupt flag now. Call on the loop."""
+        self._wake.set()
+
+    async def wait(self) -> list[str]:
+        """The nodes that have ended, one at least. Raises NodeFailed for an interrupt."""
+        self._wake.clear()
+        if not interrupt.requested:
+            woken = asyncio.ensure_future(self._wake.wait())
+            pending = [task for begun in self._begun.values() for task in begun.pending]
+            try:
+                await asyncio.wait([woken, *pending], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                woken.cancel()
+        try:
+            interrupt.check()
+        except InterruptProcessingException as error:
+            node_id, begun = next(iter(self._begun.items()))
+            raise NodeFailed(node_id, error, begun.values) from error
+        return [node_id for node_id, begun in self._begun.items() if begun.ended]
+
+    async def abandon(self) -> None:
+        """End what still runs after a failure; a node that ignores it is waited for no longer than this."""
+        tasks = [task for begun in self._begun.values() for task in begun.pending]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_ABANDON_SECONDS)
