@@ -46,9 +46,10 @@ class ProgressSender:
         if isinstance(event, Preview):
             self._send("preview", event.node, PREVIEW_WITH_METADATA + event.body, binary=True)
             return
-        if event.event in TERMINAL:
-            return
         data = event.data
+        # What a blocker's message is told by ends nothing: the rest is executed all the same.
+        if event.event in TERMINAL and data.get("exception_type") != "ExecutionBlocked":
+            return
         node = data.get("display_node") or data.get("node")
         message = self._send(event.event, node, to_json({"type": event.event, "data": data}, inf_nan_mode="null"))
         if event.event == "executing":
