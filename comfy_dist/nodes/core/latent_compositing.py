@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from comfy_dist.nodes.core.latent import SCALE, Inputs, Latent, pixels
-from comfy_dist.nodes.core.masks import composite
+from comfy_dist.nodes.core.compositing import composite
+from comfy_dist.nodes.core.inputs import Inputs, number, side
+from comfy_dist.nodes.core.latent import SCALE, Latent
 from comfy_dist.nodes.core.resize import common_upscale
 
 
@@ -22,9 +23,9 @@ class LatentComposite:
             "required": {
                 "samples_to": ("LATENT",),
                 "samples_from": ("LATENT",),
-                "x": pixels(0),
-                "y": pixels(0),
-                "feather": pixels(0),
+                "x": side(0, 0, SCALE),
+                "y": side(0, 0, SCALE),
+                "feather": side(0, 0, SCALE),
             }
         }
 
@@ -85,8 +86,8 @@ class LatentCompositeMasked:
             "required": {
                 "destination": ("LATENT",),
                 "source": ("LATENT",),
-                "x": pixels(0),
-                "y": pixels(0),
+                "x": side(0, 0, SCALE),
+                "y": side(0, 0, SCALE),
                 "resize_source": ("BOOLEAN", {"default": False}),
             },
             "optional": {"mask": ("MASK",)},
@@ -113,12 +114,11 @@ class LatentBlend:
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:
-        blend_factor = {"default": 0.5, "min": 0, "max": 1, "step": 0.01}
         return {
             "required": {
                 "samples1": ("LATENT",),
                 "samples2": ("LATENT",),
-                "blend_factor": ("FLOAT", blend_factor),
+                "blend_factor": number(0.5, 0, 1),
             }
         }
 

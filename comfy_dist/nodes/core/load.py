@@ -5,19 +5,25 @@ from __future__ import annotations
 import hashlib
 import mimetypes
 import os
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import torch
-from PIL import Image, ImageFile, ImageOps, ImageSequence
+from PIL import Image, ImageFile, ImageOps, ImageSequence, UnidentifiedImageError
 
 from comfy_dist.nodes import folders
+from comfy_dist.nodes.core.inputs import Inputs, UnusableInput
+
+
+def files(type_: str = "input") -> list[str]:
+    """The files lying directly in the folder, sorted."""
+    with os.scandir(folders.folder(type_)) as entries:
+        return sorted(entry.name for entry in entries if entry.is_file())
 
 
 def image_files(type_: str = "input") -> list[str]:
-    """The image files lying directly in the folder, sorted."""
-    with os.scandir(folders.folder(type_)) as entries:
-        return sorted(entry.name for entry in entries if _is_image(entry.name) and entry.is_file())
+    """Those whose names are images'."""
+    return [name for name in files(type_) if _is_image(name)]
 
 
 def _is_image(name: str) -> bool:
@@ -39,7 +45,7 @@ class LoadImage:
     FUNCTION = "load_image"
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
+    def INPUT_TYPES(cls) -> Inputs:
         return {"required": {"image": (image_files(), {"image_upload": True})}}
 
     @classmethod
@@ -54,16 +60,16 @@ class LoadImage:
         """IMAGE float32 [frames, H, W, 3] in 0…1; MASK float32 [frames, H, W], 1 where transparent.
 
         Without transparency the mask is zeros [frames, 64, 64]. EXIF orientation is applied; frames whose
-        size is not the first one's are left out.
+        size is not the first one's are left out. Raises UnusableInput for what is no picture.
         """
         images: list[torch.Tensor] = []
         masks: list[torch.Tensor] = []
-        with _open(folders.annotated(image)) as file:
+        with _open(image) as file:
             for frame in ImageSequence.Iterator(file):
                 picture = ImageOps.exif_transpose(frame)
                 if images and picture.size != (images[0].shape[1], images[0].shape[0]):
                     continue
-                images.append(_pixels(picture))
+                images.append(_pixels(_in_eight_bits(picture).convert("RGB")))
                 masks.append(_mask(picture))
                 # An MPO's further frames are other views of one photo.
                 if file.format == "MPO":
@@ -71,40 +77,103 @@ class LoadImage:
         return torch.stack(images), torch.stack(masks)
 
 
-def _open(path: os.PathLike[str]) -> Image.Image:
+class LoadImageOutput(LoadImage):
+    """A picture of the output folder; the page asks for the list when it is wanted."""
+
+    DESCRIPTION = "Loads an image of the output folder. The refresh button lists it anew and takes the first one."
+    EXPERIMENTAL = True
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:
+        remote = {
+            "route": "/internal/files/output",
+            "refresh_button": True,
+            "control_after_refresh": "first",
+        }
+        return {
+            "required": {"image": ("COMBO", {"image_upload": True, "image_folder": "output", "remote": remote})}
+        }
+
+
+class LoadImageMask:
+    """One channel of a picture as a mask."""
+
+    CHANNELS: ClassVar = ["alpha", "red", "green", "blue"]
+    CATEGORY = "mask"
+    RETURN_TYPES = ("MASK",)
+    FUNCTION = "load_image"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:
+        return {"required": {"image": (files(), {"image_upload": True}), "channel": (cls.CHANNELS,)}}
+
+    @classmethod
+    def IS_CHANGED(cls, image: str, channel: str) -> str:
+        return file_hash(image)
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, image: str) -> bool | str:
+        return folders.exists(image) or f"Invalid image file: {image}"
+
+    def load_image(self, image: str, channel: str) -> tuple[torch.Tensor]:
+        """MASK float32 [1, H, W] in 0…1 of the first frame; that of alpha is 1 where transparent."""
+        with _open(image) as file:
+            picture = _in_eight_bits(ImageOps.exif_transpose(file)).convert("RGBA")
+        mask = _pixels(picture.getchannel(channel[0].upper()))[None]
+        return (1.0 - mask if channel == "alpha" else mask,)
+
+
+def _open(name: str) -> Image.Image:
+    """The annotated file, its first frame read. Raises UnusableInput for what is no picture."""
+    path = folders.annotated(name)
     try:
         file = Image.open(path)
         file.load()
-    except (OSError, ValueError):
+    except (OSError, ValueError, SyntaxError):
         # Cut-off files show what they have.
         before = ImageFile.LOAD_TRUNCATED_IMAGES
         ImageFile.LOAD_TRUNCATED_IMAGES = True
         try:
             file = Image.open(path)
             file.load()
+        except (UnidentifiedImageError, ValueError, SyntaxError) as error:
+            raise UnusableInput(f"{name} is not a picture that can be read: {error}") from error
         finally:
             ImageFile.LOAD_TRUNCATED_IMAGES = before
     return file
 
 
+def _in_eight_bits(picture: Image.Image) -> Image.Image:
+    """Grey values of 16 and 32 bits as ComfyUI scales them, others as they are.
+
+    ComfyUI looks for Pillow's mode "I" only; later Pillows open 16 bits as "I;16", and it shows them white.
+    """
+    if not picture.mode.startswith("I"):
+        return picture
+    return picture.convert("I").point(lambda value: value * (1 / 255))
+
+
 def _pixels(picture: Image.Image) -> torch.Tensor:
-    """float32 [H, W, 3] in 0…1."""
-    if picture.mode.startswith("I"):
-        # 16 bits to 8, as ComfyUI scales them.
-        picture = picture.convert("I").point(lambda value: value * (1 / 255))
-    return torch.from_numpy(np.array(picture.convert("RGB")).astype(np.float32) / 255.0)
+    """float32 [H, W] or [H, W, C] in 0…1 of a picture in 8 bits."""
+    return torch.from_numpy(np.array(picture).astype(np.float32) / 255.0)
 
 
 def _mask(picture: Image.Image) -> torch.Tensor:
     """float32 [H, W], 1 where transparent; zeros [64, 64] for a picture without transparency."""
     if "A" in picture.getbands():
-        alpha = picture.getchannel("A")
-    elif picture.mode == "P" and "transparency" in picture.info:
-        alpha = picture.convert("RGBA").getchannel("A")
-    else:
-        return torch.zeros((64, 64), dtype=torch.float32)
-    return 1.0 - torch.from_numpy(np.array(alpha).astype(np.float32) / 255.0)
+        return 1.0 - _pixels(picture.getchannel("A"))
+    if picture.mode == "P" and "transparency" in picture.info:
+        return 1.0 - _pixels(picture.convert("RGBA").getchannel("A"))
+    return torch.zeros((64, 64), dtype=torch.float32)
 
 
-NODE_CLASS_MAPPINGS = {"LoadImage": LoadImage}
-NODE_DISPLAY_NAME_MAPPINGS = {"LoadImage": "Load Image"}
+NODE_CLASS_MAPPINGS = {
+    "LoadImage": LoadImage,
+    "LoadImageMask": LoadImageMask,
+    "LoadImageOutput": LoadImageOutput,
+}
+NODE_DISPLAY_NAME_MAPPINGS = {
+    "LoadImage": "Load Image",
+    "LoadImageMask": "Load Image (as Mask)",
+    "LoadImageOutput": "Load Image (from Outputs)",
+}

@@ -1,13 +1,17 @@
-"""Masks and compositing. MASK is float32 [B, H, W] in 0…1."""
+"""Making, cutting and joining masks. MASK is float32 [B, H, W] in 0…1; nodes take [H, W] too."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 
-from comfy_dist.nodes.core.images import side
-from comfy_dist.nodes.core.resize import repeat_to_batch_size
+from comfy_dist.nodes.core.inputs import Inputs, number, side
+
+
+def planes_of(mask: torch.Tensor) -> torch.Tensor:
+    """[B, H, W] of a mask with any number of dimensions before its height."""
+    return mask.reshape(-1, *mask.shape[-2:])
 
 
 class SolidMask:
@@ -16,9 +20,8 @@ class SolidMask:
     FUNCTION = "solid"
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        value = {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.01}
-        return {"required": {"value": ("FLOAT", value), "width": side(), "height": side()}}
+    def INPUT_TYPES(cls) -> Inputs:
+        return {"required": {"value": number(1.0, 0.0, 1.0), "width": side(), "height": side()}}
 
     def solid(self, value: float, width: int, height: int) -> tuple[torch.Tensor]:
         """float32 [1, height, width] of `value`."""
@@ -31,93 +34,134 @@ class InvertMask:
     FUNCTION = "invert"
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
+    def INPUT_TYPES(cls) -> Inputs:
         return {"required": {"mask": ("MASK",)}}
 
     def invert(self, mask: torch.Tensor) -> tuple[torch.Tensor]:
         return (1.0 - mask,)
 
 
-class ImageCompositeMasked:
-    """Puts the source on the destination at x, y, where the mask says how much of it shows."""
-
-    CATEGORY = "image"
-    RETURN_TYPES = ("IMAGE",)
-    FUNCTION = "composite"
+class CropMask:
+    CATEGORY = "mask"
+    RETURN_TYPES = ("MASK",)
+    FUNCTION = "crop"
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
+    def INPUT_TYPES(cls) -> Inputs:
         return {
             "required": {
-                "destination": ("IMAGE",),
-                "source": ("IMAGE",),
+                "mask": ("MASK",),
                 "x": side(0, 0),
                 "y": side(0, 0),
-                "resize_source": ("BOOLEAN", {"default": False}),
-            },
-            "optional": {"mask": ("MASK",)},
+                "width": side(),
+                "height": side(),
+            }
         }
 
-    def composite(
-        self,
-        destination: torch.Tensor,
-        source: torch.Tensor,
-        x: int,
-        y: int,
-        resize_source: bool,
-        mask: torch.Tensor | None = None,
+    def crop(self, mask: torch.Tensor, x: int, y: int, width: int, height: int) -> tuple[torch.Tensor]:
+        """At most [B, height, width]; nothing where it lies beyond the mask."""
+        return (planes_of(mask)[:, y : y + height, x : x + width],)
+
+
+class FeatherMask:
+    """Fades a mask out towards its edges, linearly over so many pixels."""
+
+    CATEGORY = "mask"
+    RETURN_TYPES = ("MASK",)
+    FUNCTION = "feather"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:
+        edges = {name: side(0, 0) for name in ("left", "top", "right", "bottom")}
+        return {"required": {"mask": ("MASK",), **edges}}
+
+    def feather(self, mask: torch.Tensor, left: int, top: int, right: int, bottom: int) -> tuple[torch.Tensor]:
+        """[B, H, W] times the shares of its four edges, each no longer than the mask."""
+        planes = planes_of(mask)
+        height, width = planes.shape[-2:]
+        columns = _fade(width, left) * _fade_back(width, right)
+        rows = _fade(height, top) * _fade_back(height, bottom)
+        return (planes * (rows[:, None] * columns).to(planes),)
+
+
+def _fade(length: int, over: int) -> torch.Tensor:
+    """float32 [length]: 1/over, 2/over … from the first place on, then 1."""
+    shares = torch.ones(length)
+    over = min(over, length)
+    shares[:over] = torch.arange(1, over + 1) / max(over, 1)
+    return shares
+
+
+def _fade_back(length: int, over: int) -> torch.Tensor:
+    """The same from the end, but the first of the shares falls on the first place: ComfyUI counts from -0."""
+    return _fade(length, over)[-torch.arange(length)]
+
+
+class ThresholdMask:
+    CATEGORY = "mask"
+    RETURN_TYPES = ("MASK",)
+    FUNCTION = "image_to_mask"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:
+        return {"required": {"mask": ("MASK",), "value": number(0.5, 0.0, 1.0)}}
+
+    def image_to_mask(self, mask: torch.Tensor, value: float) -> tuple[torch.Tensor]:
+        """1 where the mask is greater than `value`, else 0."""
+        return ((mask > value).float(),)
+
+
+def _set(values: torch.Tensor) -> torch.Tensor:
+    """Which are nearer to 1 than to 0; a half is not."""
+    return values.round().bool()
+
+
+OPERATIONS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "multiply": torch.mul,
+    "add": torch.add,
+    "subtract": torch.sub,
+    "and": lambda below, above: _set(below) & _set(above),
+    "or": lambda below, above: _set(below) | _set(above),
+    "xor": lambda below, above: _set(below) ^ _set(above),
+}
+
+
+class MaskComposite:
+    """Puts the source on the destination at x, y, by an operation."""
+
+    CATEGORY = "mask"
+    RETURN_TYPES = ("MASK",)
+    FUNCTION = "combine"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:
+        return {
+            "required": {
+                "destination": ("MASK",),
+                "source": ("MASK",),
+                "x": side(0, 0),
+                "y": side(0, 0),
+                "operation": (list(OPERATIONS),),
+            }
+        }
+
+    def combine(
+        self, destination: torch.Tensor, source: torch.Tensor, x: int, y: int, operation: str
     ) -> tuple[torch.Tensor]:
-        """A copy of destination [B, H, W, C] with source [b, h, w, c] on it; b is repeated or cut to B.
-
-        Channels that the destination lacks are left out; those that the source lacks are taken as 1.
-        """
-        if destination.shape[-1] < source.shape[-1]:
-            source = source[..., : destination.shape[-1]]
-        elif destination.shape[-1] > source.shape[-1]:
-            source = torch.nn.functional.pad(source, (0, destination.shape[-1] - source.shape[-1]), value=1.0)
-        planes = composite(destination.movedim(-1, 1).clone(), source.movedim(-1, 1), x, y, mask, 1, resize_source)
-        return (planes.movedim(1, -1),)
-
-
-def composite(
-    destination: torch.Tensor,
-    source: torch.Tensor,
-    x: int,
-    y: int,
-    mask: torch.Tensor | None = None,
-    multiplier: int = 8,
-    resize_source: bool = False,
-) -> torch.Tensor:
-    """Write source [b, C, h, w] into destination [B, C, H, W] at (x, y) / multiplier; return destination.
-
-    `mask` [b, h, w] is resized to the source; 1 takes the source, 0 keeps the destination.
-    """
-    source = source.to(destination.device)
-    if resize_source:
-        source = torch.nn.functional.interpolate(source, size=destination.shape[-2:], mode="bilinear")
-    source = repeat_to_batch_size(source, destination.shape[0])
-    height, width = source.shape[-2:]
-    x = max(-width * multiplier, min(x, destination.shape[-1] * multiplier))
-    y = max(-height * multiplier, min(y, destination.shape[-2] * multiplier))
-    left, top = x // multiplier, y // multiplier
-    # What lies beyond the right and lower edge is not written.
-    visible_width = min(width, destination.shape[-1] - left)
-    visible_height = min(height, destination.shape[-2] - top)
-    if mask is None:
-        weight = torch.ones_like(source)
-    else:
-        weight = mask.to(destination.device).reshape(-1, 1, *mask.shape[-2:])
-        weight = torch.nn.functional.interpolate(weight, size=(height, width), mode="bilinear")
-        weight = repeat_to_batch_size(weight, source.shape[0])
-    weight = weight[..., :visible_height, :visible_width]
-    target = destination[..., top : top + visible_height, left : left + visible_width]
-    target.copy_(weight * source[..., :visible_height, :visible_width] + (1.0 - weight) * target)
-    return destination
+        """[B, H, W] in 0…1; what of source [b, h, w] lies beyond is left out, b is B or 1."""
+        result = planes_of(destination).clone()
+        target = result[:, y:, x:][:, : source.shape[-2], : source.shape[-1]]
+        visible = planes_of(source)[:, : target.shape[-2], : target.shape[-1]]
+        target.copy_(OPERATIONS[operation](target, visible))
+        return (result.clamp(0.0, 1.0),)
 
 
 NODE_CLASS_MAPPINGS = {
     "SolidMask": SolidMask,
     "InvertMask": InvertMask,
-    "ImageCompositeMasked": ImageCompositeMasked,
+    "CropMask": CropMask,
+    "FeatherMask": FeatherMask,
+    "ThresholdMask": ThresholdMask,
+    "MaskComposite": MaskComposite,
 }
 NODE_DISPLAY_NAME_MAPPINGS: dict[str, str] = {}

@@ -6,6 +6,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from comfy_dist.nodes.core.bislerp import bislerp
+
+UPSCALE_METHODS = ["nearest-exact", "bilinear", "area", "bicubic", "lanczos"]
+CROP_METHODS = ["disabled", "center"]
+
 
 def center_crop(samples: torch.Tensor, width: int, height: int) -> torch.Tensor:
     """The largest middle part of samples [..., H, W] with the aspect of width to height, a view."""
@@ -37,8 +42,8 @@ def lanczos(samples: torch.Tensor, width: int, height: int) -> torch.Tensor:
 def common_upscale(samples: torch.Tensor, width: int, height: int, upscale_method: str, crop: str) -> torch.Tensor:
     """samples [B, C, H, W] or [B, C, T, H, W], any float dtype, resized to height by width.
 
-    Methods: nearest-exact, bilinear, area, bicubic, lanczos. `crop` "center" keeps the aspect, "disabled"
-    stretches.
+    Methods: nearest-exact, bilinear, area, bicubic, lanczos, bislerp. `crop` "center" keeps the aspect,
+    "disabled" stretches.
     """
     frames = samples
     if samples.ndim > 4:
@@ -47,6 +52,8 @@ def common_upscale(samples: torch.Tensor, width: int, height: int, upscale_metho
         frames = center_crop(frames, width, height)
     if upscale_method == "lanczos":
         resized = lanczos(frames, width, height)
+    elif upscale_method == "bislerp":
+        resized = bislerp(frames, width, height)
     else:
         resized = torch.nn.functional.interpolate(frames, size=(height, width), mode=upscale_method)
     if samples.ndim == 4:
@@ -54,6 +61,13 @@ def common_upscale(samples: torch.Tensor, width: int, height: int, upscale_metho
     batch, channels = samples.shape[:2]
     resized = resized.reshape(batch, -1, channels, height, width).movedim(2, 1)
     return resized.reshape(*samples.shape[:-2], height, width)
+
+
+def resize_images(
+    images: torch.Tensor, width: int, height: int, upscale_method: str, crop: str = "disabled"
+) -> torch.Tensor:
+    """`common_upscale` of images [B, H, W, C]."""
+    return common_upscale(images.movedim(-1, 1), width, height, upscale_method, crop).movedim(1, -1)
 
 
 def repeat_to_batch_size(tensor: torch.Tensor, batch_size: int, dim: int = 0) -> torch.Tensor:

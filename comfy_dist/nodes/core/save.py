@@ -14,6 +14,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from comfy_dist.nodes import folders
+from comfy_dist.nodes.core.channels import grey
+from comfy_dist.nodes.core.inputs import Inputs
 
 
 def png_metadata(prompt: Any, extra_pnginfo: Mapping[str, Any] | None) -> PngInfo | None:
@@ -53,9 +55,16 @@ class SaveImage:
         self.number: int | None = None
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
+    def INPUT_TYPES(cls) -> Inputs:
+        tooltip = (
+            "What the files' names begin with: a name, or a subfolder of the output folder and a name. "
+            "It may hold %date:yyyy-MM-dd%, %width%, %height%, and values of nodes as %Empty Latent Image.width%."
+        )
         return {
-            "required": {"images": ("IMAGE",), "filename_prefix": ("STRING", {"default": "ComfyUI"})},
+            "required": {
+                "images": ("IMAGE", {"tooltip": "The images to save."}),
+                "filename_prefix": ("STRING", {"default": "ComfyUI", "tooltip": tooltip}),
+            },
             "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
         }
 
@@ -101,12 +110,32 @@ class PreviewImage(SaveImage):
         self.number = 1
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
+    def INPUT_TYPES(cls) -> Inputs:
         return {
             "required": {"images": ("IMAGE",)},
             "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
         }
 
 
-NODE_CLASS_MAPPINGS = {"SaveImage": SaveImage, "PreviewImage": PreviewImage}
+class MaskPreview(PreviewImage):
+    """Shows masks as grey images."""
+
+    CATEGORY = "mask"
+    FUNCTION = "execute"
+    compress_level = 4
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:
+        return {
+            "required": {"mask": ("MASK",)},
+            "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
+        }
+
+    def execute(
+        self, mask: torch.Tensor, prompt: Any = None, extra_pnginfo: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        return self.save_images(grey(mask), prompt=prompt, extra_pnginfo=extra_pnginfo)
+
+
+NODE_CLASS_MAPPINGS = {"SaveImage": SaveImage, "PreviewImage": PreviewImage, "MaskPreview": MaskPreview}
 NODE_DISPLAY_NAME_MAPPINGS = {"SaveImage": "Save Image", "PreviewImage": "Preview Image"}

@@ -95,6 +95,5 @@ CASES: list[Case] = [
     case("JoinImageWithAlpha", "rgba", image=noise(1, 3, 4, 4), alpha=noise(1, 3, 4, seed=1)),
     case("JoinImageWithAlpha", "other-size", image=noise(1, 5, 4, 3), alpha=noise(1, 9, 3, seed=1)),
     case("JoinImageWithAlpha", "batches", image=noise(3, 3, 4, 3), alpha=noise(2, 3, 4, seed=1)),
-    case("JoinImageWithAlpha", "flat", image=noise(3, 3, 4, 3), alpha=noise(3, 4, seed=1)),
     case("JoinImageWithAlpha", "grey", image=noise(1, 3, 4, 1), alpha=noise(1, 3, 4, seed=1)),
 ]

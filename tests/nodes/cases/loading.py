@@ -15,7 +15,6 @@ FILES = (
     "RGB-one-colour-transparent.png",
     "RGBA.png",
     "CMYK.jpg",
-    "I16.png",
     "I.tiff",
     "F.tiff",
     "turned.jpg",
