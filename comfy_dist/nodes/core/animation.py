@@ -11,21 +11,15 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from comfy_dist.errors import ComfyDistError
 from comfy_dist.nodes import folders
+from comfy_dist.nodes.core.inputs import Inputs, UnusableInput, number, whole
 from comfy_dist.nodes.core.save import to_pictures
-
-Inputs = dict[str, Any]
 
 #: Exif's tags for a camera's model and maker: ComfyUI's page looks there.
 _MODEL, _MAKE = 0x0110, 0x010F
 
-_FPS = ("FLOAT", {"default": 6.0, "min": 0.01, "max": 1000.0, "step": 0.01})
+_FPS = number(6.0, 0.01, 1000.0)
 _HIDDEN = {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"}
-
-
-class NoAnimation(ComfyDistError):
-    """Images or a speed that make no animation."""
 
 
 class SaveAnimatedWEBP:
@@ -47,7 +41,7 @@ class SaveAnimatedWEBP:
                 "filename_prefix": ("STRING", {"default": "ComfyUI"}),
                 "fps": _FPS,
                 "lossless": ("BOOLEAN", {"default": True}),
-                "quality": ("INT", {"default": 80, "min": 0, "max": 100}),
+                "quality": whole(80, 0, 100),
                 "method": (list(cls.methods),),
             },
             "hidden": _HIDDEN,
@@ -64,7 +58,7 @@ class SaveAnimatedWEBP:
         prompt: Any = None,
         extra_pnginfo: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """images [B, H, W, C], float in 0…1. Raises NoAnimation; PathRefused where the prefix leads out."""
+        """images [B, H, W, C], float in 0…1. Raises UnusableInput; PathRefused where the prefix leads out."""
         exif = Image.Exif()
         if folders.save_metadata():
             if prompt is not None:
@@ -90,7 +84,7 @@ class SaveAnimatedPNG:
                 "images": ("IMAGE",),
                 "filename_prefix": ("STRING", {"default": "ComfyUI"}),
                 "fps": _FPS,
-                "compress_level": ("INT", {"default": 4, "min": 0, "max": 9}),
+                "compress_level": whole(4, 0, 9),
             },
             "hidden": _HIDDEN,
         }
@@ -104,7 +98,7 @@ class SaveAnimatedPNG:
         prompt: Any = None,
         extra_pnginfo: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """images [B, H, W, C], float in 0…1. Raises NoAnimation; PathRefused where the prefix leads out."""
+        """images [B, H, W, C], float in 0…1. Raises UnusableInput; PathRefused where the prefix leads out."""
         metadata = None
         if folders.save_metadata():
             metadata = PngInfo()
@@ -122,9 +116,9 @@ def _saved(
     """Save with Pillow's `options`; the node's result."""
     # Limits hold for what is typed in, not for what another node gives.
     if not 0 < fps < float("inf"):
-        raise NoAnimation(f"{fps:g} images in a second make no animation; give more than 0.")
+        raise UnusableInput(f"{fps:g} images in a second make no animation; give more than 0.")
     if not len(images):
-        raise NoAnimation("There are no images to make an animation of.")
+        raise UnusableInput("There are no images to make an animation of.")
     first, *others = to_pictures(images)
     place = folders.save_place(prefix, folders.folder("output"), *first.size)
     encoded = io.BytesIO()

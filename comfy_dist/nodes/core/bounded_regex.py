@@ -55,7 +55,7 @@ def _asked(pattern: str, text: str, flags: int, replacement: str | None, count: 
         )
     except subprocess.TimeoutExpired:
         done = None
-    if done is None or not done.stdout:
+    if done is None or done.returncode != 0:
         raise PatternTooSlow(
             f"The regular expression {pattern[:200]!r} did not come to an end within {LIMIT_S:g} s on a text of "
             f"{len(text)} characters; avoid repetitions of repetitions, such as (a+)+."

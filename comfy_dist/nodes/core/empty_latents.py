@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
-from comfy_dist.nodes.core.latent import SCALE, Inputs, Latent, pixels
+from comfy_dist.nodes.core.inputs import Inputs, number, side, whole
+from comfy_dist.nodes.core.latent import SCALE, Latent
 
-_BATCH_TOOLTIP = "How many latents the batch has."
-_BATCH = ("INT", {"default": 1, "min": 1, "max": 4096})
-_BATCH_EXPLAINED = ("INT", {**_BATCH[1], "tooltip": _BATCH_TOOLTIP})
+_BATCH = whole(1, 1, 4096)
+_BATCH_EXPLAINED = whole(1, 1, 4096, tooltip="How many latents the batch has.")
 
 
 def _zeros(*shape: int) -> tuple[Latent]:
@@ -28,7 +26,7 @@ class EmptyLatentImage:
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:
-        width, height = pixels(512, 16), pixels(512, 16)
+        width, height = side(512, 16, SCALE), side(512, 16, SCALE)
         width[1]["tooltip"] = "How wide the pictures are, in pixels."
         height[1]["tooltip"] = "How high the pictures are, in pixels."
         return {"required": {"width": width, "height": height, "batch_size": _BATCH_EXPLAINED}}
@@ -52,8 +50,8 @@ class _EmptyImage:
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:
-        side = pixels(cls.default, cls.least, cls.step)
-        return {"required": {"width": side, "height": side, "batch_size": _BATCH}}
+        length = side(cls.default, cls.least, cls.step)
+        return {"required": {"width": length, "height": length, "batch_size": _BATCH}}
 
     def generate(self, width: int, height: int, batch_size: int = 1) -> tuple[Latent]:
         """float32 [batch_size, channels, height / scale, width / scale]."""
@@ -90,9 +88,9 @@ class StableCascade_EmptyLatentImage:  # noqa: N801 - ComfyUI's name
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:
-        side = pixels(1024, 256)
-        compression = ("INT", {"default": 42, "min": 4, "max": 128, "step": 1})
-        return {"required": {"width": side, "height": side, "compression": compression, "batch_size": _BATCH}}
+        length = side(1024, 256, SCALE)
+        compression = whole(42, 4, 128, step=1)
+        return {"required": {"width": length, "height": length, "compression": compression, "batch_size": _BATCH}}
 
     def generate(self, width: int, height: int, compression: int, batch_size: int = 1) -> tuple[Latent, Latent]:
         """float32 [batch_size, 16, height / compression, width / compression], and [batch_size, 4, ¼, ¼]."""
@@ -121,8 +119,8 @@ class _EmptyVideo:
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:
-        width, height = (pixels(side, cls.least, cls.step) for side in cls.size)
-        length = pixels(cls.length, cls.least_length, cls.length_step)
+        width, height = (side(default, cls.least, cls.step) for default in cls.size)
+        length = side(cls.length, cls.least_length, cls.length_step)
         return {"required": {"width": width, "height": height, "length": length, "batch_size": _BATCH}}
 
     def generate(self, width: int, height: int, length: int, batch_size: int = 1) -> tuple[Latent]:
@@ -167,7 +165,7 @@ class EmptyLatentAudio:
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:
-        return {"required": {"seconds": _seconds(47.6), "batch_size": _BATCH_EXPLAINED}}
+        return {"required": {"seconds": number(47.6, 1.0, 1000.0, 0.1), "batch_size": _BATCH_EXPLAINED}}
 
     def generate(self, seconds: float, batch_size: int) -> tuple[Latent]:
         """float32 [batch_size, 64, even], one for 2048 samples at 44.1 kHz."""
@@ -182,16 +180,12 @@ class EmptyAceStepLatentAudio:
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:
-        return {"required": {"seconds": _seconds(120.0), "batch_size": _BATCH_EXPLAINED}}
+        return {"required": {"seconds": number(120.0, 1.0, 1000.0, 0.1), "batch_size": _BATCH_EXPLAINED}}
 
     def generate(self, seconds: float, batch_size: int) -> tuple[Latent]:
         """float32 [batch_size, 8, 16, length], one for 8 hops of 512 samples at 44.1 kHz."""
         length = int(seconds * 44100 / 512 / 8)
         return ({"samples": torch.zeros(batch_size, 8, 16, length), "type": "audio"},)
-
-
-def _seconds(default: float) -> tuple[str, dict[str, Any]]:
-    return ("FLOAT", {"default": default, "min": 1.0, "max": 1000.0, "step": 0.1})
 
 
 class EmptyLatentHunyuan3Dv2:
@@ -201,7 +195,7 @@ class EmptyLatentHunyuan3Dv2:
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:
-        resolution = ("INT", {"default": 3072, "min": 1, "max": 8192})
+        resolution = whole(3072, 1, 8192)
         return {"required": {"resolution": resolution, "batch_size": _BATCH_EXPLAINED}}
 
     def generate(self, resolution: int, batch_size: int) -> tuple[Latent]:

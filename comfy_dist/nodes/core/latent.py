@@ -10,19 +10,12 @@ from typing import Any, TypeAlias
 
 import torch
 
-from comfy_dist.nodes.core.limits import MAX_RESOLUTION
 from comfy_dist.nodes.core.resize import common_upscale
 
 Latent: TypeAlias = dict[str, Any]
-Inputs: TypeAlias = dict[str, Any]
 
 #: Pixels of a picture to one of its latent.
 SCALE = 8
-
-
-def pixels(default: int, least: int = 0, step: int = SCALE) -> tuple[str, dict[str, Any]]:
-    """An INT input for a length in pixels of the picture."""
-    return ("INT", {"default": default, "min": least, "max": MAX_RESOLUTION, "step": step})
 
 
 def fitted(samples: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

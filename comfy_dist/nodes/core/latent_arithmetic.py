@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from comfy_dist.nodes.core.latent import Inputs, Latent, fitted
+from comfy_dist.nodes.core.inputs import Inputs, combo, number, side
+from comfy_dist.nodes.core.latent import Latent, fitted
 from comfy_dist.nodes.core.limits import MAX_RESOLUTION
 from comfy_dist.nodes.core.resize import repeat_to_batch_size
 
@@ -47,8 +48,7 @@ class LatentMultiply:
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:
-        multiplier = {"default": 1.0, "min": -10.0, "max": 10.0, "step": 0.01}
-        return {"required": {"samples": ("LATENT", {}), "multiplier": ("FLOAT", multiplier)}}
+        return {"required": {"samples": ("LATENT", {}), "multiplier": number(1.0, -10.0, 10.0)}}
 
     def execute(self, samples: Latent, multiplier: float) -> tuple[Latent]:
         return ({**samples, "samples": samples["samples"] * multiplier},)
@@ -59,8 +59,7 @@ class LatentInterpolate(_OfTwo):
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:
-        ratio = {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.01}
-        return {"required": {**super().INPUT_TYPES()["required"], "ratio": ("FLOAT", ratio)}}
+        return {"required": {**super().INPUT_TYPES()["required"], "ratio": number(1.0, 0.0, 1.0)}}
 
     def execute(self, samples1: Latent, samples2: Latent, ratio: float) -> tuple[Latent]:
         """`ratio` of the first, the rest of the second; no numbers come out where a vector is zero.
@@ -84,7 +83,7 @@ class LatentConcat(_OfTwo):
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:
-        dim = (["x", "-x", "y", "-y", "t", "-t"],)
+        dim = combo("x", "-x", "y", "-y", "t", "-t")
         return {"required": {**super().INPUT_TYPES()["required"], "dim": dim}}
 
     def execute(self, samples1: Latent, samples2: Latent, dim: str) -> tuple[Latent]:
@@ -106,9 +105,9 @@ class LatentCut:
         return {
             "required": {
                 "samples": ("LATENT", {}),
-                "dim": (["x", "y", "t"],),
-                "index": ("INT", {"default": 0, "min": -MAX_RESOLUTION, "max": MAX_RESOLUTION, "step": 1}),
-                "amount": ("INT", {"default": 1, "min": 1, "max": MAX_RESOLUTION, "step": 1}),
+                "dim": combo("x", "y", "t"),
+                "index": side(0, -MAX_RESOLUTION),
+                "amount": side(1),
             }
         }
 

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby
 
 import torch
 
-from comfy_dist.nodes.core.latent import SCALE, Inputs, Latent, fitted
+from comfy_dist.nodes.core.inputs import Inputs, combo, whole
+from comfy_dist.nodes.core.latent import SCALE, Latent, fitted
 from comfy_dist.nodes.core.resize import repeat_to_batch_size
 
 
@@ -24,8 +24,8 @@ class LatentFromBatch:
         return {
             "required": {
                 "samples": ("LATENT",),
-                "batch_index": ("INT", {"default": 0, "min": 0, "max": 63}),
-                "length": ("INT", {"default": 1, "min": 1, "max": 64}),
+                "batch_index": whole(0, 0, 63),
+                "length": whole(1, 1, 64),
             }
         }
 
@@ -49,7 +49,7 @@ class RepeatLatentBatch:
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:
-        amount = ("INT", {"default": 1, "min": 1, "max": 64})
+        amount = whole(1, 1, 64)
         return {"required": {"samples": ("LATENT",), "amount": amount}}
 
     def repeat(self, samples: Latent, amount: int) -> tuple[Latent]:
@@ -102,7 +102,7 @@ class LatentBatchSeedBehavior:
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:
-        behaviour = (["random", "fixed"], {"default": "fixed"})
+        behaviour = combo("random", "fixed", default="fixed")
         return {"required": {"samples": ("LATENT", {}), "seed_behavior": behaviour}}
 
     def execute(self, samples: Latent, seed_behavior: str) -> tuple[Latent]:
@@ -115,7 +115,7 @@ class LatentBatchSeedBehavior:
 
 
 class RebatchLatents:
-    """Neighbours of one size in batches of batch_size; the last of each size may be smaller."""
+    """Latents one behind the other in batches of batch_size, smaller where the size of the pictures changes."""
 
     CATEGORY = "latent/batch"
     INPUT_IS_LIST = True
@@ -125,31 +125,50 @@ class RebatchLatents:
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:
-        batch_size = ("INT", {"default": 1, "min": 1, "max": 4096})
+        batch_size = whole(1, 1, 4096)
         return {"required": {"latents": ("LATENT", {}), "batch_size": batch_size}}
 
     def execute(self, latents: list[Latent], batch_size: list[int]) -> tuple[list[Latent]]:
         """Each result has samples and batch_index, and a noise_mask where one of its latents is masked."""
-        numbered: list[Latent] = []
+        size = batch_size[0]
+        batches: list[Latent] = []
+        #: Fewer than `size`, which the next one's fill up if it is as large.
+        rest: Latent | None = None
         offset = 0
         for latent in latents:
-            indices = _indices(latent, offset)
-            numbered.append({**latent, "batch_index": indices})
-            offset += len(indices)
-        batches: list[Latent] = []
-        for _, neighbours in groupby(numbered, key=lambda latent: latent["samples"].shape[-2:]):
-            batches.extend(_split(_joined(list(neighbours)), batch_size[0]))
-        return (batches,)
+            numbered = {**latent, "batch_index": _indices(latent, offset)}
+            offset += len(numbered["batch_index"])
+            if rest is not None and rest["samples"].shape[-2:] == latent["samples"].shape[-2:]:
+                numbered = _joined(rest, numbered)
+            elif rest is not None:
+                batches.append(rest)
+            *full, rest = _split(numbered, size)
+            batches.extend(full)
+            if len(rest["batch_index"]) == size:
+                batches.append(rest)
+                rest = None
+        if rest is not None:
+            batches.append(rest)
+        return ([_without_full_mask(batch) for batch in batches],)
 
 
-def _joined(latents: list[Latent]) -> Latent:
-    """All of them in one batch."""
+def _split(latent: Latent, size: int) -> Iterator[Latent]:
+    """In parts of `size` and a smaller last one, without what nodes add of their own."""
+    count = latent["samples"].shape[0]
+    parts = {"samples": latent["samples"], "batch_index": latent["batch_index"]}
+    if "noise_mask" in latent:
+        parts["noise_mask"] = repeat_to_batch_size(latent["noise_mask"], count)
+    for start in range(0, max(count, 1), size):
+        yield {key: value[start : start + size] for key, value in parts.items()}
+
+
+def _joined(first: Latent, second: Latent) -> Latent:
     joined: Latent = {
-        "samples": torch.cat([latent["samples"] for latent in latents]),
-        "batch_index": [index for latent in latents for index in latent["batch_index"]],
+        "samples": torch.cat((first["samples"], second["samples"])),
+        "batch_index": [*first["batch_index"], *second["batch_index"]],
     }
-    if any("noise_mask" in latent for latent in latents):
-        joined["noise_mask"] = torch.cat([_mask(latent) for latent in latents])
+    if "noise_mask" in first or "noise_mask" in second:
+        joined["noise_mask"] = torch.cat((_mask(first), _mask(second)))
     return joined
 
 
@@ -162,12 +181,11 @@ def _mask(latent: Latent) -> torch.Tensor:
     return repeat_to_batch_size(mask, samples.shape[0])
 
 
-def _split(latent: Latent, size: int) -> Iterator[Latent]:
-    for start in range(0, latent["samples"].shape[0], size):
-        part = {key: value[start : start + size] for key, value in latent.items()}
-        if "noise_mask" in part and part["noise_mask"].mean() == 1.0:
-            del part["noise_mask"]
-        yield part
+def _without_full_mask(latent: Latent) -> Latent:
+    """The latent, without a mask that masks nothing."""
+    if "noise_mask" in latent and latent["noise_mask"].mean() == 1.0:
+        return {key: value for key, value in latent.items() if key != "noise_mask"}
+    return latent
 
 
 class TrimVideoLatent:
@@ -179,7 +197,7 @@ class TrimVideoLatent:
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:
-        trim_amount = ("INT", {"default": 0, "min": 0, "max": 99999})
+        trim_amount = whole(0, 0, 99999)
         return {"required": {"samples": ("LATENT", {}), "trim_amount": trim_amount}}
 
     def execute(self, samples: Latent, trim_amount: int) -> tuple[Latent]:

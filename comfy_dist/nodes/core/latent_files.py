@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from comfy_dist.nodes import folders, safetensors
-from comfy_dist.nodes.core.latent import Inputs, Latent
+from comfy_dist.nodes.core.inputs import Inputs
+from comfy_dist.nodes.core.latent import Latent
 from comfy_dist.nodes.core.load import file_hash
 from comfy_dist.nodes.safetensors import BrokenFile
 

@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 
 import torch
 
-from comfy_dist.nodes.core.latent import Inputs, Latent
+from comfy_dist.nodes.core.inputs import Inputs, number, whole
+from comfy_dist.nodes.core.latent import Latent
 
 Operation: TypeAlias = Callable[..., torch.Tensor]
 
@@ -36,8 +37,7 @@ class LatentOperationTonemapReinhard:
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:
-        multiplier = {"default": 1.0, "min": 0.0, "max": 100.0, "step": 0.01}
-        return {"required": {"multiplier": ("FLOAT", multiplier)}}
+        return {"required": {"multiplier": number(1.0, 0.0, 100.0)}}
 
     def execute(self, multiplier: float) -> tuple[Operation]:
         def tonemap(latent: torch.Tensor, **_: Any) -> torch.Tensor:
@@ -63,9 +63,9 @@ class LatentOperationSharpen:
     def INPUT_TYPES(cls) -> Inputs:
         return {
             "required": {
-                "sharpen_radius": ("INT", {"default": 9, "min": 1, "max": 31, "step": 1}),
-                "sigma": ("FLOAT", {"default": 1.0, "min": 0.1, "max": 10.0, "step": 0.1}),
-                "alpha": ("FLOAT", {"default": 0.1, "min": 0.0, "max": 5.0, "step": 0.01}),
+                "sharpen_radius": whole(9, 1, 31, step=1),
+                "sigma": number(1.0, 0.1, 10.0, 0.1),
+                "alpha": number(0.1, 0.0, 5.0),
             }
         }
 

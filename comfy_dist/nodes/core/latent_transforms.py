@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import torch
 
-from comfy_dist.nodes.core.latent import SCALE, Inputs, Latent, pixels
+from comfy_dist.nodes.core.inputs import Inputs, number, side
+from comfy_dist.nodes.core.latent import SCALE, Latent
 from comfy_dist.nodes.core.resize import common_upscale
 
 #: The least length in pixels that a latent is resized or cut to.
@@ -28,8 +29,8 @@ class LatentUpscale:
             "required": {
                 "samples": ("LATENT",),
                 "upscale_method": (cls.upscale_methods,),
-                "width": pixels(512),
-                "height": pixels(512),
+                "width": side(512, 0, SCALE),
+                "height": side(512, 0, SCALE),
                 "crop": (cls.crop_methods,),
             }
         }
@@ -58,12 +59,11 @@ class LatentUpscaleBy:
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:
-        scale_by = {"default": 1.5, "min": 0.01, "max": 8.0, "step": 0.01}
         return {
             "required": {
                 "samples": ("LATENT",),
                 "upscale_method": (cls.upscale_methods,),
-                "scale_by": ("FLOAT", scale_by),
+                "scale_by": number(1.5, 0.01, 8.0),
             }
         }
 
@@ -120,10 +120,10 @@ class LatentCrop:
         return {
             "required": {
                 "samples": ("LATENT",),
-                "width": pixels(512, _LEAST),
-                "height": pixels(512, _LEAST),
-                "x": pixels(0),
-                "y": pixels(0),
+                "width": side(512, _LEAST, SCALE),
+                "height": side(512, _LEAST, SCALE),
+                "x": side(0, 0, SCALE),
+                "y": side(0, 0, SCALE),
             }
         }
 

@@ -6,9 +6,8 @@ import re
 from typing import Any, ClassVar
 
 from comfy_dist.nodes.core.bounded_regex import PatternRefused, matches, substitute
+from comfy_dist.nodes.core.inputs import Inputs, combo, whole
 from comfy_dist.nodes.core.text import LINES
-
-Inputs = dict[str, Any]
 
 
 def _switch(default: bool, **more: Any) -> tuple[str, dict[str, Any]]:
@@ -68,11 +67,11 @@ class RegexExtract:
             "required": {
                 "string": LINES,
                 "regex_pattern": LINES,
-                "mode": (cls.modes,),
+                "mode": combo(*cls.modes),
                 "case_insensitive": _switch(True),
                 "multiline": _switch(False),
                 "dotall": _switch(False),
-                "group_index": ("INT", {"default": 1, "min": 0, "max": 100}),
+                "group_index": whole(1, 0, 100),
             }
         }
 

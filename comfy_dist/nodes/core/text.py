@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
-Inputs = dict[str, Any]
+from comfy_dist.nodes.core.inputs import Inputs, combo
 
 LINES = ("STRING", {"multiline": True})
 
@@ -69,10 +69,10 @@ class CaseConverter:
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:
-        return {"required": {"string": LINES, "mode": (list(cls.modes),)}}
+        return {"required": {"string": LINES, "mode": combo(*cls.modes)}}
 
     def execute(self, string: str, mode: str) -> tuple[str]:
-        return (self.modes[mode](string),)
+        return (self.modes.get(mode, str)(string),)
 
 
 class StringTrim:
@@ -90,10 +90,10 @@ class StringTrim:
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:
-        return {"required": {"string": LINES, "mode": (list(cls.modes),)}}
+        return {"required": {"string": LINES, "mode": combo(*cls.modes)}}
 
     def execute(self, string: str, mode: str) -> tuple[str]:
-        return (self.modes[mode](string),)
+        return (self.modes.get(mode, str)(string),)
 
 
 class StringReplace:
@@ -140,7 +140,7 @@ class StringCompare:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:
         case_sensitive = ("BOOLEAN", {"default": True})
-        mode = (list(cls.modes),)
+        mode = combo(*cls.modes)
         return {"required": {"string_a": LINES, "string_b": LINES, "mode": mode, "case_sensitive": case_sensitive}}
 
     def execute(self, string_a: str, string_b: str, mode: str, case_sensitive: bool) -> tuple[bool]:
