@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from comfy_dist.engine.child import describe_exit
 from comfy_dist.engine.frames import Decoder, pack
+from comfy_dist.engine.graph.cache_keys import add_keys, node_key
 from comfy_dist.engine.graph.caches.classic import ClassicCache
 from comfy_dist.engine.graph.caches.protocol import Cached
-from comfy_dist.engine.graph.cache_keys import add_keys, node_key
 from comfy_dist.engine.graph.links import ExecutionBlocker
 from comfy_dist.engine.graph.mapping import blocker_in, calls, merge, merge_ui, spread
 from comfy_dist.engine.graph.order import ExecutionOrder

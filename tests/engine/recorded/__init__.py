@@ -1,0 +1,1 @@
+"""What a stock ComfyUI answers and sends, recorded, so that ours can be compared without one."""
