@@ -1,0 +1,103 @@
+"""Engines comfyui over stand-ins: our all-in-one over real HTTP, attached and as a child. With COMFYUI_DIR set
+(and COMFYUI_PYTHON, where it has no .venv), the same over the ComfyUI there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from comfy_dist.engine.comfyui import Address, Attached, ComfyuiEngine, Installation, Options, Started
+from comfy_dist.workspace import Workspace
+from tests.engines.running import Subject
+from tests.support.processes import REPOSITORY, all_in_one, running
+from tests.support.rabbitmq import free_port
+
+STAND_IN = Path(__file__).parent / "stand_in"
+COMFYUI_DIR = os.environ.get("COMFYUI_DIR")
+KINDS = ["attached", "child", *(["attached-stock", "child-stock"] if COMFYUI_DIR else [])]
+
+
+def make_workspace(folder: Path) -> Workspace:
+    workspace = Workspace.at(folder)
+    workspace.create()
+    pack = workspace.custom_nodes / "testing_nodes"
+    shutil.copytree(REPOSITORY / "tests/packs/testing_nodes", pack, dirs_exist_ok=True)
+    return workspace
+
+
+def installation(*arguments: str) -> Installation:
+    """The stand-in's."""
+    return Installation.at(STAND_IN, Path(sys.executable), arguments)
+
+
+def stock_installation() -> Installation:
+    assert COMFYUI_DIR is not None
+    python = os.environ.get("COMFYUI_PYTHON")
+    return Installation.at(Path(COMFYUI_DIR), Path(python) if python else None, ("--disable-api-nodes",))
+
+
+@contextmanager
+def stock(folder: Path) -> Iterator[str]:
+    """A ComfyUI started as its users do, with `folder` as its base directory; its address."""
+    make_workspace(folder)
+    found, port = stock_installation(), free_port()
+    command = [str(found.python), "main.py", "--cpu", "--disable-api-nodes", "--port", str(port)]
+    command += ["--base-directory", str(folder), "--disable-auto-launch"]
+    with running(command, cwd=found.folder) as process:
+        process.wait_for("To see the GUI go to")
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def stand_in(folder: Path) -> Iterator[str]:
+    make_workspace(folder)
+    with all_in_one(folder) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The stand-in's, for what its kind does not matter to."""
+    with stand_in(tmp_path_factory.mktemp("stand-in")) as address:
+        yield address
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session", params=KINDS)
+async def shared_subject(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Subject]:
+    kind: str = request.param
+    workspace = make_workspace(tmp_path_factory.mktemp(kind))
+    theirs = tmp_path_factory.mktemp(f"{kind}-theirs")
+    if kind.startswith("child"):
+        found = stock_installation() if kind.endswith("stock") else installation()
+        host = Started(found, workspace, Options(device="cpu"))
+        engine = ComfyuiEngine(workspace, host)
+        try:
+            await engine.start()
+            yield Subject(kind, engine, workspace)
+        finally:
+            await engine.close()
+        return
+    with stock(theirs) if kind.endswith("stock") else stand_in(theirs) as address:
+        engine = ComfyuiEngine(workspace, Attached(Address.parse(address)))
+        try:
+            await engine.start()
+            yield Subject(kind, engine, workspace, address=address, theirs=theirs)
+        finally:
+            await engine.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def subject(shared_subject: Subject) -> Subject:
+    """One ComfyUI for all tests of a kind, started again where the last one ended it."""
+    await shared_subject.engine.start()
+    return shared_subject

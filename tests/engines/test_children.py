@@ -1,0 +1,134 @@
+"""A ComfyUI started by the worker: how it ends, and what it leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from comfy_dist.engine import EngineDied, Executed
+from comfy_dist.engine.comfyui import ComfyuiEngine, Options, Started
+from comfy_dist.errors import ComfyDistError
+from tests.engines.conftest import installation, make_workspace
+from tests.engines.running import Subject, picture, waiting
+from tests.support.processes import Process
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest.fixture
+def child(subject: Subject) -> Subject:
+    if not subject.is_child:
+        pytest.skip("it is not ours to end")
+    return subject
+
+
+def pid_of(subject: Subject) -> int:
+    host = subject.engine._host
+    assert isinstance(host, Started)
+    assert host.pid is not None
+    return host.pid
+
+
+def private_folders(subject: Subject) -> list[Path]:
+    return list(subject.workspace.temp.glob("comfyui-*"))
+
+
+async def test_a_killed_comfyui_is_told_with_its_node_and_started_again(child: Subject) -> None:
+    ran = child.begin(waiting(60, 600))
+    await ran.seen("progress")
+    os.kill(pid_of(child), signal.SIGKILL)
+    with pytest.raises(EngineDied, match=r"SIGKILL.* while executing node 2 \(TestSleep\)\.$") as death:
+        await ran.outcome()
+    assert death.value.node == "2"
+    await asyncio.wait_for(child.engine.ended(), 5)
+    assert not child.engine.running
+    with pytest.raises(EngineDied, match="not running"):
+        await child.run(picture(1))
+    await child.engine.start()
+    assert isinstance((await child.run(picture(1)))[1], Executed)
+    assert len(private_folders(child)) == 1
+
+
+async def test_kill_ends_it_and_its_prompt_at_once(child: Subject) -> None:
+    ran = child.begin(waiting(60, 600))
+    await ran.seen("progress")
+    await child.engine.kill()
+    with pytest.raises(EngineDied):
+        await ran.outcome()
+    assert not child.engine.running
+    assert not private_folders(child)
+
+
+async def test_what_it_wrote_before_its_death_keeps_its_name(child: Subject) -> None:
+    (first,) = await child.files(picture(0x123456, "kept"))
+    content = first.read_bytes()
+    await child.engine.kill()
+    await child.engine.start()
+    (second,) = await child.files(picture(0x654321, "kept"))
+    assert (first.name, second.name) == ("kept_00001_.png", "kept_00002_.png")
+    assert first.read_bytes() == content
+
+
+_HOLDER = """
+import asyncio, sys
+from pathlib import Path
+from comfy_dist.engine.comfyui import ComfyuiEngine, Options, Started
+from tests.engines.conftest import installation, make_workspace
+
+async def hold():
+    workspace = make_workspace(Path(sys.argv[1]))
+    host = Started(installation(), workspace, Options(device="cpu"))
+    engine = ComfyuiEngine(workspace, host)
+    await engine.start()
+    print("pid", host.pid, file=sys.stderr, flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(hold())
+"""
+
+
+async def test_none_is_left_when_the_worker_is_killed(tmp_path: Path) -> None:
+    holder = Process([sys.executable, "-c", _HOLDER, str(tmp_path)], cwd=tmp_path)
+    try:
+        pid = int((await asyncio.to_thread(holder.wait_for, r"^pid (\d+)$"))[1])
+        group = os.getpgid(pid)
+        assert group == pid
+        os.kill(holder.process.pid, signal.SIGKILL)
+        async with asyncio.timeout(20):
+            while _lives(group) or list((tmp_path / "temp").glob("comfyui-*")):
+                await asyncio.sleep(0.05)
+    finally:
+        holder.kill()
+        holder.stop()
+
+
+def _lives(group: int) -> bool:
+    """Whether a process of the group is more than a zombie that nobody has waited for."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, its_group = path.read_text().rpartition(")")[2].split()[:3]
+        except (OSError, ValueError):
+            continue
+        if int(its_group) == group and state != "Z":
+            return True
+    return False
+
+
+async def test_a_comfyui_that_does_not_start_says_why(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    engine = ComfyuiEngine(workspace, Started(installation("--fail-at-start"), workspace))
+    with pytest.raises(ComfyDistError, match=r"exited with code 1 while it started; its log says why\.$"):
+        await engine.start()
+    assert not list(workspace.temp.iterdir())
+
+
+async def test_a_flag_that_this_comfyui_does_not_know_is_named(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    engine = ComfyuiEngine(workspace, Started(installation(), workspace, Options(cache_ram=4)))
+    with pytest.raises(ComfyDistError, match=r"does not know --cache-ram; leave it out"):
+        await engine.start()
