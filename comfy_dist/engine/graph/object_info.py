@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import logging
-from collections.abc import Mapping
 from typing import Any
+
+from pydantic_core import from_json
 
 from comfy_dist.engine.frames import encode_json
 from comfy_dist.engine.graph.node_class import NodeClass
@@ -27,7 +26,17 @@ def object_info(registry: Registry) -> dict[str, dict[str, Any]]:
 
 
 def describe(node_class: NodeClass) -> dict[str, Any]:
-    """One entry of /object_info."""
+    """One entry of /object_info, as plain JSON data. Raises what the class makes it raise."""
+    if node_class.schema_node is not None:
+        entry = node_class.schema_node.GET_SCHEMA().object_info(node_class.module)
+        entry["name"] = node_class.name
+    else:
+        entry = _describe_attributes(node_class)
+    plain: dict[str, Any] = from_json(encode_json(entry))
+    return plain
+
+
+def _describe_attributes(node_class: NodeClass) -> dict[str, Any]:
     cls = node_class.cls
     inputs = node_class.declared_inputs()
     outputs = list(node_class.return_types)
@@ -36,7 +45,7 @@ def describe(node_class: NodeClass) -> dict[str, Any]:
         "input_order": {category: list(names) for category, names in inputs.items()},
         "output": outputs,
         "output_is_list": list(node_class.output_is_list),
-        "output_name": list(getattr(cls, "RETURN_NAMES", None) or outputs),
+        "output_name": _names(getattr(cls, "RETURN_NAMES", None)) or outputs,
         "name": node_class.name,
         "display_name": node_class.display_name,
         "description": getattr(cls, "DESCRIPTION", ""),
@@ -54,28 +63,10 @@ def describe(node_class: NodeClass) -> dict[str, Any]:
     return entry
 
 
+def _names(given: Any) -> list[Any]:
+    return [given] if isinstance(given, str) else list(given or ())
+
+
 def validated_by_code(node_class: NodeClass) -> tuple[str, ...]:
     """The names that its VALIDATE_INPUTS takes; ("*",) for **kwargs, nothing without one."""
-    function = getattr(node_class.cls, "VALIDATE_INPUTS", None)
-    if function is None:
-        return ()
-    names: list[str] = []
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.kind is parameter.VAR_KEYWORD:
-            names.append("*")
-        elif parameter.kind is not parameter.VAR_POSITIONAL:
-            names.append(parameter.name)
-    return tuple(names)
-
-
-def short_hash(value: Any) -> str:
-    """The same for equal data, in any process."""
-    return hashlib.sha256(encode_json(_sorted(value))).hexdigest()[:16]
-
-
-def _sorted(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _sorted(value[key]) for key in sorted(value, key=str)}
-    if isinstance(value, (list, tuple)):
-        return [_sorted(item) for item in value]
-    return value
+    return node_class.validates

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-import importlib.util
+import asyncio
 import logging
 import sys
 import time
-from collections.abc import Iterable
+import traceback
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from comfy_dist.engine.graph.compat import COVERED
+from comfy_dist.engine.graph.pack_modules import import_pack, pack_name
 from comfy_dist.engine.graph.registry import Registry
+from comfy_dist.engine.graph.schema.extension import extension_nodes
+from comfy_dist.engine.graph.schema.node import ComfyNode
+from comfy_dist.errors import ComfyDistError
 
 _log = logging.getLogger(__name__)
+_OWN = str(Path(__file__).parent)
+
+
+class PackRefused(ComfyDistError):
+    """A pack whose code can be imported but brings no nodes."""
 
 
 def find_packs(folder: Path) -> list[Path]:
@@ -34,58 +44,110 @@ def load_packs(registry: Registry, packs: Iterable[Path]) -> dict[str, Path]:
     web_folders: dict[str, Path] = {}
     for path in packs:
         started = time.perf_counter()
+        name = pack_name(path)
+        not_served = _not_served()
         try:
-            module = _import(path)
+            module = import_pack(path)
+            classes, display_names = _contents(module)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a pack's code may raise anything
-            _log.error("The node pack %s is skipped: %s.", path.name, _why(error))
+            _log.error("The node pack %s is skipped: %s", path.name, _why(error))
             continue
-        classes = getattr(module, "NODE_CLASS_MAPPINGS", None)
-        if not isinstance(classes, dict):
-            _log.error("The node pack %s is skipped: it has no NODE_CLASS_MAPPINGS.", path.name)
-            continue
-        names = getattr(module, "NODE_DISPLAY_NAME_MAPPINGS", None) or {}
-        taken, refused = registry.add(classes, names, f"custom_nodes.{path.stem}")
+        taken, refused = registry.add(classes, display_names, f"custom_nodes.{name}")
         if refused:
-            reasons = "; ".join(f"{name} ({why})" for name, why in refused.items())
+            reasons = "; ".join(f"{each} ({why})" for each, why in refused.items())
             _log.warning("The node pack %s loads without %s.", path.name, reasons)
-        web = getattr(module, "WEB_DIRECTORY", None)
-        if isinstance(web, str) and path.is_dir() and (path / web).is_dir():
-            web_folders[path.name] = (path / web).resolve()
+        if _not_served() > not_served:
+            _log.warning(
+                "The node pack %s adds routes or prompt handlers to ComfyUI's server. Engine graph has none, so "
+                "they do nothing; with --engine comfyui they do.",
+                path.name,
+            )
+        web = _web_folder(path, getattr(module, "WEB_DIRECTORY", None))
+        if web is not None:
+            web_folders[name] = web
         _log.info(
             "The node pack %s brings %d nodes (%.1f s).", path.name, len(taken), time.perf_counter() - started
         )
     return web_folders
 
 
-def _import(path: Path) -> ModuleType:
-    """Import a pack under a name of its own, so that packs cannot shadow each other or installed modules."""
-    name = f"custom_nodes.{path.stem}".replace("-", "_").replace(" ", "_")
-    if path.is_dir():
-        spec = importlib.util.spec_from_file_location(
-            name, path / "__init__.py", submodule_search_locations=[str(path)]
+def _not_served() -> int:
+    """How much packs have added so far to a server that is not there."""
+    server = sys.modules.get("server")
+    return server.PromptServer.instance.not_served() if server is not None else 0
+
+
+def _web_folder(path: Path, given: Any) -> Path | None:
+    """The folder that a pack names in WEB_DIRECTORY, where it has one."""
+    if not isinstance(given, str) or not path.is_dir():
+        return None
+    web = (path / given).resolve()
+    if not web.is_relative_to(path.resolve()):
+        _log.warning(
+            "The WEB_DIRECTORY %r of the node pack %s leads out of it; it is not served.", given, path.name
         )
-    else:
-        spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} cannot be imported")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+        return None
+    return web if web.is_dir() else None
+
+
+def _contents(module: ModuleType) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+    """A pack's node classes and their display names, by class name.
+
+    Raises PackRefused where it has none, and whatever its code raises.
+    """
+    classes = getattr(module, "NODE_CLASS_MAPPINGS", None)
+    if classes is not None:
+        names = getattr(module, "NODE_DISPLAY_NAME_MAPPINGS", None)
+        if not isinstance(classes, Mapping):
+            raise PackRefused(f"Its NODE_CLASS_MAPPINGS is of type {type(classes).__name__}; it must be a dict.")
+        return classes, names if isinstance(names, Mapping) else {}
+    entrypoint = getattr(module, "comfy_entrypoint", None)
+    if entrypoint is None:
+        raise PackRefused("It has neither NODE_CLASS_MAPPINGS nor comfy_entrypoint.")
+    if not callable(entrypoint):
+        raise PackRefused(f"Its comfy_entrypoint is of type {type(entrypoint).__name__}; it must be a function.")
+    return _extension_contents(entrypoint)
+
+
+def _extension_contents(entrypoint: Callable[[], Any]) -> tuple[dict[str, type], dict[str, str]]:
+    classes: dict[str, type] = {}
+    names: dict[str, str] = {}
+    # A loop of its own: asyncio.run would leave the thread without the one that other packs ask for.
+    loop = asyncio.new_event_loop()
     try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
+        nodes = loop.run_until_complete(extension_nodes(entrypoint))
+    finally:
+        loop.close()
+    for node in nodes:
+        name, display_name = _names(node)
+        if name in classes:
+            _log.warning("Two nodes of the extension are called %s: %s is left out.", name, node.__name__)
+            continue
+        classes[name] = node
+        if display_name is not None:
+            names[name] = display_name
+    return classes, names
+
+
+def _names(node: type[ComfyNode]) -> tuple[str, str | None]:
+    """Its id and display name; where its schema cannot be had, the class's, by which the registry refuses it."""
+    try:
+        schema = node.GET_SCHEMA()
+    except Exception:  # noqa: BLE001 - the registry asks again, and says why
+        return node.__name__, None
+    return schema.node_id, schema.display_name
 
 
 def _why(error: BaseException) -> str:
-    """The reason in one sentence, with where it is and the way out where there is one."""
-    text = f"{type(error).__name__}: {str(error).rstrip('.')}"
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    if frame is not None and not isinstance(error, SyntaxError):
-        text += f" ({Path(frame.tb_frame.f_code.co_filename).name}, line {frame.tb_lineno})"
-    if isinstance(error, ImportError) and error.name is not None and error.name.split(".")[0] in COVERED:
-        text += ". It needs more of ComfyUI than engine graph has"
-    return text
+    """The reason in one sentence, with where it is."""
+    if isinstance(error, ComfyDistError):
+        return str(error)
+    said = str(error).strip().rstrip(".")
+    text = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    lines = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    # Not our compatibility layer's line nor one of Python's imports: the pack's is what helps.
+    theirs = [each for each in lines if not each[0].startswith((_OWN, "<frozen importlib"))]
+    if theirs and not isinstance(error, SyntaxError):
+        file, line = theirs[-1]
+        text += f" ({Path(file).name}, line {line})"
+    return text + "."

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from comfy_dist.engine.graph.node_class import InputTypes, NodeClass
+from comfy_dist.errors import ComfyDistError
 
 _log = logging.getLogger(__name__)
 
@@ -27,14 +28,17 @@ class Registry:
         taken: list[str] = []
         refused: dict[str, str] = {}
         for name, cls in classes.items():
+            if not isinstance(name, str):
+                refused[repr(name)] = "its name is not a text"
+                continue
             if name in self._nodes:
                 refused[name] = f"{self._nodes[name].module} already has a node of that name"
                 continue
             try:
                 node = NodeClass.of(name, cls, str(display_names.get(name, name)), module)
                 InputTypes.of(node.declared_inputs())
-            except Exception as error:  # noqa: BLE001 - a custom node's code may raise anything
-                refused[name] = f"{type(error).__name__}: {error}"
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - a custom node's code may raise anything
+                refused[name] = str(error) if isinstance(error, ComfyDistError) else _sentence(error)
                 continue
             self._nodes[name] = node
             self.classes[name] = cls
@@ -50,6 +54,10 @@ class Registry:
 
     def __len__(self) -> int:
         return len(self._nodes)
+
+
+def _sentence(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 class Definitions(Mapping[str, Mapping[str, Any]]):

@@ -1,57 +1,61 @@
 """Stands in for the modules of ComfyUI's runtime that node packs import.
 
-Each file here is one of them. What is not covered raises an error that says so.
+The folder mirrors ComfyUI's: `comfy/utils.py` here is what packs get as `comfy.utils`, and README.md lists what
+is offered. What is not raises an ImportError or AttributeError that says so.
 """
 
 from __future__ import annotations
 
-import importlib
+import dis
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import sys
-import types
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
+
+from comfy_dist.nodes import folders
+
+HERE = Path(__file__).parent
 
 #: Top-level modules that are ComfyUI's; none of them is looked for elsewhere.
 COVERED = frozenset(
     {
+        "api_server",
         "app",
         "comfy",
         "comfy_api",
+        "comfy_api_nodes",
         "comfy_config",
         "comfy_execution",
         "comfy_extras",
+        "comfyui_version",
+        "cuda_malloc",
         "execution",
         "folder_paths",
         "latent_preview",
         "node_helpers",
         "nodes",
+        "protocol",
         "server",
     }
 )
 
-#: {name packs import: module here}
-_MODULES = {
-    "comfy": "comfy",
-    "comfy.model_management": "model_management",
-    "comfy.utils": "utils",
-    "comfy_execution": "comfy_execution",
-    "comfy_execution.graph": "execution_graph",
-    "comfy_execution.graph_utils": "graph_utils",
-    "folder_paths": "folder_paths",
-    "nodes": "nodes",
-}
-
 
 def install() -> None:
-    """From now on `import folder_paths` and the like find the stand-ins."""
+    """From now on `import folder_paths` and the like find the stand-ins. Needs the workspace to be known."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
 
-class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+def lacks(name: str) -> str:
+    """The sentence for what is not offered."""
+    return f"engine graph does not offer ComfyUI's {name}; a worker started with --engine comfyui does"
+
+
+class _Finder(importlib.abc.MetaPathFinder):
     """Answers for every name under COVERED, so that nothing of that name elsewhere is taken for ComfyUI's."""
 
     def find_spec(
@@ -59,30 +63,39 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname.split(".")[0] not in COVERED:
             return None
-        if fullname not in _MODULES:
-            raise ModuleNotFoundError(
-                f"Engine graph has no module {fullname}; what needs it runs in ComfyUI itself only",
-                name=fullname,
-            )
-        is_package = any(name.startswith(f"{fullname}.") for name in _MODULES)
-        return importlib.machinery.ModuleSpec(fullname, self, is_package=is_package)
+        place = HERE.joinpath(*fullname.split("."))
+        if (place / "__init__.py").is_file():
+            file, folders_below = place / "__init__.py", [str(place)]
+        elif place.with_suffix(".py").is_file():
+            file, folders_below = place.with_suffix(".py"), None
+        else:
+            raise ModuleNotFoundError(lacks(fullname), name=fullname)
+        return importlib.util.spec_from_file_location(
+            fullname, file, loader=_Loader(fullname, str(file)), submodule_search_locations=folders_below
+        )
 
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        module = types.ModuleType(spec.name)
-        ours = importlib.import_module(f"{__name__}.{_MODULES[spec.name]}")
-        for key, value in vars(ours).items():
-            if not key.startswith("_"):
-                setattr(module, key, value)
 
-        def missing(attribute: str) -> NoReturn:
-            raise AttributeError(
-                f"Engine graph has no {spec.name}.{attribute}; what needs it runs in ComfyUI itself only",
-                name=attribute,
-                obj=module,
-            )
-
-        module.__getattr__ = missing  # type: ignore[method-assign]
-        return module
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Loads a module of this folder under ComfyUI's name."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing is left to do: the module came filled."""
+        super().exec_module(module)
+        # Packs look for ComfyUI's folders beside its modules.
+        module.__file__ = str(folders.workspace().root / Path(self.path).relative_to(HERE))
+
+        def missing(name: str) -> NoReturn:
+            wanted = f"{module.__name__}.{name}"
+            # Of an AttributeError in `from … import name` Python keeps nothing, but that it looks for a module
+            # of that name, which may be just being loaded.
+            if _is_from_import() and wanted not in sys.modules:
+                raise ImportError(lacks(wanted), name=module.__name__)
+            raise AttributeError(lacks(wanted), name=name, obj=module)
+
+        if "__getattr__" not in vars(module):
+            module.__getattr__ = missing  # type: ignore[method-assign]
+
+
+def _is_from_import() -> bool:
+    """Whether the code that asked `missing` for an attribute runs `from … import`."""
+    frame = sys._getframe(2)
+    return dis.opname[frame.f_code.co_code[frame.f_lasti]] == "IMPORT_FROM"

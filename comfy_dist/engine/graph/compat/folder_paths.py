@@ -8,7 +8,6 @@ from collections.abc import Collection
 from pathlib import Path
 
 from comfy_dist.nodes import folders
-from comfy_dist.workspace import MODEL_FOLDERS
 
 supported_pt_extensions: set[str] = {
     ".bin",
@@ -22,18 +21,43 @@ supported_pt_extensions: set[str] = {
 }
 base_path = str(folders.workspace().root)
 models_dir = str(folders.workspace().models)
+input_directory = str(folders.workspace().input)
+output_directory = str(folders.workspace().output)
+temp_directory = str(folders.workspace().temp)
+user_directory = str(folders.workspace().user)
 
 _OLD_NAMES = {"unet": "diffusion_models", "clip": "text_encoders"}
 
+
+def _models(
+    *names: str, extensions: Collection[str] = supported_pt_extensions
+) -> tuple[list[str], Collection[str]]:
+    return [str(folders.workspace().models / name) for name in names], extensions
+
+
 #: {folder name: (its paths, the file extensions it shows)}; packs add to it.
-folder_names_and_paths: dict[str, tuple[list[str], set[str]]] = {
-    name: ([os.path.join(models_dir, name)], supported_pt_extensions)  # noqa: PTH118 - strings throughout
-    for name in MODEL_FOLDERS
-    if name not in _OLD_NAMES
+folder_names_and_paths: dict[str, tuple[list[str], Collection[str]]] = {
+    "checkpoints": _models("checkpoints"),
+    "configs": _models("configs", extensions=[".yaml"]),
+    "loras": _models("loras"),
+    "vae": _models("vae"),
+    "text_encoders": _models("text_encoders", "clip"),
+    "diffusion_models": _models("unet", "diffusion_models"),
+    "clip_vision": _models("clip_vision"),
+    "style_models": _models("style_models"),
+    "embeddings": _models("embeddings"),
+    "diffusers": _models("diffusers", extensions=["folder"]),
+    "vae_approx": _models("vae_approx"),
+    "controlnet": _models("controlnet", "t2i_adapter"),
+    "gligen": _models("gligen"),
+    "upscale_models": _models("upscale_models"),
+    "custom_nodes": ([str(folders.workspace().custom_nodes)], set()),
+    "hypernetworks": _models("hypernetworks"),
+    "photomaker": _models("photomaker"),
+    "classifiers": _models("classifiers", extensions={""}),
+    "model_patches": _models("model_patches"),
+    "audio_encoders": _models("audio_encoders"),
 }
-for _old, _new in _OLD_NAMES.items():
-    folder_names_and_paths[_new][0].append(str(folders.workspace().models / _old))
-folder_names_and_paths["custom_nodes"] = ([str(folders.workspace().custom_nodes)], set())
 
 
 def map_legacy(folder_name: str) -> str:
@@ -41,29 +65,47 @@ def map_legacy(folder_name: str) -> str:
 
 
 def get_input_directory() -> str:
-    return str(folders.folder("input"))
+    return input_directory
 
 
 def get_output_directory() -> str:
-    return str(folders.folder("output"))
+    return output_directory
 
 
 def get_temp_directory() -> str:
-    return str(folders.folder("temp"))
+    return temp_directory
 
 
 def get_user_directory() -> str:
-    return str(folders.workspace().user)
+    return user_directory
 
 
 def get_directory_by_type(type_name: str) -> str | None:
-    return str(folders.folder(type_name)) if type_name in ("input", "output", "temp") else None
+    return {"input": input_directory, "output": output_directory, "temp": temp_directory}.get(type_name)
+
+
+def get_input_subfolders() -> list[str]:
+    """The folders below input, relative to it, sorted."""
+    root = Path(input_directory)
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_dir())
+
+
+def annotated_filepath(name: str) -> tuple[str, str | None]:
+    """("a.png", output folder) of "a.png [output]"; (name, None) of one without."""
+    for type_name in ("input", "output", "temp"):
+        if name.endswith(f"[{type_name}]"):
+            return name.removesuffix(f"[{type_name}]").rstrip(), get_directory_by_type(type_name)
+    return name, None
 
 
 def get_annotated_filepath(name: str, default_dir: str | None = None) -> str:
-    """The path of "a.png [output]"; unannotated names lie in `default_dir` or input."""
-    if default_dir is not None and not name.endswith(("[input]", "[output]", "[temp]")):
-        return str(Path(default_dir) / name)
+    """The path of "a.png [output]"; unannotated names lie in `default_dir` or input.
+
+    Raises PathRefused where an annotated name, or one in input, leads out of its folder.
+    """
+    plain, directory = annotated_filepath(name)
+    if directory is None and default_dir is not None:
+        return str(Path(default_dir) / plain)
     return str(folders.annotated(name))
 
 
@@ -86,6 +128,19 @@ def filter_files_extensions(files: Collection[str], extensions: Collection[str])
     return sorted(name for name in files if not extensions or Path(name).suffix.lower() in extensions)
 
 
+def recursive_search(
+    directory: str, excluded_dir_names: Collection[str] | None = None
+) -> tuple[list[str], dict[str, float]]:
+    """The files below a folder, relative to it, and when each folder there was changed (seconds)."""
+    files: list[str] = []
+    changed: dict[str, float] = {}
+    for here, subfolders, names in os.walk(directory, followlinks=True):
+        subfolders[:] = [name for name in subfolders if name not in (excluded_dir_names or ())]
+        files += [os.path.relpath(os.path.join(here, name), directory) for name in names]  # noqa: PTH118 - strings
+        changed[here] = os.path.getmtime(here)  # noqa: PTH204
+    return files, changed
+
+
 def add_model_folder_path(folder_name: str, full_folder_path: str, is_default: bool = False) -> None:
     paths, _ = folder_names_and_paths.setdefault(map_legacy(folder_name), ([], set()))
     if full_folder_path in paths:
@@ -102,11 +157,7 @@ def get_folder_paths(folder_name: str) -> list[str]:
 def get_filename_list(folder_name: str) -> list[str]:
     """The files in a model folder and below, relative to it, sorted."""
     paths, extensions = folder_names_and_paths[map_legacy(folder_name)]
-    names: set[str] = set()
-    for path in paths:
-        for here, subfolders, files in os.walk(path, followlinks=True):
-            subfolders[:] = [name for name in subfolders if name != ".git"]
-            names.update(Path(here, name).relative_to(path).as_posix() for name in files)
+    names = {name for path in paths for name in recursive_search(path, [".git"])[0]}
     return filter_files_extensions(names, extensions)
 
 

@@ -1,0 +1,1 @@
+"""The package `comfy_api`: only its submodules."""

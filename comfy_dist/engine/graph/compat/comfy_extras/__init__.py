@@ -1,0 +1,1 @@
+"""The package `comfy_extras`: modules of which we have node classes."""

@@ -1,7 +1,0 @@
-"""`comfy_execution.graph`."""
-
-from comfy_dist.engine.graph.dynamic_prompt import DynamicPrompt, NodeNotFoundError
-from comfy_dist.engine.graph.failures import DependencyCycleError
-from comfy_dist.engine.graph.links import ExecutionBlocker
-
-__all__ = ["DependencyCycleError", "DynamicPrompt", "ExecutionBlocker", "NodeNotFoundError"]

@@ -1,0 +1,67 @@
+"""Importing the code of a node pack, which may do to the process what it likes: some of that is undone."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+_log = logging.getLogger(__name__)
+
+
+def pack_name(path: Path) -> str:
+    """A pack's name: its folder's, or its file's without ".py"."""
+    return path.stem if path.suffix == ".py" and not path.is_dir() else path.name
+
+
+def import_pack(path: Path) -> ModuleType:
+    """Import a pack under a name of its own, so that packs cannot shadow each other or installed modules."""
+    name = "custom_nodes." + "".join(each if each.isalnum() else "_" for each in pack_name(path))
+    while name in sys.modules:
+        name += "_"
+    if path.is_dir():
+        spec = importlib.util.spec_from_file_location(
+            name, path / "__init__.py", submodule_search_locations=[str(path)]
+        )
+    else:
+        spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        with _surroundings_kept(path):
+            spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+@contextlib.contextmanager
+def _surroundings_kept(path: Path) -> Iterator[None]:
+    """Undo what changes the process for other packs: the working directory, and the order of sys.path.
+
+    Folders that a pack put on sys.path stay, as it may import from them later, but after all that was there.
+    """
+    directory, search = Path.cwd(), list(sys.path)
+    try:
+        yield
+    finally:
+        sys.path[:] = search + [each for each in sys.path if each not in search]
+        if not _is_in(directory):
+            os.chdir(directory)
+            _log.warning("The node pack %s changed the working directory; it is set back.", path.name)
+
+
+def _is_in(directory: Path) -> bool:
+    """Whether that is the working directory; it may have been deleted."""
+    try:
+        return Path.cwd() == directory
+    except OSError:
+        return False
