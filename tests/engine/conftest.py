@@ -17,7 +17,7 @@ PACKS = Path(__file__).parent.parent / "packs"
 def engine_workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace = Workspace.at(tmp_path_factory.mktemp("engine"))
     workspace.create()
-    for pack in ("testing_nodes", "dynamic_nodes"):
+    for pack in ("testing_nodes", "dynamic_nodes", "schema_nodes", "contract_nodes"):
         shutil.copytree(PACKS / pack, workspace.custom_nodes / pack)
     return workspace
 
