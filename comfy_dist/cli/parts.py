@@ -6,6 +6,7 @@ import importlib.util
 import os
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from comfy_dist.cli.devices import devices_of
 from comfy_dist.cli.engines import engine_kind, make_comfyui_engine
@@ -23,6 +24,9 @@ from comfy_dist.worker import Worker
 from comfy_dist.worker.lane import Limits
 from comfy_dist.worker.presence import Identity
 from comfy_dist.workspace import Workspace
+
+if TYPE_CHECKING:
+    from comfy_dist.engine.graph.cache_mode import CacheMode
 
 
 def workspace_of(settings: WorkspaceSettings) -> Workspace:
@@ -90,7 +94,22 @@ def make_engine(settings: EngineSettings, workspace: Workspace, device: str) -> 
         return make_comfyui_engine(settings, workspace, device)
     from comfy_dist.engine.graph import GraphEngine
 
-    return GraphEngine(workspace, device=device, disable_metadata=settings.disable_metadata)
+    return GraphEngine(
+        workspace, device=device, cache=cache_of(settings), disable_metadata=settings.disable_metadata
+    )
+
+
+def cache_of(settings: EngineSettings) -> CacheMode:
+    """What outputs engine graph keeps; `check_engine` has refused more than one of these."""
+    from comfy_dist.engine.graph.cache_mode import CacheMode
+
+    if settings.cache_none:
+        return CacheMode(kind="none")
+    if settings.cache_lru is not None:
+        return CacheMode(kind="lru", limit=settings.cache_lru)
+    if settings.cache_ram is not None:
+        return CacheMode(kind="ram", limit=settings.cache_ram)
+    return CacheMode()
 
 
 def state_folder(settings: ComfyuiSettings, workspace: Workspace, *, embedded: bool) -> Path:

@@ -4,6 +4,7 @@ Imports only what ComfyUI documents, so the pack loads in a stock ComfyUI too.
 """
 
 import asyncio
+import weakref
 
 import comfy.utils
 from comfy_execution.graph import ExecutionBlocker
@@ -352,15 +353,19 @@ class ContractBlockAt(ContractFailAt):
         return (ExecutionBlocker("blocked here") if value == item else value,)
 
 
-class ContractBytes(_Node):
-    """`size` bytes of main memory, not counted on arrival."""
+class _Block:
+    """Something that ends when nobody holds it any more."""
 
-    @classmethod
-    def INPUT_TYPES(cls):
-        return {"required": {"size": ("INT", {"default": 1, "min": 0})}, "optional": {"value": (ANY, {})}}
 
-    def run(self, size, value=None):
-        return (bytearray(size),)
+class ContractBlock(_Node):
+    """Gives a new block, and shows how many there are."""
+
+    alive = weakref.WeakSet()
+
+    def run(self, value=None):
+        block = _Block()
+        self.alive.add(block)
+        return {"ui": {"alive": [len(self.alive)]}, "result": (block,)}
 
 
 class ContractAsyncFail(_Node):

@@ -1,0 +1,335 @@
+"""What outputs are kept, in every mode, and that none is lost while its prompt needs it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comfy_dist.cli.engines import check_engine
+from comfy_dist.cli.parts import cache_of
+from comfy_dist.engine.graph import GraphEngine
+from comfy_dist.engine.graph.cache_mode import CacheMode
+from comfy_dist.engine.graph.caches import Cache, Cached, make_cache
+from comfy_dist.engine.graph.caches.classic import ClassicCache
+from comfy_dist.engine.graph.caches.lru import LruCache
+from comfy_dist.engine.graph.caches.ram import RamCache
+from comfy_dist.engine.graph.checking import check_prompt
+from comfy_dist.engine.graph.execution import Execution
+from comfy_dist.engine.graph.held import HeldOutputs
+from comfy_dist.engine.graph.instances import Instances
+from comfy_dist.engine.graph.memory_use import main_memory_of
+from comfy_dist.engine.graph.registry import Definitions, Registry
+from comfy_dist.errors import UsageError
+from comfy_dist.settings import EngineSettings
+from comfy_dist.workspace import Workspace
+from tests.engine.prompts import node, run
+
+
+def entry(*values: Any, owner: str = "1", ephemeral: bool = False) -> Cached:
+    return Cached([[value] for value in values], None, (owner, "N"), ephemeral)
+
+
+def kept(cache: Cache, *keys: bytes) -> list[bytes]:
+    return [key for key in keys if cache.get(key) is not None]
+
+
+def test_classic_keeps_the_last_prompt_and_what_it_expanded() -> None:
+    cache = ClassicCache()
+    for key, owner, ephemeral in ((b"a", "1", False), (b"b", "2", False), (b"c", "1", True), (b"d", "2", True)):
+        cache.set(key, entry(1, owner=owner, ephemeral=ephemeral))
+    cache.begin([b"b"], {"2": "N", "1": "Other"})
+    assert kept(cache, b"a", b"b", b"c", b"d") == [b"b", b"d"]
+
+
+def test_lru_forgets_what_was_used_longest_ago() -> None:
+    cache = LruCache(2)
+    for key in (b"a", b"b", b"c"):
+        cache.set(key, entry(1))
+    assert cache.get(b"a") is not None
+    cache.begin([b"d"], {})
+    assert kept(cache, b"a", b"b", b"c") == [b"a", b"c"]
+
+
+@given(st.integers(1, 5), st.lists(st.sets(st.integers(0, 9), min_size=1), min_size=1, max_size=8))
+def test_lru_keeps_the_prompt_at_hand_and_no_more_than_its_limit(limit: int, prompts: list[set[int]]) -> None:
+    cache = LruCache(limit)
+    known: set[bytes] = set()
+    for numbers in prompts:
+        keys = [b"%d" % number for number in numbers]
+        before = set(kept(cache, *known))
+        cache.begin(keys, {})
+        after = set(kept(cache, *known))
+        assert after >= before & set(keys)
+        assert len(after) <= max(limit, len(before & set(keys)))
+        assert len(after) >= min(limit, len(before))
+        for key in keys:
+            cache.set(key, entry(1))
+        known.update(keys)
+
+
+class Machine:
+    """Main memory of 1,000 bytes, of which others take some."""
+
+    def __init__(self) -> None:
+        self.taken_by_others = 0
+        self.cache = RamCache(headroom=300, available=self.available)
+
+    def available(self) -> int:
+        cached = sum(each.size for each in self.cache._entries.values())
+        return 1000 - self.taken_by_others - cached
+
+
+def data(size: int) -> torch.Tensor:
+    return torch.zeros(size, dtype=torch.uint8)
+
+
+def test_ram_keeps_everything_while_enough_memory_is_available() -> None:
+    machine = Machine()
+    for number in range(3):
+        machine.cache.begin([], {})
+        machine.cache.set(b"%d" % number, entry(data(40)))
+    assert kept(machine.cache, b"0", b"1", b"2") == [b"0", b"1", b"2"]
+
+
+def test_ram_forgets_the_oldest_prompt_first_and_its_largest_outputs_before_others() -> None:
+    machine = Machine()
+    cache = machine.cache
+    cache.begin([], {})
+    cache.set(b"old small", entry(data(10)))
+    cache.set(b"old large", entry(data(20)))
+    cache.begin([], {})
+    cache.set(b"new", entry(data(100)))
+    size = {key: each.size for key, each in cache._entries.items()}
+    assert size[b"old small"] < size[b"old large"] < size[b"new"]
+    missing = 1
+    machine.taken_by_others = machine.available() - 300 + missing
+    cache.begin([b"new"], {})
+    assert kept(cache, b"old small", b"old large", b"new") == [b"old small", b"new"]
+    machine.taken_by_others = 1000
+    cache.begin([b"new"], {})
+    assert kept(cache, b"old small", b"new") == []
+
+
+@given(st.lists(st.tuples(st.integers(1, 400), st.integers(0, 900)), max_size=12))
+def test_ram_leaves_the_headroom_whatever_comes(arrivals: list[tuple[int, int]]) -> None:
+    machine = Machine()
+    for number, (size, others) in enumerate(arrivals):
+        machine.taken_by_others = others
+        machine.cache.begin([], {})
+        machine.cache.set(b"%d" % number, entry(data(size)))
+        assert machine.available() >= 300 or not machine.cache._entries
+
+
+def test_memory_is_counted_once_wherever_it_is_held() -> None:
+    big = torch.zeros(1000, dtype=torch.float32)
+    assert 4000 <= main_memory_of([big]) < 5000
+    assert main_memory_of([big, big, big[:10], {"again": (big,)}]) < 5000
+    assert 8000 <= main_memory_of({"a": big, "b": [big.clone()]}) < 10_000
+    assert main_memory_of(big.numpy()) == 4000
+    assert main_memory_of("x" * 500) >= 500
+    endless: list[Any] = []
+    endless.append(endless)
+    assert main_memory_of(endless) > 0
+
+
+@given(st.lists(st.lists(st.sampled_from("abc"), max_size=4), max_size=6))
+def test_outputs_are_held_until_the_last_that_uses_them_is_done(uses: list[list[str]]) -> None:
+    held = HeldOutputs()
+    for sources in uses:
+        held.use(sources)
+    entries = {name: entry(name) for name in "abc"}
+    for name, each in entries.items():
+        held.hold(name, each)
+    left = [name for sources in uses for name in sources]
+    for sources in uses:
+        assert all((held.get(name) is not None) == (name in left) for name in "abc")
+        held.release(sources)
+        for name in sources:
+            left.remove(name)
+    assert [held.get(name) for name in "abc"] == [None] * 3
+
+
+# Executions in this process
+
+
+class Block:
+    """Something that ends when nobody holds it any more."""
+
+    alive: ClassVar[weakref.WeakSet[Block]] = weakref.WeakSet()
+
+
+class MakeBlock:
+    RETURN_TYPES = ("BLOCK",)
+    FUNCTION = "run"
+    most = 0
+    runs = 0
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {}, "optional": {"block": ("BLOCK",), "tag": ("STRING", {})}}
+
+    def run(self, block: Block | None = None, tag: str = "") -> tuple[Block]:
+        made = Block()
+        Block.alive.add(made)
+        MakeBlock.most = max(MakeBlock.most, len(Block.alive))
+        MakeBlock.runs += 1
+        return (made,)
+
+
+class LazyEnd:
+    """Asks for its second block when it has the first."""
+
+    RETURN_TYPES = ()
+    FUNCTION = "run"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"first": ("BLOCK",), "second": ("BLOCK", {"lazy": True})}}
+
+    def check_lazy_status(self, first: Block, second: Block | None = None) -> list[str]:
+        return ["second"]
+
+    def run(self, first: Block, second: Block) -> dict[str, Any]:
+        return {"ui": {"kinds": [type(first).__name__, type(second).__name__]}}
+
+
+class End:
+    RETURN_TYPES = ()
+    FUNCTION = "run"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"block": ("BLOCK",)}}
+
+    def run(self, block: Block) -> dict[str, Any]:
+        return {"ui": {"kinds": [type(block).__name__]}}
+
+
+class Silent:
+    """A client that does not listen."""
+
+    def event(self, event: str, data: dict[str, Any]) -> None:
+        pass
+
+    def preview(self, node: str, body: bytes) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+
+def execute(prompt: dict[str, Any], cache: Cache) -> dict[str, Any]:
+    registry = Registry()
+    registry.add({"MakeBlock": MakeBlock, "End": End, "LazyEnd": LazyEnd}, {}, "test")
+    definitions = Definitions(registry)
+    verdict = check_prompt(prompt, None, definitions)
+    assert verdict.valid, verdict.node_errors
+    execution = Execution(
+        definitions,
+        cache,
+        Instances(),
+        Silent(),
+        prompt=prompt,
+        prompt_id="p",
+        extra_data={},
+        outputs=verdict.outputs,
+    )
+    outcome = asyncio.run(execution.run())
+    assert outcome["outcome"] == "executed", outcome
+    return outcome
+
+
+def chain(length: int) -> dict[str, Any]:
+    prompt = {str(i): node("MakeBlock", **({"block": [str(i - 1), 0]} if i else {})) for i in range(length)}
+    return {**prompt, "end": node("End", block=[str(length - 1), 0])}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_alive() -> None:
+    gc.collect()
+    assert not Block.alive
+    MakeBlock.most = MakeBlock.runs = 0
+
+
+def test_without_a_cache_memory_stays_flat_along_a_chain() -> None:
+    execute(chain(50), make_cache(CacheMode(kind="none")))
+    assert MakeBlock.runs == 50
+    assert MakeBlock.most == 2, "a node's input and what it makes of it"
+    gc.collect()
+    assert not Block.alive
+
+
+def test_the_classic_cache_holds_the_whole_chain() -> None:
+    cache = make_cache(CacheMode())
+    execute(chain(50), cache)
+    assert MakeBlock.most == len(Block.alive) == 50
+    execute(chain(50), cache)
+    assert MakeBlock.runs == 50
+
+
+def test_without_a_cache_a_lazy_input_waits_for_who_asks_last() -> None:
+    prompt = {
+        "a": node("MakeBlock", tag="a"),
+        "b": node("MakeBlock", block=["a", 0]),
+        "end": node("LazyEnd", first=["b", 0], second=["a", 0]),
+    }
+    outcome = execute(prompt, make_cache(CacheMode(kind="none")))
+    assert outcome["outputs"]["end"] == {"kinds": ["Block", "Block"]}
+    assert MakeBlock.runs == 2, "what is linked lazily is not made twice"
+
+
+@pytest.mark.parametrize(
+    "mode", [CacheMode(kind="none"), CacheMode(kind="lru", limit=1), CacheMode(kind="ram", limit=1e6)]
+)
+def test_what_a_prompt_needs_is_never_lost_however_little_is_kept(mode: CacheMode) -> None:
+    """Every node's output is used once more at the very end."""
+    length = 20
+    prompt: dict[str, Any] = {
+        str(i): node("MakeBlock", **({"block": [str(i - 1), 0]} if i else {})) for i in range(length)
+    }
+    prompt |= {f"end{i}": node("LazyEnd", first=[str(length - 1), 0], second=[str(i), 0]) for i in range(length)}
+    cache = make_cache(mode)
+    for _ in range(2):
+        outcome = execute(prompt, cache)
+        assert set(outcome["outputs"]) == {f"end{i}" for i in range(length)}
+    assert MakeBlock.runs == (length if mode.kind == "lru" else 2 * length)
+
+
+def test_flags_choose_the_mode_and_two_of_them_are_refused() -> None:
+    assert cache_of(EngineSettings()) == CacheMode()
+    assert cache_of(EngineSettings(cache_none=True)) == CacheMode(kind="none")
+    assert cache_of(EngineSettings(cache_lru=7)) == CacheMode(kind="lru", limit=7)
+    assert cache_of(EngineSettings(cache_ram=2.5)) == CacheMode(kind="ram", limit=2.5)
+    with pytest.raises(UsageError, match=r"--cache-lru and --cache-none exclude each other\."):
+        check_engine(EngineSettings(cache_lru=7, cache_none=True), ("cache_lru", "cache_none"))
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_the_child_keeps_what_its_mode_says(
+    engine: GraphEngine, engine_workspace: Workspace, tmp_path: Path
+) -> None:
+    prompt: dict[str, Any] = {
+        str(i): node("ContractBlock", **({"value": [str(i - 1), 0]} if i else {})) for i in range(10)
+    }
+    prompt["end"] = node("TestSink", value=["9", 0])
+    classic = await run(engine, prompt)
+    assert [classic.outcome.outputs[str(i)]["alive"] for i in range(10)] == [[i + 1] for i in range(10)]
+    assert (await run(engine, prompt)).order() == []
+    bare = GraphEngine(engine_workspace, cache=CacheMode(kind="none"))
+    await bare.start()
+    try:
+        for _ in range(2):
+            ran = await run(bare, prompt)
+            assert [ran.outcome.outputs[str(i)]["alive"] for i in range(10)] == [[1], *[[2]] * 9]
+    finally:
+        await bare.close()
