@@ -47,6 +47,12 @@ def main() -> None:
     data = (FILES / "whole.jpg").read_bytes()
     (FILES / "cut-off.jpg").write_bytes(data[: len(data) // 2])
     (FILES / "whole.jpg").unlink()
+    for folder, size in (("sizes", (3, 5)), ("one-size", (4, 6))):
+        (FILES / folder).mkdir(exist_ok=True)
+        frames[0].save(FILES / folder / "b.webp", lossless=True)
+        frames[1].convert("L").resize(size[::-1]).save(FILES / folder / "a.PNG")
+    (FILES / "one-size" / "deep").mkdir(exist_ok=True)
+    (FILES / "one-size" / "deep" / "none.txt").write_text("no picture here\n", "utf-8")
     (FILES / "words.txt").write_text("not a picture\n", "utf-8")
     (FILES / "words.png").write_text("not a picture\n", "utf-8")
 

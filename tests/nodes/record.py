@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import importlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,9 @@ def start_comfyui(folder: Path) -> dict[str, Any]:
     # Later `comfy` lies on the path too, with a module `utils` before this package.
     importlib.import_module("utils.extra_config")
     importlib.import_module("folder_paths").set_input_directory(str(FILES))
+    # A folder of pictures is loaded in the order of its listing, which is any; ours goes by names.
+    listed = os.listdir
+    os.listdir = lambda *arguments: sorted(listed(*arguments))
     nodes = importlib.import_module("nodes")
     asyncio.run(nodes.init_extra_nodes(init_custom_nodes=False, init_api_nodes=False))
     classes: dict[str, Any] = nodes.NODE_CLASS_MAPPINGS

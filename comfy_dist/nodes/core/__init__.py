@@ -9,8 +9,10 @@ from comfy_dist.nodes.core import (
     blurring,
     channels,
     compositing,
+    edges,
     empty_latents,
     image_batches,
+    image_sets,
     images,
     latent_arithmetic,
     latent_batches,
@@ -36,6 +38,7 @@ NODE_CLASS_MAPPINGS: dict[str, type] = {}
 NODE_DISPLAY_NAME_MAPPINGS: dict[str, str] = {}
 for _module in (
     load,
+    image_sets,
     save,
     images,
     image_batches,
@@ -49,6 +52,7 @@ for _module in (
     blurring,
     quantizing,
     morphology,
+    edges,
     channels,
     masks,
     animation,
@@ -70,8 +74,10 @@ for _module in (
 _ELSEWHERE: dict[str, tuple[str, ...]] = {
     "comfy_extras.nodes_ace": ("EmptyAceStepLatentAudio",),
     "comfy_extras.nodes_audio": ("EmptyLatentAudio",),
+    "comfy_extras.nodes_canny": ("Canny",),
     "comfy_extras.nodes_chroma_radiance": ("EmptyChromaRadianceLatentImage",),
     "comfy_extras.nodes_cosmos": ("EmptyCosmosLatentVideo",),
+    "comfy_extras.nodes_flux": ("FluxKontextImageScale",),
     "comfy_extras.nodes_hunyuan": ("EmptyHunyuanImageLatent", "EmptyHunyuanLatentVideo"),
     "comfy_extras.nodes_hunyuan3d": ("EmptyLatentHunyuan3Dv2",),
     "comfy_extras.nodes_compositing": tuple(alpha.NODE_CLASS_MAPPINGS),
@@ -120,7 +126,9 @@ _ELSEWHERE: dict[str, tuple[str, ...]] = {
     "comfy_extras.nodes_sd3": ("EmptySD3LatentImage",),
     "comfy_extras.nodes_stable_cascade": ("StableCascade_EmptyLatentImage",),
     "comfy_extras.nodes_string": (*text.NODE_CLASS_MAPPINGS, *regex.NODE_CLASS_MAPPINGS),
+    "comfy_extras.nodes_train": ("LoadImageSetFromFolderNode",),
     "comfy_extras.nodes_wan": ("TrimVideoLatent",),
+    "comfy_extras.nodes_webcam": ("WebcamCapture",),
 }
 for _place, _names in _ELSEWHERE.items():
     for _name in _names:

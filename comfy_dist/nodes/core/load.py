@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import mimetypes
 import os
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from PIL import Image, ImageFile, ImageOps, ImageSequence, UnidentifiedImageError
 
 from comfy_dist.nodes import folders
-from comfy_dist.nodes.core.inputs import Inputs, UnusableInput
+from comfy_dist.nodes.core.inputs import Inputs, UnusableInput, side
 
 
 def files(type_: str = "input") -> list[str]:
@@ -64,12 +65,12 @@ class LoadImage:
         """
         images: list[torch.Tensor] = []
         masks: list[torch.Tensor] = []
-        with _open(image) as file:
+        with open_picture(folders.annotated(image)) as file:
             for frame in ImageSequence.Iterator(file):
                 picture = ImageOps.exif_transpose(frame)
                 if images and picture.size != (images[0].shape[1], images[0].shape[0]):
                     continue
-                images.append(_pixels(_in_eight_bits(picture).convert("RGB")))
+                images.append(pixels(in_eight_bits(picture).convert("RGB")))
                 masks.append(_mask(picture))
                 # An MPO's further frames are other views of one photo.
                 if file.format == "MPO":
@@ -95,6 +96,34 @@ class LoadImageOutput(LoadImage):
         }
 
 
+class WebcamCapture(LoadImage):
+    """A picture that the page took with the camera and uploaded."""
+
+    RETURN_TYPES = ("IMAGE",)  # type: ignore[assignment]
+    FUNCTION = "load_capture"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:
+        return {
+            "required": {
+                "image": ("WEBCAM", {}),
+                "width": side(0, 0),
+                "height": side(0, 0),
+                "capture_on_queue": ("BOOLEAN", {"default": True}),
+            }
+        }
+
+    @classmethod
+    def IS_CHANGED(  # type: ignore[override]
+        cls, image: str, width: int, height: int, capture_on_queue: bool
+    ) -> str:
+        return file_hash(image)
+
+    def load_capture(self, image: str, width: int, height: int, capture_on_queue: bool) -> tuple[torch.Tensor]:
+        """IMAGE float32 [1, H, W, 3] as it was taken; the size and the rest are the page's."""
+        return self.load_image(image)[:1]
+
+
 class LoadImageMask:
     """One channel of a picture as a mask."""
 
@@ -117,33 +146,34 @@ class LoadImageMask:
 
     def load_image(self, image: str, channel: str) -> tuple[torch.Tensor]:
         """MASK float32 [1, H, W] in 0…1 of the first frame; that of alpha is 1 where transparent."""
-        with _open(image) as file:
-            picture = _in_eight_bits(ImageOps.exif_transpose(file)).convert("RGBA")
-        mask = _pixels(picture.getchannel(channel[0].upper()))[None]
+        with open_picture(folders.annotated(image)) as file:
+            picture = in_eight_bits(ImageOps.exif_transpose(file)).convert("RGBA")
+        mask = pixels(picture.getchannel(channel[0].upper()))[None]
         return (1.0 - mask if channel == "alpha" else mask,)
 
 
-def _open(name: str) -> Image.Image:
-    """The annotated file, its first frame read. Raises UnusableInput for what is no picture."""
-    path = folders.annotated(name)
+def open_picture(path: Path) -> Image.Image:
+    """The file with its first frame read; cut-off files show what they have.
+
+    Raises UnusableInput for what is no picture.
+    """
     try:
         file = Image.open(path)
         file.load()
     except (OSError, ValueError, SyntaxError):
-        # Cut-off files show what they have.
         before = ImageFile.LOAD_TRUNCATED_IMAGES
         ImageFile.LOAD_TRUNCATED_IMAGES = True
         try:
             file = Image.open(path)
             file.load()
         except (UnidentifiedImageError, ValueError, SyntaxError) as error:
-            raise UnusableInput(f"{name} is not a picture that can be read: {error}") from error
+            raise UnusableInput(f"{path.name} is not a picture that can be read: {error}") from error
         finally:
             ImageFile.LOAD_TRUNCATED_IMAGES = before
     return file
 
 
-def _in_eight_bits(picture: Image.Image) -> Image.Image:
+def in_eight_bits(picture: Image.Image) -> Image.Image:
     """Grey values of 16 and 32 bits as ComfyUI scales them, others as they are.
 
     ComfyUI looks for Pillow's mode "I" only; later Pillows open 16 bits as "I;16", and it shows them white.
@@ -153,7 +183,7 @@ def _in_eight_bits(picture: Image.Image) -> Image.Image:
     return picture.convert("I").point(lambda value: value * (1 / 255))
 
 
-def _pixels(picture: Image.Image) -> torch.Tensor:
+def pixels(picture: Image.Image) -> torch.Tensor:
     """float32 [H, W] or [H, W, C] in 0…1 of a picture in 8 bits."""
     return torch.from_numpy(np.array(picture).astype(np.float32) / 255.0)
 
@@ -161,9 +191,9 @@ def _pixels(picture: Image.Image) -> torch.Tensor:
 def _mask(picture: Image.Image) -> torch.Tensor:
     """float32 [H, W], 1 where transparent; zeros [64, 64] for a picture without transparency."""
     if "A" in picture.getbands():
-        return 1.0 - _pixels(picture.getchannel("A"))
+        return 1.0 - pixels(picture.getchannel("A"))
     if picture.mode == "P" and "transparency" in picture.info:
-        return 1.0 - _pixels(picture.convert("RGBA").getchannel("A"))
+        return 1.0 - pixels(picture.convert("RGBA").getchannel("A"))
     return torch.zeros((64, 64), dtype=torch.float32)
 
 
@@ -171,9 +201,11 @@ NODE_CLASS_MAPPINGS = {
     "LoadImage": LoadImage,
     "LoadImageMask": LoadImageMask,
     "LoadImageOutput": LoadImageOutput,
+    "WebcamCapture": WebcamCapture,
 }
 NODE_DISPLAY_NAME_MAPPINGS = {
     "LoadImage": "Load Image",
     "LoadImageMask": "Load Image (as Mask)",
     "LoadImageOutput": "Load Image (from Outputs)",
+    "WebcamCapture": "Webcam Capture",
 }

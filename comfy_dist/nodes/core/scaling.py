@@ -151,12 +151,47 @@ class ResizeAndPadImage:
         return (padded,)
 
 
+class FluxKontextImageScale:
+    """Resizes to that of the sizes Flux Kontext was trained with whose aspect is nearest; the rest is cut off."""
+
+    CATEGORY = "advanced/conditioning/flux"
+    DESCRIPTION = "Resizes the image to the size that suits Flux Kontext best."
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "scale"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:
+        return {"required": {"image": ("IMAGE",)}}
+
+    def scale(self, image: torch.Tensor) -> tuple[torch.Tensor]:
+        """[B, H, W, C] to about a megapixel."""
+        height, width = image.shape[1:3]
+        aspect = width / height
+        new_width, new_height = min(KONTEXT_SIZES, key=lambda size: abs(aspect - size[0] / size[1]))
+        return (resize_images(image, new_width, new_height, "lanczos", "center"),)
+
+
+#: (width, height), from tall to wide.
+_TALL = (
+    (672, 1568),
+    (688, 1504),
+    (720, 1456),
+    (752, 1392),
+    (800, 1328),
+    (832, 1248),
+    (880, 1184),
+    (944, 1104),
+)
+KONTEXT_SIZES = (*_TALL, (1024, 1024), *((width, height) for height, width in reversed(_TALL)))
+
+
 NODE_CLASS_MAPPINGS = {
     "ImageScale": ImageScale,
     "ImageScaleBy": ImageScaleBy,
     "ImageScaleToTotalPixels": ImageScaleToTotalPixels,
     "ImageScaleToMaxDimension": ImageScaleToMaxDimension,
     "ResizeAndPadImage": ResizeAndPadImage,
+    "FluxKontextImageScale": FluxKontextImageScale,
 }
 NODE_DISPLAY_NAME_MAPPINGS = {
     "ImageScale": "Upscale Image",

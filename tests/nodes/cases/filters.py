@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.nodes.making import Case, bytes_noise, case, noise
+import numpy as np
+
+from tests.nodes.making import Case, blocks, bytes_noise, case, noise
 
 CASES: list[Case] = [
     *(
@@ -99,6 +101,21 @@ CASES: list[Case] = [
             ("wide", noise(1, 12, 11, 4), 7),
             ("wider-than-the-image", noise(1, 4, 5, 1), 9),
             ("far-wider", noise(1, 2, 3, 3), 20),
+        )
+    ),
+    *(
+        case("Canny", label, exact=True, image=image, low_threshold=low, high_threshold=high)
+        for label, image, low, high in (
+            ("default", noise(2, 17, 19, 3), 0.4, 0.8),
+            ("gentle", noise(1, 32, 30, 3) * 0.2, 0.2, 0.4),
+            ("grey", noise(1, 15, 16, 1), 0.5, 0.99),
+            ("blocks", np.kron(blocks(1, 6, 7, 3), np.ones((1, 5, 5, 1), np.float32)), 0.4, 0.8),
+            ("slope", np.tile(np.linspace(0, 1, 24, dtype=np.float32)[:, None] ** 2, (1, 9, 1, 3)), 0.1, 0.3),
+            ("equal-thresholds", noise(1, 12, 12, 3), 0.6, 0.6),
+            ("flat", noise(1, 9, 9, 3) * 0 + 0.5, 0.01, 0.02),
+            ("crossed-thresholds", noise(1, 9, 9, 3), 0.8, 0.4),
+            ("rgba", noise(1, 9, 9, 4), 0.4, 0.8),
+            ("too-small", noise(1, 2, 9, 3), 0.4, 0.8),
         )
     ),
     case("ImageRGBToYUV", "rgb", image=noise(2, 4, 5, 3)),

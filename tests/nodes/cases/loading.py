@@ -34,4 +34,20 @@ CASES: list[Case] = [
         for name in FILES
         for channel in ("alpha", "red", "green", "blue")
     ),
+    *(
+        case(
+            "LoadImageSetFromFolderNode",
+            f"{folder.replace('/', '-')}-{method}",
+            folder=folder,
+            resize_method=method,
+        )
+        for folder, method in (
+            ("sizes", "None"),
+            ("sizes", "Stretch"),
+            ("sizes", "Crop"),
+            ("sizes", "Pad"),
+            ("one-size", "None"),
+            ("one-size/deep", "None"),
+        )
+    ),
 ]

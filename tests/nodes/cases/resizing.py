@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.nodes.making import Case, bytes_noise, case
+from tests.nodes.making import Case, bytes_noise, case, noise
 
 METHODS = ("nearest-exact", "bilinear", "area", "bicubic", "lanczos")
 
@@ -116,5 +116,10 @@ CASES: list[Case] = [
         target_height=5,
         padding_color="white",
         interpolation="bilinear",
+    ),
+    # Of one colour: each result has a megapixel.
+    *(
+        case("FluxKontextImageScale", f"{height}-{width}", exact=True, image=noise(1, height, width, 3) * 0 + 0.3)
+        for height, width in ((3, 5), (9, 1))
     ),
 ]
