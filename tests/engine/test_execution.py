@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import struct
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from comfy_dist.engine.graph import GraphEngine
 from comfy_dist.engine.protocol import Errored, Executed, Preview
@@ -156,6 +158,49 @@ async def test_a_preview_is_sent_between_progress_state_and_progress(engine: Gra
         "image_type": "image/jpeg",
     }
     assert preview.body[4 + length :].startswith(b"\xff\xd8")
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "longest", "expected"),
+    [
+        ("PNG", "RGBA", 512, ("PNG", "RGBA", (512, 256))),
+        ("PNG", "L", 10, ("PNG", "L", (10, 5))),
+        ("JPEG", "RGBA", 20, ("JPEG", "RGB", (20, 10))),
+        ("JPEG", "RGB", 40, ("JPEG", "RGB", (40, 20))),
+    ],
+)
+async def test_previews_are_scaled_to_their_longest_side_and_encoded_as_asked(
+    engine: GraphEngine, kind: str, mode: str, longest: int, expected: Any
+) -> None:
+    prompt = {"1": node("ContractPreview", kind=kind, mode=mode, longest=longest)}
+    prompt["2"] = node("TestSink", value=["1", 0])
+    [preview] = [each for each in (await run(engine, prompt)).sent if isinstance(each, Preview)]
+    (length,) = struct.unpack_from(">I", preview.body)
+    metadata = json.loads(preview.body[4 : 4 + length])
+    assert metadata["image_type"] == ("image/png" if kind == "PNG" else "image/jpeg")
+    picture = Image.open(io.BytesIO(preview.body[4 + length :]))
+    assert (picture.format, picture.mode, picture.size) == expected
+
+
+async def test_a_preview_that_is_no_picture_costs_only_itself(engine: GraphEngine) -> None:
+    prompt = {
+        "1": node("ContractPreview", kind="PNG", mode="none", longest=8),
+        "2": node("TestSink", value=["1", 0]),
+    }
+    ran = await run(engine, prompt)
+    assert ran.text("2") == "none"
+    assert not [each for each in ran.sent if isinstance(each, Preview)]
+    assert [data["value"] for name, data in ran.events if name == "progress"] == [3]
+
+
+async def test_progress_is_told_of_each_of_two_nodes_that_overlap(engine: GraphEngine) -> None:
+    prompt = {str(i): node("TestAsyncSleep", seconds=0.05, steps=2, value=f"o{i}") for i in range(2)}
+    prompt |= {f"s{i}": node("TestSink", value=[str(i), 0]) for i in range(2)}
+    ran = await run(engine, prompt)
+    told = [(data["node"], data["value"]) for name, data in ran.events if name == "progress"]
+    assert sorted(told) == [("0", 1), ("0", 2), ("1", 1), ("1", 2)]
+    states = [data["nodes"] for name, data in ran.events if name == "progress_state"]
+    assert any(all(nodes.get(each, {}).get("state") == "running" for each in "01") for nodes in states)
 
 
 async def test_a_node_that_raises_ends_the_prompt_with_comfyuis_error(engine: GraphEngine) -> None:

@@ -47,11 +47,16 @@ def add_expansion(
     if not isinstance(graph, dict):
         raise TypeError(f"The node's expand is of type {type(graph).__name__}; it must be a dict of nodes.")
     class_type = prompt.get_node(node_id)["class_type"]
-    if prompt.depth(node_id) >= DEEPEST or len(prompt.ephemeral_prompt) + len(graph) > MOST_NODES:
+    if prompt.depth(node_id) >= DEEPEST:
         raise ExpansionLimitError(
-            f"{class_type} expands without end: {prompt.depth(node_id)} expansions lie inside each other, with "
-            f"{len(prompt.ephemeral_prompt)} nodes in all (at most {DEEPEST} and {MOST_NODES}). "
-            "Its condition to stop is never met."
+            f"{class_type} expands without end: {DEEPEST} expansions lie inside each other. Its condition to stop "
+            "is never met."
+        )
+    nodes = len(prompt.ephemeral_prompt) + len(graph)
+    if nodes > MOST_NODES:
+        raise ExpansionLimitError(
+            f"The expansions of this prompt come to {nodes} nodes with this one of {class_type}; {MOST_NODES} are "
+            "the most."
         )
     outputs: list[str] = []
     for new_id, node in graph.items():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
+import logging
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from comfy_dist.engine.graph.dynamic_prompt import DynamicPrompt
@@ -16,12 +18,19 @@ if TYPE_CHECKING:
     #: What a sampler hands to its progress bar: format, picture, longest side.
     Preview: TypeAlias = tuple[str, Image, int | None]
 
-#: progress_state tells of all nodes so far, so its size grows with the graph and a prompt's events with its
-#: square. It tells of this many finished ones, the latest, and of all that run.
+_log = logging.getLogger(__name__)
+
+# ComfyUI's progress_state tells of all nodes so far, so its size grows with the graph, and a prompt's events with
+# the square of that. Ours tells of these many at most.
+#: Finished nodes, the latest, and the characters of their ids: those of nested expansions grow with each level.
 FINISHED_SHOWN = 32
+FINISHED_CHARACTERS = 4096
+#: Running nodes beside the one that an event is about, those begun first: the nodes of the page are among them.
+RUNNING_SHOWN = 64
 
 SendEvent: TypeAlias = Callable[[str, dict[str, Any]], None]
 SendPreview: TypeAlias = Callable[[str, bytes], None]
+State: TypeAlias = dict[str, Any]
 
 
 class NodeProgress:
@@ -34,53 +43,73 @@ class NodeProgress:
         self._prompt = prompt
         self._send_event = send_event
         self._send_preview = send_preview
-        self._nodes: dict[str, dict[str, Any]] = {}
-        self._finished: dict[str, None] = {}
+        #: Both in the order they came to be so.
+        self._running: dict[str, State] = {}
+        self._finished: dict[str, State] = {}
+        self._finished_characters = 0
 
     def start(self, node_id: str) -> None:
-        self._set(node_id, "running", 0.0, 1.0)
+        self._send(node_id, self._run(node_id, 0.0, 1.0))
 
     def update(self, node_id: str, value: float, maximum: float, preview: Preview | None = None) -> None:
         """A node is at `value` of `maximum`. Sends progress_state, the preview, and progress."""
-        self._set(node_id, "running", value, maximum)
+        state = self._run(node_id, value, maximum)
+        self._send(node_id, state)
         if preview is not None:
-            state = self._nodes[node_id]
-            self._send_preview(state["display_node_id"], encode_preview(preview, state))
+            try:
+                encoded = encode_preview(preview, state)
+            except Exception as error:  # noqa: BLE001 - a custom node's picture may be anything
+                # Who looks on loses a picture; the node's work does not depend on it.
+                _log.warning("The preview of node %s is left out, as it is no picture: %s", node_id, error)
+            else:
+                self._send_preview(state["display_node_id"], encoded)
         event = {"value": value, "max": maximum, "prompt_id": self._prompt_id, "node": node_id}
         self._send_event("progress", event)
 
     def finish(self, node_id: str) -> None:
-        maximum = self._nodes[node_id]["max"] if node_id in self._nodes else 1
-        self._set(node_id, "finished", maximum, maximum)
+        state = self._running.pop(node_id, None) or self._state(node_id, 1, 1)
+        state["value"], state["state"] = state["max"], "finished"
+        self._finished[node_id] = state
+        self._finished_characters += len(node_id)
+        while len(self._finished) > FINISHED_SHOWN or (
+            len(self._finished) > 1 and self._finished_characters > FINISHED_CHARACTERS
+        ):
+            oldest = next(iter(self._finished))
+            del self._finished[oldest]
+            self._finished_characters -= len(oldest)
+        self._send(node_id, state)
 
-    def _set(self, node_id: str, state: str, value: float, maximum: float) -> None:
-        entry = self._nodes.get(node_id)
-        if entry is None:
-            prompt = self._prompt
-            entry = self._nodes[node_id] = {
-                "value": value,
-                "max": maximum,
-                "state": state,
-                "node_id": node_id,
-                "prompt_id": self._prompt_id,
-                "display_node_id": prompt.get_display_node_id(node_id),
-                "parent_node_id": prompt.get_parent_node_id(node_id),
-                "real_node_id": prompt.get_real_node_id(node_id),
-            }
+    def _run(self, node_id: str, value: float, maximum: float) -> State:
+        state = self._running.get(node_id)
+        if state is None:
+            if self._finished.pop(node_id, None) is not None:
+                self._finished_characters -= len(node_id)
+            state = self._running[node_id] = self._state(node_id, value, maximum)
         else:
-            entry["value"], entry["max"], entry["state"] = value, maximum, state
-        if state == "finished":
-            self._finished[node_id] = None
-            if len(self._finished) > FINISHED_SHOWN:
-                oldest = next(iter(self._finished))
-                del self._finished[oldest]
-                del self._nodes[oldest]
-        else:
-            self._finished.pop(node_id, None)
-        self._send_event("progress_state", {"prompt_id": self._prompt_id, "nodes": self._nodes})
+            state["value"], state["max"] = value, maximum
+        return state
+
+    def _state(self, node_id: str, value: float, maximum: float) -> State:
+        return {
+            "value": value,
+            "max": maximum,
+            "state": "running",
+            "node_id": node_id,
+            "prompt_id": self._prompt_id,
+            "display_node_id": self._prompt.get_display_node_id(node_id),
+            "parent_node_id": self._prompt.get_parent_node_id(node_id),
+            "real_node_id": self._prompt.get_real_node_id(node_id),
+        }
+
+    def _send(self, node_id: str, state: State) -> None:
+        running: Mapping[str, State] = self._running
+        if len(running) > RUNNING_SHOWN:
+            running = dict(itertools.islice(running.items(), RUNNING_SHOWN))
+        nodes = {**self._finished, **running, node_id: state}
+        self._send_event("progress_state", {"prompt_id": self._prompt_id, "nodes": nodes})
 
 
-def encode_preview(preview: Preview, state: dict[str, Any]) -> bytes:
+def encode_preview(preview: Preview, state: State) -> bytes:
     """ComfyUI's binary event 4 without its type: u32 length, JSON metadata, JPEG or PNG."""
     from PIL import Image, ImageOps
 

@@ -211,6 +211,12 @@ class ContractValidateRaise(_Number):
         raise RuntimeError("no verdict")
 
 
+class ContractValidateExit(_Number):
+    @classmethod
+    def VALIDATE_INPUTS(cls, number):
+        raise SystemExit("no verdict")
+
+
 # Types and options
 
 
@@ -385,6 +391,23 @@ class ContractCancel(_Node):
         raise asyncio.CancelledError("given up")
 
 
+class ContractNoList(_Node):
+    OUTPUT_IS_LIST = (True,)
+
+    def run(self, value=None):
+        return (5,)
+
+
+class ContractMuteError(Exception):
+    def __str__(self):
+        raise RuntimeError("no text either")
+
+
+class ContractMute(_Node):
+    def run(self, value=None):
+        raise ContractMuteError
+
+
 class ContractPreview(_Node):
     """One preview of `kind` (JPEG or PNG), 40 by 20 in `mode`, at most `longest` long; "none" is no picture."""
 
@@ -435,6 +458,10 @@ class ContractExpand(_Node):
             inner = graph.node("ContractThrough", value=value)
             inner.set_override_display_id("elsewhere")
             return {"result": (inner.out(0),), "expand": graph.finalize()}
+        if kind == "own display":
+            inner = graph.node("ContractThrough", value=value)
+            inner.set_override_display_id(inner.id)
+            return {"result": (inner.out(0),), "expand": graph.finalize()}
         if kind == "cycle":
             first = graph.node("ContractVariadic", first="")
             second = graph.node("ContractVariadic", first=first.out(0))
@@ -442,10 +469,6 @@ class ContractExpand(_Node):
             return {"result": (second.out(0),), "expand": graph.finalize()}
         if kind == "forever":
             again = graph.node("ContractExpand", kind="forever", value=value)
-            return {"result": (again.out(0),), "expand": graph.finalize()}
-        if kind == "twice as many":
-            for _ in range(2):
-                again = graph.node("ContractExpand", kind="twice as many", value=value)
             return {"result": (again.out(0),), "expand": graph.finalize()}
         if kind == "duplicate":
             fixed = {"fixed": {"class_type": "PreviewAny", "inputs": {"source": "x"}}}
@@ -474,6 +497,23 @@ class ContractExpandLists(_Node):
         graph = GraphBuilder()
         lines = graph.node("TestList", text=text)
         return {"result": (lines.out(0), "second"), "expand": graph.finalize()}
+
+
+class ContractExpandChain(_Node):
+    """Expands into a chain of `length` nodes."""
+
+    RETURN_TYPES = ("STRING",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"length": ("INT", {"default": 1, "min": 1})}}
+
+    def run(self, length):
+        graph = GraphBuilder()
+        last = graph.node("PrimitiveString", value="end")
+        for _ in range(length - 1):
+            last = graph.node("TestConcat", a=last.out(0), b="")
+        return {"result": (last.out(0),), "expand": graph.finalize()}
 
 
 class ContractExpandEach(_Node):
@@ -514,4 +554,8 @@ class ContractLoop(_Node):
         return {"result": (again.out(0),), "expand": graph.finalize()}
 
 
-NODE_CLASS_MAPPINGS = {name: node for name, node in list(globals().items()) if name.startswith("Contract")}
+NODE_CLASS_MAPPINGS = {
+    name: node
+    for name, node in list(globals().items())
+    if name.startswith("Contract") and name != "ContractMuteError"
+}
