@@ -15,7 +15,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_a_prompt_runs_and_its_picture_is_in_the_workspace(subject: Subject) -> None:
-    ran, outcome = await subject.run(picture(0xFF0000, "first/red"))
+    _, outcome = await subject.run(picture(0xFF0000, "first/red"))
     assert isinstance(outcome, Executed)
     (path,) = subject.paths(outcome)
     assert path == subject.workspace.output / "first/red_00001_.png"
@@ -141,7 +141,7 @@ async def test_validation_is_comfyuis_own_and_answers_beside_a_running_prompt(su
     good = await subject.engine.validate(picture(8, "a"), None)
     missing = await subject.engine.validate({"1": node("PreviewImage")}, None)
     odd = await subject.engine.validate(
-        {"1": node("TestValidated", number=3), "2": node("TestSink", value=["1", 0])}, None
+        {"1": node("TestValidated", number=3, other=1), "2": node("TestSink", value=["1", 0])}, None
     )
     some = await subject.engine.validate(picture(8, "a", **{"3": node("PreviewImage", images=["1", 0])}), ("3",))
     await subject.engine.interrupt(ran.job.id)

@@ -19,7 +19,7 @@ class Attached:
     #: Whose prompts it knows: ours and others'.
     private = False
     #: Folders that it does not share with the workspace.
-    separate = ("input", "output", "temp")
+    separate: tuple[str, ...] = ("input", "output", "temp")
 
     def __init__(self, address: Address, *, start_seconds: float = 30.0, patience: float = 30.0) -> None:
         self.address = address

@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 
 #: Seconds of silence after which is looked whether the prompt still runs.
 LOOK_SECONDS = 10.0
+#: The same for a prompt of an earlier attempt, whose events go elsewhere.
+ADOPTED_SECONDS = 1.0
 #: The same once its end was told: the history has it a moment later.
 END_SECONDS = 0.25
 #: About a client's own connection, not a prompt.
@@ -71,6 +73,7 @@ class Run:
         self._emit = emit
         self._items: asyncio.Queue[_Item] = asyncio.Queue()
         self._timings = Timings()
+        self._look_seconds = LOOK_SECONDS
         self._submitted = False
         self._stopping = False
         self._began = False
@@ -130,6 +133,7 @@ class Run:
     def adopt(self) -> None:
         """It was submitted by an earlier attempt; what it told until now was missed."""
         self._submitted = self._began = True
+        self._look_seconds = ADOPTED_SECONDS
         self._items.put_nowait(_Look(gap=True))
 
     async def interrupt(self) -> None:
@@ -154,7 +158,7 @@ class Run:
 
     async def _next(self) -> _Item:
         try:
-            async with asyncio.timeout(END_SECONDS if self._ending else LOOK_SECONDS):
+            async with asyncio.timeout(END_SECONDS if self._ending else self._look_seconds):
                 return await self._items.get()
         except TimeoutError:
             return _Look()

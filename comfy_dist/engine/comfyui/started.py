@@ -43,7 +43,7 @@ class Started:
     #: Nobody else's prompts run in it, and none of an earlier process.
     private = True
     #: Its input folder is the workspace's.
-    separate = ("output", "temp")
+    separate: tuple[str, ...] = ("output", "temp")
     #: A process that lives is not given up soon: how it ends, it tells itself.
     patience = 120.0
 

@@ -25,6 +25,9 @@ def version_of(stats: Mapping[str, Any], where: str) -> str:
         "interruption of one prompt; update it."
     )
     version = system.get("comfyui_version")
+    if "comfy_dist_version" in system:
+        # Another cluster's frontend: its API is the newest ComfyUI's, its engine's version is its own.
+        return str(version)
     if not isinstance(version, str):
         raise ServerFault(f"{where} does not tell its version, so it is an old one; {needs}")
     found = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?", version)
