@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_dist.nodes.core import (
     alpha,
     animation,
+    audio,
     blending,
     blurring,
     channels,
@@ -27,6 +28,8 @@ from comfy_dist.nodes.core import (
     regex,
     save,
     scaling,
+    schedules,
+    sigmas,
     sizes,
     stitching,
     text,
@@ -63,6 +66,9 @@ for _module in (
     latent_operations,
     latent_batches,
     latent_files,
+    schedules,
+    sigmas,
+    audio,
     values,
     text,
     regex,
@@ -73,10 +79,14 @@ for _module in (
 # The page groups nodes by where ComfyUI defines them; the others are in its `nodes`.
 _ELSEWHERE: dict[str, tuple[str, ...]] = {
     "comfy_extras.nodes_ace": ("EmptyAceStepLatentAudio",),
-    "comfy_extras.nodes_audio": ("EmptyLatentAudio",),
+    "comfy_extras.nodes_audio": ("EmptyLatentAudio", *audio.NODE_CLASS_MAPPINGS),
     "comfy_extras.nodes_canny": ("Canny",),
     "comfy_extras.nodes_chroma_radiance": ("EmptyChromaRadianceLatentImage",),
     "comfy_extras.nodes_cosmos": ("EmptyCosmosLatentVideo",),
+    "comfy_extras.nodes_custom_sampler": (
+        *(name for name in schedules.NODE_CLASS_MAPPINGS if name != "LTXVScheduler"),
+        *sigmas.NODE_CLASS_MAPPINGS,
+    ),
     "comfy_extras.nodes_flux": ("FluxKontextImageScale",),
     "comfy_extras.nodes_hunyuan": ("EmptyHunyuanImageLatent", "EmptyHunyuanLatentVideo"),
     "comfy_extras.nodes_hunyuan3d": ("EmptyLatentHunyuan3Dv2",),
@@ -100,7 +110,7 @@ _ELSEWHERE: dict[str, tuple[str, ...]] = {
         *latent_arithmetic.NODE_CLASS_MAPPINGS,
         *latent_operations.NODE_CLASS_MAPPINGS,
     ),
-    "comfy_extras.nodes_lt": ("EmptyLTXVLatentVideo",),
+    "comfy_extras.nodes_lt": ("EmptyLTXVLatentVideo", "LTXVScheduler"),
     "comfy_extras.nodes_mask": (
         "GrowMask",
         "ImageColorToMask",

@@ -11,7 +11,8 @@ from comfy_dist.nodes.core.inputs import Inputs, UnusableInput, number, whole
 
 Audio: TypeAlias = dict[str, Any]
 
-_FOR_EVER = float(0xFFFFFFFFFFFFFFFF)
+#: Seconds.
+_FOR_EVER = 0xFFFFFFFFFFFFFFFF
 #: Zero crossings of the filter on each side, and the share of the lower rate's band that it lets through.
 _CROSSINGS, _BAND = 6, 0.99
 

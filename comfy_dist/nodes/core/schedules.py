@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from comfy_dist.nodes.core.inputs import Input, Inputs, number, whole
+from comfy_dist.nodes.core.inputs import Input, Inputs, UnusableInput, number, whole
 from comfy_dist.nodes.core.latent import Latent
 
 #: The noise levels of Stable Diffusion 1.
@@ -38,6 +38,13 @@ class _Schedule:
 _RANGE = {"sigma_max": _real(_SIGMA_MAX, 0.0, 5000.0), "sigma_min": _real(_SIGMA_MIN, 0.0, 5000.0)}
 
 
+def _logarithms(sigma_max: float, sigma_min: float) -> tuple[float, float]:
+    """Raises UnusableInput where there are none."""
+    if min(sigma_max, sigma_min) <= 0:
+        raise UnusableInput("This schedule steps by logarithms; give a sigma_max and a sigma_min above 0.")
+    return math.log(sigma_max), math.log(sigma_min)
+
+
 def _ending_in_zero(sigmas: torch.Tensor) -> tuple[torch.Tensor]:
     return (torch.cat((sigmas, sigmas.new_zeros(1))),)
 
@@ -48,6 +55,8 @@ class KarrasScheduler(_Schedule):
     inputs = {**_RANGE, "rho": _real(7.0, 0.0, 100.0)}
 
     def get_sigmas(self, steps: int, sigma_max: float, sigma_min: float, rho: float) -> tuple[torch.Tensor]:
+        if rho == 0:
+            raise UnusableInput("There is no 0th root to step by; give a rho above 0.")
         first, last = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
         return _ending_in_zero((first + torch.linspace(0, 1, steps) * (last - first)) ** rho)
 
@@ -58,7 +67,7 @@ class ExponentialScheduler(_Schedule):
     inputs = _RANGE
 
     def get_sigmas(self, steps: int, sigma_max: float, sigma_min: float) -> tuple[torch.Tensor]:
-        return _ending_in_zero(torch.linspace(math.log(sigma_max), math.log(sigma_min), steps).exp())
+        return _ending_in_zero(torch.linspace(*_logarithms(sigma_max, sigma_min), steps).exp())
 
 
 class PolyexponentialScheduler(_Schedule):
@@ -68,7 +77,7 @@ class PolyexponentialScheduler(_Schedule):
 
     def get_sigmas(self, steps: int, sigma_max: float, sigma_min: float, rho: float) -> tuple[torch.Tensor]:
         ramp = torch.linspace(1, 0, steps) ** rho
-        first, last = math.log(sigma_max), math.log(sigma_min)
+        first, last = _logarithms(sigma_max, sigma_min)
         return _ending_in_zero((ramp * (first - last) + last).exp())
 
 
