@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Self
+from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
@@ -44,8 +45,9 @@ class Address:
         return str(self.url).rstrip("/")
 
     def at(self, *parts: str) -> URL:
-        """The address of a route; parts are quoted, slashes in them too."""
-        return self.url.joinpath(*parts)
+        """The address of a route; a part is one step of its path, whatever stands in it."""
+        quoted = (quote(part, safe="").replace(".", "%2E") for part in parts)
+        return self.url.joinpath(*quoted, encoded=True)
 
     def warn_if_readable(self) -> None:
         """Say once where the token crosses a network in clear."""

@@ -58,14 +58,14 @@ def _catalogue(
         raise ServerFault(f"ComfyUI describes {where} in another shape than the known one.") from None
 
 
-def judges_uploads(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+def judges_uploads(nodes: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """Inputs that a class judges by code, as far as they can be known from outside: those for uploaded files.
 
     Their combos list the files that were there; ComfyUI's own loaders look whether the file is there now.
     """
     found: dict[str, tuple[str, ...]] = {}
     for name, node in nodes.items():
-        groups = node.get("input")
+        groups = node.get("input") if isinstance(node, Mapping) else None
         inputs = {
             key
             for group in (groups.values() if isinstance(groups, Mapping) else ())

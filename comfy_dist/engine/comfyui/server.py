@@ -259,8 +259,8 @@ class Server:
 
     def _not_comfyui(self, method: str, route: str) -> ServerFault:
         return ServerFault(
-            f"What {self.address} answered to {method} /{route} is not ComfyUI's API; is there another service, "
-            "or another version of ComfyUI?"
+            f"What {self.address} answered to {method} /{route} is not ComfyUI's API: there is another service, "
+            "or another version of ComfyUI."
         )
 
 

@@ -18,7 +18,7 @@ def version_of(stats: Mapping[str, Any], where: str) -> str:
     """The version that /system_stats tells. Raises ServerFault where it is too old to be driven."""
     system = stats.get("system")
     if not isinstance(system, Mapping):
-        raise ServerFault(f"{where} answers /system_stats with something else than ComfyUI's; is it one?")
+        raise ServerFault(f"{where} answers /system_stats with something else than ComfyUI's.")
     oldest = ".".join(map(str, OLDEST))
     needs = (
         f"{oldest} or newer is needed, for prompts whose id the client gives, partial execution and the "
