@@ -1,4 +1,4 @@
-"""Core nodes give ComfyUI's results; files are never overwritten and never leave their folder."""
+"""Pictures come back as they were saved; files are never overwritten and never leave their folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,17 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from comfy_dist.nodes import core, folders
-from comfy_dist.nodes.core.compositing import ImageCompositeMasked
-from comfy_dist.nodes.core.image_batches import ImageBatch
-from comfy_dist.nodes.core.images import EmptyImage
-from comfy_dist.nodes.core.load import LoadImage
-from comfy_dist.nodes.core.masks import SolidMask
-from comfy_dist.nodes.core.resize import common_upscale, repeat_to_batch_size
-from comfy_dist.nodes.core.save import PreviewImage, SaveImage
-from comfy_dist.nodes.core.scaling import ImageScale
-from comfy_dist.nodes.core.transforms import ImageCrop
-from comfy_dist.nodes.core.values import PreviewAny
+from comfy_dist.nodes import folders
+from comfy_dist.nodes.core.image_sets import LoadImageSetFromFolderNode
+from comfy_dist.nodes.core.inputs import UnusableInput
+from comfy_dist.nodes.core.load import LoadImage, LoadImageMask, LoadImageOutput, WebcamCapture
+from comfy_dist.nodes.core.save import MaskPreview, PreviewImage, SaveImage
 from comfy_dist.workspace import PathRefused, Workspace
 
 
@@ -46,21 +39,6 @@ def noise(*shape: int) -> torch.Tensor:
 
 def names_in(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
-
-
-def test_every_class_keeps_comfyuis_contract(workspace: Workspace) -> None:
-    for name, cls in core.NODE_CLASS_MAPPINGS.items():
-        declared: Any = cls
-        assert "required" in declared.INPUT_TYPES(), name
-        assert callable(getattr(declared, declared.FUNCTION)), name
-    assert set(core.NODE_DISPLAY_NAME_MAPPINGS) <= set(core.NODE_CLASS_MAPPINGS)
-
-
-def test_an_empty_image_is_one_colour() -> None:
-    (image,) = EmptyImage().generate(3, 2, 4, 0xFF8000)
-    assert image.shape == (4, 2, 3, 3)
-    assert image.dtype == torch.float32
-    assert torch.equal(image[3, 1, 2], torch.tensor([1.0, 128 / 255, 0.0]))
 
 
 class TestLoading:
@@ -86,6 +64,8 @@ class TestLoading:
         Image.fromarray(values).save(workspace.input / "deep.png")
         image, _ = self.load(workspace, "deep.png")
         assert [round(float(value) * 255) for value in image[0, 0, :, 0]] == [0, 1, 100, 255]
+        (mask,) = LoadImageMask().load_image("deep.png", "green")
+        assert torch.equal(mask[0], image[0, ..., 1])
 
     def test_exif_orientation_is_applied(self, workspace: Workspace) -> None:
         exif = Image.Exif()
@@ -128,6 +108,49 @@ class TestLoading:
             assert LoadImage.VALIDATE_INPUTS(wrong) == f"Invalid image file: {wrong}"
         with pytest.raises(PathRefused):
             LoadImage().load_image("../secret.png")
+
+    @pytest.mark.parametrize("content", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n", b"GIF89a"])
+    def test_what_is_no_picture_is_named(self, workspace: Workspace, content: bytes) -> None:
+        (workspace.input / "a.png").write_bytes(content)
+        for load in (LoadImage().load_image, lambda name: LoadImageMask().load_image(name, "red")):
+            with pytest.raises(UnusableInput, match=r"^a\.png is not a picture that can be read: "):
+                load("a.png")
+
+    def test_every_node_loads_from_the_folder_that_is_named(self, workspace: Workspace) -> None:
+        pixels = (noise(5, 7, 4) * 255).byte().numpy()
+        for folder in (workspace.input, workspace.output, workspace.temp):
+            Image.fromarray(pixels).save(folder / "a.png")
+            pixels = 255 - pixels
+        expected, mask = LoadImage().load_image("a.png")
+        output, output_mask = LoadImageOutput().load_image("a.png [output]")
+        captured = WebcamCapture().load_capture("a.png [temp]", 0, 0, True)
+        assert torch.allclose(output, 1 - expected)
+        assert torch.allclose(output_mask, 1 - mask)
+        assert len(captured) == 1
+        assert torch.equal(captured[0], expected)
+        for channel, plane in (("alpha", 1 - output_mask[0]), ("blue", expected[0, ..., 2])):
+            (loaded,) = LoadImageMask().load_image("a.png", channel)
+            assert torch.allclose(loaded[0], plane)
+        for node in (LoadImageMask, LoadImageOutput, WebcamCapture):
+            assert node.VALIDATE_INPUTS("a.png [temp]") is True
+            assert node.VALIDATE_INPUTS("b.png") == "Invalid image file: b.png"
+
+    def test_a_set_is_loaded_in_the_order_of_its_names(self, workspace: Workspace) -> None:
+        place = workspace.input / "sets" / "deep"
+        place.mkdir(parents=True)
+        for index, name in enumerate(("c.png", "a.jpeg", "b.webp", "d.txt")):
+            Image.new("RGB", (4, 4), (80 * index, 0, 0)).save(place / name, format="PNG")
+        (choices, _) = LoadImageSetFromFolderNode.INPUT_TYPES()["required"]["folder"]
+        assert choices == ["sets", "sets/deep"]
+        (images,) = LoadImageSetFromFolderNode().load_images("sets/deep")
+        assert [round(float(value) * 255) for value in images[:, 0, 0, 0]] == [80, 160, 0]
+        Image.new("RGB", (5, 4)).save(place / "e.png")
+        with pytest.raises(UnusableInput, match=r"e\.png has 5 x 4 pixels, a\.jpeg 4 x 4"):
+            LoadImageSetFromFolderNode().load_images("sets/deep")
+        with pytest.raises(UnusableInput, match="The folder sets has no pictures"):
+            LoadImageSetFromFolderNode().load_images("sets")
+        with pytest.raises(PathRefused):
+            LoadImageSetFromFolderNode().load_images("../output")
 
     def test_is_changed_follows_the_content(self, workspace: Workspace) -> None:
         (workspace.input / "a.png").write_bytes(b"1")
@@ -206,82 +229,18 @@ class TestSaving:
         assert first["filename"][:18] != second["filename"][:18]
         assert (workspace.temp / first["filename"]).is_file()
 
+    def test_a_mask_is_shown_grey(self, workspace: Workspace) -> None:
+        mask = noise(2, 5, 7)
+        shown = MaskPreview().execute(mask)["ui"]["images"]
+        assert [each["type"] for each in shown] == ["temp", "temp"]
+        for each, plane in zip(shown, mask, strict=True):
+            with Image.open(workspace.temp / each["filename"]) as picture:
+                assert picture.mode == "RGB"
+                expected = (plane * 255).round().byte().numpy()
+                assert np.array_equal(np.array(picture), np.repeat(expected[..., None], 3, axis=2))
+
 
 @given(st.text(alphabet="ab%/._-0123456789\\", max_size=12), st.text(alphabet="ab_0123456789.", max_size=12))
 def test_numbers_are_free_whatever_lies_there(name: str, other: str) -> None:
     number = folders.next_number([other, f"{name}_{other}", f"{name}_00041_.png"], name)
     assert number >= 42
-
-
-class TestImages:
-    @pytest.mark.parametrize("method", ["nearest-exact", "bilinear", "area", "bicubic", "lanczos"])
-    @pytest.mark.parametrize("crop", ["disabled", "center"])
-    def test_scaling_gives_the_size_asked_for(self, method: str, crop: str) -> None:
-        (image,) = ImageScale().upscale(noise(2, 5, 7, 3), method, 9, 4, crop)
-        assert image.shape == (2, 4, 9, 3)
-        assert image.dtype == torch.float32
-
-    def test_zero_keeps_the_aspect(self) -> None:
-        image = noise(1, 5, 10, 3)
-        assert ImageScale().upscale(image, "area", 0, 20, "disabled")[0].shape == (1, 20, 40, 3)
-        assert ImageScale().upscale(image, "area", 20, 0, "disabled")[0].shape == (1, 10, 20, 3)
-        assert ImageScale().upscale(image, "area", 0, 0, "disabled")[0] is image
-
-    def test_center_cuts_the_sides_off(self) -> None:
-        image = torch.zeros(1, 2, 6, 3)
-        image[:, :, 2:4] = 1
-        (scaled,) = ImageScale().upscale(image, "nearest-exact", 4, 4, "center")
-        assert torch.equal(scaled, torch.ones(1, 4, 4, 3))
-
-    def test_video_latents_are_resized_frame_by_frame(self) -> None:
-        samples = noise(2, 4, 3, 6, 8)
-        scaled = common_upscale(samples, 4, 3, "bilinear", "disabled")
-        assert scaled.shape == (2, 4, 3, 3, 4)
-        assert torch.equal(scaled[:, :, 1], common_upscale(samples[:, :, 1], 4, 3, "bilinear", "disabled"))
-
-    def test_a_batch_takes_the_size_of_the_first(self) -> None:
-        first, second = noise(1, 4, 6, 3), noise(2, 8, 8, 3)
-        (both,) = ImageBatch().batch(first, second)
-        assert both.shape == (3, 4, 6, 3)
-        assert torch.equal(both[:1], first)
-
-    def test_a_crop_ends_at_the_edge(self) -> None:
-        image = noise(1, 5, 7, 3)
-        assert torch.equal(ImageCrop().crop(image, 3, 2, 1, 2)[0], image[:, 2:4, 1:4])
-        assert ImageCrop().crop(image, 30, 20, 100, 100)[0].shape == (1, 1, 1, 3)
-
-    @given(st.integers(1, 5), st.integers(1, 12))
-    def test_batches_are_cut_or_repeated(self, size: int, wanted: int) -> None:
-        batch = torch.arange(size).reshape(size, 1)
-        assert repeat_to_batch_size(batch, wanted).flatten().tolist() == [index % size for index in range(wanted)]
-
-
-class TestCompositing:
-    def test_without_a_mask_the_source_covers(self) -> None:
-        destination, source = noise(2, 6, 8, 3), noise(1, 3, 3, 3)
-        before = destination.clone()
-        (image,) = ImageCompositeMasked().composite(destination, source, 6, 4, False)
-        assert torch.equal(destination, before)
-        assert torch.equal(image[:, 4:, 6:], source[:, :2, :2].expand(2, -1, -1, -1))
-        assert torch.equal(image[:, :4], destination[:, :4])
-
-    def test_the_mask_says_how_much_of_the_source_shows(self) -> None:
-        (mask,) = SolidMask().solid(0.25, 3, 3)
-        (image,) = ImageCompositeMasked().composite(
-            torch.zeros(1, 4, 4, 3), torch.ones(1, 2, 2, 3), 0, 0, True, mask
-        )
-        assert torch.allclose(image, torch.full((1, 4, 4, 3), 0.25))
-
-    def test_channels_are_those_of_the_destination(self) -> None:
-        composite = ImageCompositeMasked().composite
-        assert composite(noise(1, 4, 4, 3), noise(1, 4, 4, 4), 0, 0, False)[0].shape[-1] == 3
-        (image,) = composite(noise(1, 4, 4, 4), noise(1, 2, 2, 3), 9, 9, False)
-        assert image.shape[-1] == 4
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [("a", "a"), (1, "1"), (True, "True"), (None, "None"), ([1, "a"], '[1, "a"]'), ({1}, "{1}")],
-)
-def test_any_value_is_shown(value: Any, text: str) -> None:
-    assert PreviewAny().main(value) == {"ui": {"text": (text,)}}
