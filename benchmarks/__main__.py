@@ -1,13 +1,13 @@
-"""python -m benchmarks [way] [footprint]: all of them without a name. README.md says what each measures."""
+"""python -m benchmarks [NAME ...]: all of them without a name. README.md says what each measures."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 
-from benchmarks import footprint, way
+from benchmarks import executor, footprint, way
 
-BENCHMARKS = {"way": way.run, "footprint": footprint.run}
+BENCHMARKS = {"way": way.run, "footprint": footprint.run, "executor": executor.run}
 
 
 def main() -> None:

@@ -118,8 +118,9 @@ class _Frame:
     links: list[tuple[Input, list[Any]]] = field(default_factory=list)
     next_link: int = 0
     sources_valid: bool = True
-    received_types: dict[str, Any] = field(default_factory=dict)
-    refused_inputs: set[str] = field(default_factory=set)
+    #: Both only where the node's own code judges.
+    received_types: dict[str, Any] | None = None
+    refused_inputs: set[str] | None = None
 
 
 class _Walk:
@@ -142,6 +143,7 @@ class _Walk:
         self.valid: dict[str, bool] = {}
         self.reasons: dict[str, list[Error]] = {}
         self.cycles: list[str] = []
+        self._inputs: dict[str, tuple[Input, ...]] = {}
         self._depth: dict[str, int] = {}
         self._dependents: dict[str, list[str]] = {}
 
@@ -200,9 +202,15 @@ class _Walk:
         frame = _Frame(node_id, via)
         node = self.prompt[node_id]
         inputs = node.setdefault("inputs", {})
-        by_code = self.validated_by_code.get(node["class_type"], ())
+        class_type = node["class_type"]
+        by_code = self.validated_by_code.get(class_type, ())
+        if by_code:
+            frame.received_types, frame.refused_inputs = {}, set()
+        declared = self._inputs.get(class_type)
+        if declared is None:
+            declared = self._inputs[class_type] = tuple(inputs_of(self.nodes[class_type]))
         errors: list[Error] = []
-        for each in inputs_of(self.nodes[node["class_type"]]):
+        for each in declared:
             error = None
             if each.name not in inputs:
                 if each.required:
@@ -214,7 +222,8 @@ class _Walk:
                 error = judge_value(each, inputs, each.name in by_code or "*" in by_code)
             if error is not None:
                 errors.append(error)
-                frame.refused_inputs.add(each.name)
+                if frame.refused_inputs is not None:
+                    frame.refused_inputs.add(each.name)
         if errors:
             self.reasons[node_id] = errors
         return frame
@@ -241,7 +250,8 @@ class _Walk:
                 f"{each.name}: node '{source}' ({source_class}) has {len(returned)} outputs, no slot {slot}",
             )
         received = returned[slot]
-        frame.received_types[each.name] = received
+        if frame.received_types is not None:
+            frame.received_types[each.name] = received
         if not any_type and not types_match(received, each.type):
             return each.error(
                 "return_type_mismatch",
@@ -266,6 +276,7 @@ class _Walk:
         if not by_code or self.check_by_code is None:
             return
         # Code that judges an input already refused would only fail on it.
+        assert frame.received_types is not None
         if frame.refused_inputs and ("*" in by_code or not frame.refused_inputs.isdisjoint(by_code)):
             return
         try:

@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 # ComfyUI's progress_state tells of all nodes so far, so its size grows with the graph, and a prompt's events with
 # the square of that. Ours tells of these many at most.
 #: Finished nodes, the latest, and the characters of their ids: those of nested expansions grow with each level.
-FINISHED_SHOWN = 32
+FINISHED_SHOWN = 16
 FINISHED_CHARACTERS = 4096
 #: Running nodes beside the one that an event is about, those begun first: the nodes of the page are among them.
 RUNNING_SHOWN = 64
