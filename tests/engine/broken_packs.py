@@ -44,18 +44,18 @@ SKIPPED = {
         "ModuleNotFoundError: No module named 'no_such_package' (no_package.py, line 1).",
     ),
     "needs_module": (
-        "import comfy.sd\n",
-        "engine graph does not offer ComfyUI's comfy.sd; a worker started with --engine comfyui does "
-        "(needs_module.py, line 1).",
+        "import comfy.sd\ncomfy.sd.load_checkpoint('a')\n",
+        "engine graph does not offer ComfyUI's comfy.sd.load_checkpoint; a worker started with --engine comfyui "
+        "does (needs_module.py, line 2).",
     ),
     "needs_package": (
-        "import app.user_manager\n",
-        "engine graph does not offer ComfyUI's app; a worker started with --engine comfyui does",
+        "from app.user_manager import UserManager\nUserManager()\n",
+        "engine graph does not offer ComfyUI's app.user_manager.UserManager; a worker started with",
     ),
     "needs_name": (
-        "x = 1\nfrom folder_paths import no_such_thing\n",
-        "ImportError: engine graph does not offer ComfyUI's folder_paths.no_such_thing; a worker started with "
-        "--engine comfyui does (needs_name.py, line 2).",
+        "from folder_paths import no_such_thing\nnames = [*no_such_thing]\n",
+        "engine graph does not offer ComfyUI's folder_paths.no_such_thing; a worker started with --engine comfyui "
+        "does (needs_name.py, line 2).",
     ),
     "needs_attribute": (
         "import comfy.model_management\ncomfy.model_management.load_models_gpu([])\n",
@@ -235,3 +235,60 @@ PARTLY = {
         "GoodSchema",
     ),
 }
+
+#: Some of its nodes need what engine graph does not offer.
+MIXED = """
+import comfy.sd
+import comfy.samplers
+import nodes
+from comfy.ldm.modules.attention import optimized_attention
+from nodes import LoraLoader, CLIPTextEncode
+class Base:
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}}
+    RETURN_TYPES = ()
+    FUNCTION = "run"
+    OUTPUT_NODE = True
+    def run(self):
+        return {"ui": {"text": [type(self).__name__]}}
+class DoesWithout(Base):
+    def vae(self, vae: comfy.sd.VAE | None = None):
+        return vae
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}, "optional": {"name": (comfy.samplers.KSampler.SAMPLERS,)}}
+class UsesModule(Base):
+    def run(self):
+        return comfy.sd.load_checkpoint()
+class UsesName(Base):
+    def run(self):
+        return [LoraLoader() for each in range(3)]
+class UsesNested(Base):
+    @staticmethod
+    def attend(x):
+        return optimized_attention(x)
+class OffersNames(Base):
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"name": (comfy.sd.CLIPType.names,)}}
+class Derives(LoraLoader):
+    RETURN_TYPES = (*LoraLoader.RETURN_TYPES, "STRING")
+class DerivesNested(comfy.sd.inner.VAE, Base):
+    pass
+NODE_CLASS_MAPPINGS = {each.__name__: each for each in (
+    DoesWithout, UsesModule, UsesName, UsesNested, OffersNames, Derives, DerivesNested)}
+"""
+MIXED_LEFT_OUT = ("Derives", "DerivesNested", "OffersNames", "UsesModule", "UsesName", "UsesNested")
+
+#: Loads with what there is, by itself.
+CAREFUL = (
+    NODE.format(name="Careful").replace('["Careful"]', "[FOUND]")
+    + """
+try:
+    import comfy.sd
+    FOUND = "comfy.sd"
+except ModuleNotFoundError as error:
+    FOUND = f"{error.name}: {error}"
+"""
+)

@@ -14,7 +14,7 @@ import pytest_asyncio
 from comfy_dist.engine.graph import GraphEngine
 from comfy_dist.engine.protocol import Catalogue
 from comfy_dist.workspace import Workspace
-from tests.engine.broken_packs import EXTENSION, NODE, PARTLY, SKIPPED
+from tests.engine.broken_packs import CAREFUL, EXTENSION, MIXED, MIXED_LEFT_OUT, NODE, PARTLY, SKIPPED
 from tests.engine.prompts import node, run
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -47,6 +47,8 @@ OTHERS = {
     "routes.py": "from aiohttp import web\nfrom server import PromptServer\n"
     "@PromptServer.instance.routes.get('/mine')\nasync def mine(request):\n    return web.Response()\n"
     f"{NODE.format(name='Routes')}",
+    "mixed.py": MIXED,
+    "most_careful.py": CAREFUL,
     "unseen.disabled/__init__.py": "raise RuntimeError\n",
     "_unseen.py": "raise RuntimeError\n",
     ".unseen/__init__.py": "raise RuntimeError\n",
@@ -55,6 +57,7 @@ OTHERS = {
 #: Classes of packs that do strange things, and work.
 STRANGE = (
     "ChangesDirectory",
+    "DoesWithout",
     "Dotted",
     "Extended",
     "Outside",
@@ -157,6 +160,23 @@ async def test_what_a_pack_changes_for_others_is_set_back(loaded: Loaded) -> Non
     # A pack's folder on sys.path hides nothing, and is still searched.
     assert Path(installed).parent == Path(this_module_of_python.__file__).parent
     assert Path(own) == loaded.root / "custom_nodes" / "shadows" / "later.py"
+
+
+async def test_nodes_that_need_more_of_comfyui_are_left_out_and_the_others_load(loaded: Loaded) -> None:
+    sentence = loaded.one("The node pack mixed.py asks for parts of ComfyUI that engine graph does not offer: ")
+    for name in ("comfy.sd", "comfy.ldm.modules.attention", "nodes.LoraLoader"):
+        assert f"{name}," in sentence
+    assert f"Left out for that: {', '.join(MIXED_LEFT_OUT)}." in sentence
+    assert sentence.endswith("A worker started with --engine comfyui has them.")
+    assert not loaded.catalogue.nodes.keys() & set(MIXED_LEFT_OUT)
+    assert "euler" in loaded.catalogue.nodes["DoesWithout"]["input"]["optional"]["name"][0]
+
+
+async def test_a_pack_that_looks_for_what_is_there_is_told_the_truth(loaded: Loaded) -> None:
+    text = (await run(loaded.engine, {"1": node("Careful")})).text("1")
+    assert text == (
+        "comfy.sd: engine graph does not offer ComfyUI's comfy.sd; a worker started with --engine comfyui does"
+    )
 
 
 async def test_routes_are_said_not_to_be_served(loaded: Loaded) -> None:

@@ -8,8 +8,11 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+
+from comfy_dist.engine.graph import compat
 
 _log = logging.getLogger(__name__)
 
@@ -19,8 +22,32 @@ def pack_name(path: Path) -> str:
     return path.stem if path.suffix == ".py" and not path.is_dir() else path.name
 
 
-def import_pack(path: Path) -> ModuleType:
-    """Import a pack under a name of its own, so that packs cannot shadow each other or installed modules."""
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A pack's code."""
+
+    module: ModuleType
+    #: What of ComfyUI's it asks for and does not get; it may have nodes that do without.
+    lacking: tuple[str, ...] = ()
+
+
+def import_pack(path: Path) -> Imported:
+    """Import a pack under a name of its own, so that packs cannot shadow each other or installed modules.
+
+    One that fails for want of something of ComfyUI's is imported again, with placeholders for that. Raises what
+    the pack raises, SystemExit included.
+    """
+    with compat.asked_in_vain() as asked:
+        try:
+            return Imported(_import(path))
+        except (Exception, SystemExit):
+            if not asked:
+                raise
+    with compat.with_placeholders() as asked:
+        return Imported(_import(path), tuple(asked))
+
+
+def _import(path: Path) -> ModuleType:
     name = "custom_nodes." + "".join(each if each.isalnum() else "_" for each in pack_name(path))
     while name in sys.modules:
         name += "_"
@@ -38,7 +65,8 @@ def import_pack(path: Path) -> ModuleType:
         with _surroundings_kept(path):
             spec.loader.exec_module(module)
     except BaseException:
-        del sys.modules[name]
+        for each in [each for each in sys.modules if each == name or each.startswith(f"{name}.")]:
+            del sys.modules[each]
         raise
     return module
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from comfy_dist.engine.graph import compat
 from comfy_dist.engine.graph.pack_modules import import_pack, pack_name
 from comfy_dist.engine.graph.registry import Registry
 from comfy_dist.engine.graph.schema.extension import extension_nodes
@@ -19,6 +20,7 @@ from comfy_dist.engine.graph.schema.node import ComfyNode
 from comfy_dist.errors import ComfyDistError
 
 _log = logging.getLogger(__name__)
+_LACKING_SHOWN = 8
 _OWN = str(Path(__file__).parent)
 
 
@@ -47,11 +49,13 @@ def load_packs(registry: Registry, packs: Iterable[Path]) -> dict[str, Path]:
         name = pack_name(path)
         not_served = _not_served()
         try:
-            module = import_pack(path)
-            classes, display_names = _contents(module)
+            imported = import_pack(path)
+            classes, display_names = _contents(imported.module)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a pack's code may raise anything
             _log.error("The node pack %s is skipped: %s", path.name, _why(error))
             continue
+        if imported.lacking:
+            classes = _runnable(path, classes, imported.lacking)
         taken, refused = registry.add(classes, display_names, f"custom_nodes.{name}")
         if refused:
             reasons = "; ".join(f"{each} ({why})" for each, why in refused.items())
@@ -62,13 +66,28 @@ def load_packs(registry: Registry, packs: Iterable[Path]) -> dict[str, Path]:
                 "they do nothing; with --engine comfyui they do.",
                 path.name,
             )
-        web = _web_folder(path, getattr(module, "WEB_DIRECTORY", None))
+        web = _web_folder(path, getattr(imported.module, "WEB_DIRECTORY", None))
         if web is not None:
             web_folders[name] = web
         _log.info(
             "The node pack %s brings %d nodes (%.1f s).", path.name, len(taken), time.perf_counter() - started
         )
     return web_folders
+
+
+def _runnable(path: Path, classes: Mapping[str, Any], lacking: tuple[str, ...]) -> dict[str, Any]:
+    """The classes that do without what the pack lacks; the others are named."""
+    needed = {name: compat.needed_by(cls, lacking) for name, cls in classes.items()}
+    left_out = sorted(str(name) for name, need in needed.items() if need is not None)
+    shown = ", ".join(lacking[:_LACKING_SHOWN])
+    _log.warning(
+        "The node pack %s asks for parts of ComfyUI that engine graph does not offer: %s. %s A worker started "
+        "with --engine comfyui has them.",
+        path.name,
+        shown if len(lacking) <= _LACKING_SHOWN else f"{shown} and {len(lacking) - _LACKING_SHOWN} more",
+        f"Left out for that: {', '.join(left_out)}." if left_out else "Its nodes seem to do without.",
+    )
+    return {name: cls for name, cls in classes.items() if needed[name] is None}
 
 
 def _not_served() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from comfy_dist.engine.graph.compat_classes import classes_of
+from comfy_dist.engine.graph.compat._classes import classes_of
 from comfy_dist.engine.graph.interrupt import interrupt
 from comfy_dist.engine.graph.process_registry import registry
 from comfy_dist.nodes.core.limits import MAX_RESOLUTION

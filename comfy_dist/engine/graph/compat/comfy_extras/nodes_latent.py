@@ -1,5 +1,5 @@
 """`comfy_extras.nodes_latent`: its node classes, as far as we have them."""
 
-from comfy_dist.engine.graph.compat_classes import classes_of
+from comfy_dist.engine.graph.compat._classes import classes_of
 
 globals().update(classes_of("comfy_extras.nodes_latent"))

@@ -1,0 +1,93 @@
+"""Placeholders for what is not offered, by which packs load that need it in some of their nodes only.
+
+A placeholder can be imported, subclassed and written in annotations. Whatever else is done with it raises an
+error that says what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, NoReturn
+
+
+def lacks(name: str) -> str:
+    """The sentence for what is not offered."""
+    return f"engine graph does not offer ComfyUI's {name}; a worker started with --engine comfyui does"
+
+
+class AbsentClass(type):
+    """The type of placeholders for names."""
+
+    comfyui_name: str
+
+    def __call__(cls, *args: Any, **more: Any) -> NoReturn:
+        raise NotImplementedError(lacks(cls.comfyui_name))
+
+    def __iter__(cls) -> NoReturn:
+        raise NotImplementedError(lacks(cls.comfyui_name))
+
+    def __getattr__(cls, name: str) -> AbsentClass:
+        return _attribute(cls.comfyui_name, name)
+
+
+def absent_name(name: str) -> AbsentClass:
+    """A placeholder for comfy.sd.VAE and the like."""
+    # Node classes are derived from and quoted; that is no use of them yet.
+    quoted = {"RETURN_TYPES": (), "RETURN_NAMES": (), "FUNCTION": "", "CATEGORY": ""}
+    return AbsentClass(name.rpartition(".")[2], (), {"comfyui_name": name, **quoted})
+
+
+class AbsentModule(ModuleType):
+    """A placeholder for a module, which has every name."""
+
+    def __getattr__(self, name: str) -> AbsentClass:
+        return _attribute(self.__name__, name)
+
+
+def _attribute(owner: str, name: str) -> AbsentClass:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return absent_name(f"{owner}.{name}")
+
+
+def needed_by(node: Any, absent: Collection[str]) -> str | None:
+    """What of the `absent` (their names) a node class cannot do without, as far as its own code shows."""
+    if not isinstance(node, type):
+        return None
+    for base in node.__mro__:
+        if isinstance(base, AbsentClass):
+            return base.comfyui_name
+        for function in filter(None, map(_function, vars(base).values())):
+            found = _needed_by_code(function, absent)
+            if found is not None:
+                return found
+    return None
+
+
+def _function(value: Any) -> FunctionType | None:
+    value = getattr(value, "__func__", value)
+    return value if isinstance(value, FunctionType) else None
+
+
+def _needed_by_code(function: FunctionType, absent: Collection[str]) -> str | None:
+    names = list(_names(function.__code__))
+    for name in names:
+        value = function.__globals__.get(name)
+        if isinstance(value, AbsentClass):
+            return value.comfyui_name
+        if isinstance(value, AbsentModule):
+            return value.__name__
+        if isinstance(value, ModuleType):
+            for other in names:
+                if f"{value.__name__}.{other}" in absent:
+                    return f"{value.__name__}.{other}"
+    return None
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    """The globals and attributes that code names, also in functions inside of it."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)

@@ -1,0 +1,135 @@
+"""Finds ComfyUI's modules in this folder, and nowhere else."""
+
+from __future__ import annotations
+
+import contextlib
+import dis
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+
+from comfy_dist.engine.graph.compat._absent import AbsentClass, AbsentModule, absent_name, lacks
+from comfy_dist.nodes import folders
+
+HERE = Path(__file__).parent
+
+#: Top-level modules that are ComfyUI's; none of them is looked for elsewhere.
+COVERED = frozenset(
+    {
+        "api_server",
+        "app",
+        "comfy",
+        "comfy_api",
+        "comfy_api_nodes",
+        "comfy_config",
+        "comfy_execution",
+        "comfy_extras",
+        "comfyui_version",
+        "cuda_malloc",
+        "execution",
+        "folder_paths",
+        "latent_preview",
+        "node_helpers",
+        "nodes",
+        "protocol",
+        "server",
+    }
+)
+
+#: What was asked for and is not here, since `asked_in_vain` or `with_placeholders` began; in order.
+_asked: dict[str, None] = {}
+_placeholders = False
+
+
+def install() -> None:
+    """From now on `import folder_paths` and the like find the stand-ins. Needs the workspace to be known."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+@contextlib.contextmanager
+def asked_in_vain() -> Iterator[dict[str, None]]:
+    """Collects the names that are asked for meanwhile and are not here."""
+    _asked.clear()
+    yield _asked
+
+
+@contextlib.contextmanager
+def with_placeholders() -> Iterator[dict[str, None]]:
+    """The same, and they can be imported: as placeholders, which only what is imported meanwhile gets."""
+    global _placeholders
+    _asked.clear()
+    _placeholders = True
+    try:
+        yield _asked
+    finally:
+        _placeholders = False
+        for name in [name for name, module in sys.modules.items() if isinstance(module, AbsentModule)]:
+            del sys.modules[name]
+            parent, _, child = name.rpartition(".")
+            if parent in sys.modules:
+                vars(sys.modules[parent]).pop(child, None)
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Answers for every name under COVERED, so that nothing of that name elsewhere is taken for ComfyUI's."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname.split(".")[0] not in COVERED:
+            return None
+        place = HERE.joinpath(*fullname.split("."))
+        if (place / "__init__.py").is_file():
+            file, folders_below = place / "__init__.py", [str(place)]
+        elif place.with_suffix(".py").is_file():
+            file, folders_below = place.with_suffix(".py"), None
+        else:
+            _asked[fullname] = None
+            if _placeholders:
+                return importlib.machinery.ModuleSpec(fullname, _AbsentLoader(), is_package=True)
+            raise ModuleNotFoundError(lacks(fullname), name=fullname)
+        return importlib.util.spec_from_file_location(
+            fullname, file, loader=_Loader(fullname, str(file)), submodule_search_locations=folders_below
+        )
+
+
+class _AbsentLoader(importlib.abc.Loader):
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        return AbsentModule(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """It is as empty as it should be."""
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Loads a module of this folder under ComfyUI's name."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        super().exec_module(module)
+        # Packs look for ComfyUI's folders beside its modules.
+        module.__file__ = str(folders.workspace().root / Path(self.path).relative_to(HERE))
+
+        def missing(name: str) -> AbsentClass:
+            wanted = f"{module.__name__}.{name}"
+            # Of an AttributeError in `from … import name` Python keeps nothing, but that it looks for a module
+            # of that name, which may be just being loaded.
+            if _is_from_import() and wanted not in sys.modules:
+                _asked[wanted] = None
+                if _placeholders:
+                    return absent_name(wanted)
+                raise ImportError(lacks(wanted), name=module.__name__)
+            raise AttributeError(lacks(wanted), name=name, obj=module)
+
+        if "__getattr__" not in vars(module):
+            module.__getattr__ = missing  # type: ignore[method-assign]
+
+
+def _is_from_import() -> bool:
+    """Whether the code that asked `missing` for an attribute runs `from … import`."""
+    frame = sys._getframe(2)
+    return dis.opname[frame.f_code.co_code[frame.f_lasti]] == "IMPORT_FROM"
