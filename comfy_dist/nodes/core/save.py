@@ -7,6 +7,7 @@ import json
 import random
 import string
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -48,11 +49,16 @@ class SaveImage:
     type = "output"
     compress_level = 4
 
+    # Packs derive from it and set these as ComfyUI's own has them, without calling __init__.
+    #: Follows every prefix.
+    prefix_append = ""
+    #: Where files go; without one, where `type` says.
+    output_dir: str | None = None
+    #: The next number, where no search is needed to know it.
+    number: int | None = None
+
     def __init__(self) -> None:
-        #: Follows every prefix.
-        self.prefix_append = ""
-        #: The next number, where no search is needed to know it.
-        self.number: int | None = None
+        self.output_dir = str(folders.folder(self.type))
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:
@@ -80,9 +86,8 @@ class SaveImage:
         Raises PathRefused where the prefix leads out of the folder.
         """
         height, width = images.shape[1:3]
-        place = folders.save_place(
-            filename_prefix + self.prefix_append, folders.folder(self.type), width, height, number=self.number
-        )
+        root = folders.folder(self.type) if self.output_dir is None else Path(self.output_dir)
+        place = folders.save_place(filename_prefix + self.prefix_append, root, width, height, number=self.number)
         metadata = png_metadata(prompt, extra_pnginfo)
         number = place.number
         saved: list[dict[str, str]] = []
@@ -105,6 +110,7 @@ class PreviewImage(SaveImage):
     compress_level = 1
 
     def __init__(self) -> None:
+        super().__init__()
         self.prefix_append = "_temp_" + "".join(random.choices(string.ascii_lowercase, k=5))
         # Nobody else has this prefix, and the temp folder may be full: count instead of searching it.
         self.number = 1
