@@ -1,0 +1,194 @@
+"""A ComfyUI behind a worker behind a frontend, as its users see it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import signal
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psutil
+import pytest
+from PIL import Image
+
+from tests.cluster.conftest import Cluster
+from tests.engines.conftest import COMFYUI_DIR, STAND_IN, make_workspace, stand_in, stock, stock_installation
+from tests.engines.running import loaded, node, picture, waiting
+from tests.engines.sick import SickComfyUI, status
+from tests.support.comfy_client import ComfyClient
+from tests.support.processes import Process, module, running
+
+KINDS = ["attached", *(["attached-stock", "child-stock"] if COMFYUI_DIR else [])]
+
+
+@dataclass
+class Service:
+    """A `comfyui`, and its workspace's folder."""
+
+    address: str
+    folder: Path
+    process: Process
+
+
+@contextmanager
+def comfyui(folder: Path, *flags: str) -> Iterator[Service]:
+    command = module("comfy_dist.cli.comfyui", "--cwd", str(folder), "--port", "0")
+    with running([*command, "--state-directory", str(folder / "state"), *flags], cwd=folder) as process:
+        yield Service(process.wait_for(r"ComfyUI is at (\S+)")[1], folder, process)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    ours, theirs = tmp_path_factory.mktemp("ours"), tmp_path_factory.mktemp("theirs")
+    make_workspace(ours)
+    with ExitStack() as stack:
+        if request.param == "child-stock":
+            found = stock_installation()
+            flags = ["--comfyui-dir", str(found.folder), "--comfyui-python", str(found.python), "--cpu"]
+            yield stack.enter_context(comfyui(ours, *flags, "--", *found.arguments))
+            return
+        run = stock if request.param.endswith("stock") else stand_in
+        yield stack.enter_context(comfyui(ours, "--engine", stack.enter_context(run(theirs))))
+
+
+@pytest.fixture
+async def client(service: Service) -> AsyncIterator[ComfyClient]:
+    async with aiohttp.ClientSession() as session, ComfyClient(session, service.address) as client:
+        yield client
+
+
+async def viewed(client: ComfyClient, file: dict[str, str]) -> tuple[int, ...]:
+    """The colour of a picture, from the frontend."""
+    query = {"filename": file["filename"], "subfolder": file["subfolder"], "type": file["type"]}
+    async with client.session.get(f"{client.address}/view", params=query) as response:
+        assert response.status == 200
+        with Image.open(io.BytesIO(await response.read())) as image:
+            pixel = image.convert("RGB").getpixel((0, 0))
+    assert isinstance(pixel, tuple)
+    return pixel
+
+
+async def test_a_picture_comes_from_the_frontends_own_workspace(service: Service, client: ComfyClient) -> None:
+    prompt_id = await client.post(picture(0x102030, "made/there", **{"3": node("PreviewImage", images=["1", 0])}))
+    names = await client.ended(prompt_id)
+    assert names[0] == "execution_start"
+    assert names[-2:] == ["execution_success", "executing"]
+    outputs = (await client.in_history(prompt_id))["outputs"]
+    saved, shown = outputs["2"]["images"][0], outputs["3"]["images"][0]
+    assert (service.folder / "output/made" / saved["filename"]).is_file()
+    assert (service.folder / "temp" / shown["filename"]).is_file()
+    for file in (saved, shown):
+        assert await viewed(client, file) == (0x10, 0x20, 0x30)
+    executed = {m["data"]["node"]: m["data"]["output"] for m in client.messages if m["type"] == "executed"}
+    assert executed == outputs
+
+
+async def test_an_uploaded_picture_is_read_there(client: ComfyClient) -> None:
+    content = io.BytesIO()
+    Image.new("RGB", (4, 4), (9, 8, 7)).save(content, "PNG")
+    form = aiohttp.FormData()
+    form.add_field("image", content.getvalue(), filename="uploaded.png")
+    async with client.session.post(f"{client.address}/upload/image", data=form) as response:
+        name = (await response.json())["name"]
+    prompt_id = await client.post(loaded(name, "uploads"))
+    outputs = (await client.in_history(prompt_id))["outputs"]
+    assert await viewed(client, outputs["2"]["images"][0]) == (9, 8, 7)
+
+
+async def test_a_failing_nodes_error_is_its_clients(client: ComfyClient) -> None:
+    prompt = {
+        "1": node("TestConcat", a="x", b=uuid.uuid4().hex),
+        "2": node("TestFail", message="no such thing", value=["1", 0]),
+        "3": node("TestSink", value=["2", 0]),
+    }
+    prompt_id = await client.post(prompt)
+    assert (await client.ended(prompt_id))[-2:] == ["execution_error", "executing"]
+    name, error = (await client.in_history(prompt_id))["status"]["messages"][-1]
+    assert name == "execution_error"
+    assert (error["node_id"], error["node_type"]) == ("2", "TestFail")
+    assert error["exception_message"].strip() == "no such thing"
+
+
+async def test_a_refused_prompt_has_its_reasons(client: ComfyClient) -> None:
+    body: dict[str, Any] = {"prompt": {"1": node("SaveImage", filename_prefix="x")}}
+    async with client.session.post(f"{client.address}/prompt", json=body) as response:
+        assert response.status == 400
+        errors = (await response.json())["node_errors"]["1"]["errors"]
+    assert [error["type"] for error in errors] == ["required_input_missing"]
+
+
+async def test_an_interrupt_in_the_middle_is_there_at_once(client: ComfyClient) -> None:
+    prompt_id = await client.post(waiting(60, 600))
+    await client.seen(lambda m: m["type"] == "progress" and m["data"]["prompt_id"] == prompt_id)
+    await client.ask("POST", "/interrupt", {"prompt_id": prompt_id})
+    assert (await client.ended(prompt_id))[-2:] == ["execution_interrupted", "executing"]
+    again = await client.post(picture(2))
+    assert (await client.in_history(again))["status"]["completed"]
+
+
+async def test_the_workers_engine_and_version_are_shown(client: ComfyClient) -> None:
+    (worker,) = (await client.ask("GET", "/distributed/workers"))["workers"]
+    assert worker["engine"] == "comfyui"
+    assert worker["engine_version"]
+
+
+async def test_a_sick_comfyui_costs_a_prompt_its_attempts_and_the_next_one_runs(tmp_path: Path) -> None:
+    async with SickComfyUI().running() as sick, aiohttp.ClientSession() as session:
+        services = ExitStack()
+        try:
+            # In a thread: the sick one is served by this loop.
+            service = await asyncio.to_thread(services.enter_context, comfyui(tmp_path, "--engine", sick.address))
+            client = ComfyClient(session, service.address)
+            sick.answers["POST /prompt"] = status(500, "the disk is full")
+            entry = await client.in_history(await client.post(picture(1, "x")))
+            message = entry["status"]["messages"][-1][1]["exception_message"]
+            assert "answered POST /prompt with 500: the disk is full." in message
+            assert "tried 3 times" in message
+            del sick.answers["POST /prompt"]
+            assert (await client.in_history(await client.post(picture(2, "x"))))["status"]["completed"]
+            assert "Traceback" not in service.process.log
+        finally:
+            await asyncio.to_thread(services.close)
+
+
+@pytest.fixture
+def cluster(amqp_uri: str, tmp_path: Path) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path, amqp_uri, f"test-{uuid.uuid4().hex[:8]}")
+    yield cluster
+    cluster.stop()
+
+
+@pytest.mark.parametrize("kind", ["stand-in", *(["stock"] if COMFYUI_DIR else [])])
+async def test_a_killed_comfyui_costs_an_attempt_and_its_prompt_ends_once(cluster: Cluster, kind: str) -> None:
+    flags = ["--comfyui-dir", str(STAND_IN)]
+    if kind == "stock":
+        found = stock_installation()
+        flags = ["--comfyui-dir", str(found.folder), "--comfyui-python", str(found.python), "--", *found.arguments]
+    worker = cluster.worker("w", *flags)
+    _, address = cluster.frontend("f")
+    async with aiohttp.ClientSession() as session, ComfyClient(session, address) as client:
+
+        async def ready() -> bool:
+            workers = (await client.ask("GET", "/distributed/workers"))["workers"]
+            return [each["state"] for each in workers] == ["idle"]
+
+        await client.until(ready, 60)
+        prompt_id = await client.post(waiting(1, 10))
+        await client.seen(lambda m: m["type"] == "progress" and m["data"]["prompt_id"] == prompt_id)
+        (child,) = psutil.Process(worker.process.pid).children()
+        os.kill(child.pid, signal.SIGKILL)
+        assert (await client.in_history(prompt_id, 60))["status"]["completed"]
+        await client.ended(prompt_id)
+        types = [m["type"] for m in client.messages if m["data"].get("prompt_id") == prompt_id]
+        assert types.count("execution_success") == 1
+        assert "execution_error" not in types
+        worker.wait_for(r"was ended by signal 9 .* while executing node 2 \(TestSleep\)")
+        worker.wait_for(rf"{prompt_id} begins \(attempt 2\)")
+        assert "Traceback" not in worker.log
