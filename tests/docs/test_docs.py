@@ -159,6 +159,15 @@ def test_every_event_and_fact_is_described() -> None:
             assert f"`{model.model_fields['type'].default}`" in described
 
 
+def test_every_core_node_is_described_once() -> None:
+    from comfy_dist.nodes.core import NODE_CLASS_MAPPINGS
+
+    page = (ROOT / "docs/nodes-core.md").read_text("utf-8")
+    assert sorted(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == sorted(NODE_CLASS_MAPPINGS)
+    described = page.split("## Differences")[1]
+    assert set(re.findall(r"^- `(\w+)`", described, re.MULTILINE)) <= NODE_CLASS_MAPPINGS.keys()
+
+
 def test_the_pins_cover_what_is_declared() -> None:
     import tomllib
 
