@@ -177,8 +177,8 @@ class EngineSettings(_Group):
     engine_token: SecretStr | None = Field(None, description="bearer token for an engine given by its address")
     devices: str | None = Field(
         None,
-        pattern=r"^(cpu|\d+(,\d+)*)$",
-        description="numbers of the GPUs to execute on, one engine each, or cpu (default: every visible GPU)",
+        pattern=r"^(cpu|\d+)(,(cpu|\d+))*$",
+        description="numbers of GPUs, or cpu, comma separated: an engine each (default: every visible GPU)",
     )
     cpu: bool = Field(False, description="execute on the CPU even if there is a GPU")
     cuda_device: int | None = Field(None, ge=0, description="number of the one GPU to execute on")

@@ -23,8 +23,9 @@ def devices_of(settings: EngineSettings) -> tuple[str, ...]:
         raise UsageError(f"{' and '.join(named)} exclude each other.")
     if named:
         devices = tuple((given[named[0]] or "").split(","))
-        if len(set(devices)) < len(devices):
-            raise UsageError(f"--devices names a device twice: {settings.devices}.")
+        gpus = [device for device in devices if device != "cpu"]
+        if len(set(gpus)) < len(gpus):
+            raise UsageError(f"--devices names a GPU twice: {settings.devices}.")
         return devices
     return visible_gpus() or ("auto",)
 

@@ -100,6 +100,16 @@ def test_an_ended_job_stays_void(before: list[Fact], after: list[Fact]) -> None:
     assert not any(claims.holds("j", worker, number) for worker in WORKERS for number in range(1, 7))
 
 
+@given(streams, st.sets(jobs), facts.filter(lambda fact: isinstance(fact, StartedFact)))
+def test_a_claim_that_tells_of_ends_is_those_ends_and_then_the_claim(
+    stream: list[Fact], ended: set[str], claim: StartedFact
+) -> None:
+    told = folded([*stream, claim.model_copy(update={"ended": tuple(ended)})])
+    apart = folded([*stream, *(EndedFact(job=job) for job in ended), claim])
+    for job in "jk":
+        assert told.verdict(job, gone=NOBODY, max_attempts=3) == apart.verdict(job, gone=NOBODY, max_attempts=3)
+
+
 @given(streams, streams)
 def test_a_cancelled_job_never_starts(before: list[Fact], after: list[Fact]) -> None:
     found = verdict([*before, CancelledFact(job="j", by="x"), *after], gone=WORKERS)

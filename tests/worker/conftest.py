@@ -38,7 +38,8 @@ Start = Callable[..., Service]
 
 
 def comfyui(folder: Path, *arguments: str) -> list[str]:
-    return module("comfy_dist.cli.comfyui", "--cwd", str(folder), "--port", "0", "--cpu", *arguments)
+    device = () if "--devices" in arguments else ("--cpu",)
+    return module("comfy_dist.cli.comfyui", "--cwd", str(folder), "--port", "0", *device, *arguments)
 
 
 def make_workspace(folder: Path) -> Path:

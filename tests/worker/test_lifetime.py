@@ -93,7 +93,7 @@ async def test_a_second_stop_gives_the_running_prompt_back_and_a_restart_runs_it
         id_ = await comfy.prompt(counted(marks, "ran", 2))
         await until_ran(marks, "ran")
     service.process.process.send_signal(signal.SIGTERM)
-    service.process.wait_for("stops as soon as its job has ended")
+    service.process.wait_for("stops as soon as its jobs have ended")
     assert service.stop() == 0
     assert ran(marks) == ["ran"]
     quiet(service)

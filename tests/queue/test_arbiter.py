@@ -1,0 +1,106 @@
+"""How workers come to agree on who executes a job, and learn that it has ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+
+from comfy_dist.claims import Free, HeldBy, Void
+from comfy_dist.messages import Fact, JoinedFact, StartedFact
+from comfy_dist.transport import Transport
+from comfy_dist.worker.arbiter import Arbiter
+
+Join = Callable[[], Awaitable[Transport]]
+
+
+@asynccontextmanager
+async def arbiter(join: Join, worker: str, *, tells: bool = True) -> AsyncIterator[Arbiter]:
+    """One that has caught up; without `tells` it says nothing of its own accord."""
+    transport = await join()
+    await transport.enlist(worker)
+    made = Arbiter(transport, worker, max_attempts=3)
+    tasks = [asyncio.create_task(made.run())]
+    if tells:
+        tasks.append(asyncio.create_task(made.tell()))
+    try:
+        async with asyncio.timeout(20):
+            await made.catch_up()
+        yield made
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def until_ended(arbiter: Arbiter, job: str) -> None:
+    async with asyncio.timeout(10):
+        while not arbiter.claims.has_ended(job):
+            await asyncio.sleep(0.01)
+
+
+async def test_of_two_rivals_one_executes(join: Join) -> None:
+    async with arbiter(join, "a") as a, arbiter(join, "b") as b:
+        verdicts = await asyncio.gather(a.claim("j"), b.claim("j"))
+        assert sorted(map(type, verdicts), key=str) == [Free, HeldBy]
+
+
+async def test_the_next_claim_tells_what_has_ended(join: Join) -> None:
+    async with arbiter(join, "a", tells=False) as a, arbiter(join, "b") as b:
+        assert await a.claim("j") == Free(1)
+        a.ended("j")
+        assert await b.claim("j") == HeldBy("a")
+        assert await a.claim("k") == Free(1)
+        await until_ended(b, "j")
+        assert await b.claim("j") == Void()
+
+
+async def test_without_a_next_claim_the_end_is_told_all_the_same(join: Join) -> None:
+    async with arbiter(join, "a") as a, arbiter(join, "b") as b:
+        assert await a.claim("j") == Free(1)
+        a.ended("j")
+        await until_ended(b, "j")
+
+
+async def test_who_ended_a_job_never_begins_it_again(join: Join) -> None:
+    async with arbiter(join, "a", tells=False) as a:
+        assert await a.claim("j") == Free(1)
+        a.ended("j")
+        assert await a.claim("j") == Void()
+
+
+async def test_an_end_is_told_once(join: Join) -> None:
+    async with arbiter(join, "a", tells=False) as a:
+        await a.claim("j")
+        a.ended("j")
+        await a.claim("k")
+        await a.claim("l")
+        await a.tell_now()
+        await a.catch_up()
+        told = await facts_until_joined_again(await join())
+    assert [(fact.job, fact.ended) for fact in told if isinstance(fact, StartedFact)] == [
+        ("j", ()),
+        ("k", ("j",)),
+        ("l", ()),
+    ]
+    assert len(told) == 3
+
+
+async def facts_until_joined_again(transport: Transport) -> list[Fact]:
+    """What stands between the first two `joined` facts of the stream."""
+    found: list[Fact] = []
+    async with asyncio.timeout(10), aclosing(transport.facts()) as reading:  # type: ignore[type-var]
+        async for fact in reading:
+            if isinstance(fact, JoinedFact) and found:
+                break
+            if not isinstance(fact, JoinedFact):
+                found.append(fact)
+    return found
+
+
+async def test_a_job_is_in_the_hand_of_one_engine_at_a_time(join: Join) -> None:
+    async with arbiter(join, "a") as a:
+        assert a.take_in_hand("j")
+        assert not a.take_in_hand("j")
+        a.let_go("j")
+        assert a.take_in_hand("j")

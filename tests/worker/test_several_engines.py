@@ -1,0 +1,133 @@
+"""A worker with an engine for each of its devices: one participant, as many prompts at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.support.talking import Frontend, frontend_at, node, quick, slow
+from tests.worker.conftest import Service, Start, make_workspace
+
+
+@pytest.fixture(scope="module")
+def service(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Service:
+    folder = make_workspace(tmp_path_factory.mktemp("several"))
+    return start(folder, "--devices", "cpu,cpu", "--max-attempts", "2", "--panic-when", "ValueError,Trouble")
+
+
+@pytest.fixture
+async def comfy(service: Service) -> AsyncIterator[Frontend]:
+    async with frontend_at(service.address) as frontend:
+        yield frontend
+        await frontend.clear()
+
+
+async def workers(comfy: Frontend) -> list[dict[str, Any]]:
+    answer: dict[str, Any] = await comfy.get("/distributed/workers")
+    return list(answer["workers"])
+
+
+async def until_running(comfy: Frontend, *ids: str) -> dict[str, Any]:
+    """The one worker, once it announces that it executes just these."""
+    async with asyncio.timeout(20):
+        while True:
+            (worker,) = await workers(comfy)
+            if {job["id"] for job in worker["jobs"]} == set(ids):
+                return worker
+            await asyncio.sleep(0.05)
+
+
+def pid() -> dict[str, Any]:
+    return {"1": node("TestPid"), "2": node("TestSink", value=["1", 0])}
+
+
+async def shown(comfy: Frontend, id_: str) -> str:
+    entry = await comfy.ended(id_)
+    assert entry["status"]["status_str"] == "success", entry
+    return str(entry["outputs"]["2"]["text"][0])
+
+
+async def test_it_is_one_worker_with_two_devices(comfy: Frontend) -> None:
+    (worker,) = await workers(comfy)
+    assert [device["type"] for device in worker["devices"]] == ["cpu", "cpu"]
+    assert worker["jobs"] == []
+
+
+async def test_two_prompts_run_at_once_and_a_third_waits(comfy: Frontend) -> None:
+    first, second = await comfy.prompt(slow()), await comfy.prompt(slow())
+    worker = await until_running(comfy, first, second)
+    assert worker["state"] == "busy"
+    assert [job["device"] for job in worker["jobs"]] == ["cpu", "cpu"]
+    third = await comfy.prompt(quick())
+    queue = await comfy.get("/queue")
+    assert {item[1] for item in queue["queue_running"]} == {first, second}
+    assert [item[1] for item in queue["queue_pending"]] == [third]
+    await comfy.post("/interrupt", {"prompt_id": second})
+    assert (await comfy.ended(third))["status"]["status_str"] == "success"
+    assert (await until_running(comfy, first))["state"] == "idle"
+    await comfy.post("/interrupt", {"prompt_id": first})
+    for id_ in (first, second):
+        assert (await comfy.ended(id_))["status"]["messages"][-1][0] == "execution_interrupted"
+
+
+async def test_a_dying_engine_does_not_touch_the_prompt_beside_it(comfy: Frontend, service: Service) -> None:
+    beside = await comfy.prompt(slow())
+    await until_running(comfy, beside)
+    dying = await comfy.prompt({"1": node("TestExit", code=3), "2": node("TestSink", value=["1", 0])})
+    entry = await comfy.ended(dying)
+    assert "tried 2 times" in entry["status"]["messages"][-1][1]["exception_message"]
+    await until_running(comfy, beside)
+    await comfy.post("/interrupt", {"prompt_id": beside})
+    entry = await comfy.ended(beside)
+    assert entry["status"]["messages"][-1][0] == "execution_interrupted"
+
+
+async def test_freeing_memory_reaches_both_engines(comfy: Frontend) -> None:
+    """Each has cached the same prompt, and executes it again afterwards."""
+    busy = await comfy.prompt(slow())
+    await until_running(comfy, busy)
+    cached = quick("kept by the one engine that is idle")
+    for _ in range(2):
+        last = await comfy.prompt(cached)
+        entry = await comfy.ended(last)
+    assert cached_nodes(entry) == ["1"]
+    await comfy.post("/free", {"unload_models": True, "free_memory": True})
+    again = await comfy.ended(await comfy.prompt(cached))
+    assert cached_nodes(again) == []
+    await comfy.post("/interrupt", {"prompt_id": busy})
+    await comfy.ended(busy)
+
+
+def cached_nodes(entry: dict[str, Any]) -> list[str]:
+    (nodes,) = [data["nodes"] for name, data in entry["status"]["messages"] if name == "execution_cached"]
+    return list(nodes)
+
+
+@pytest.mark.parametrize(("exception", "replaced"), [("ValueError", True), ("KeyError", False)])
+async def test_an_engine_is_replaced_after_what_it_panics_at(
+    comfy: Frontend, exception: str, replaced: bool
+) -> None:
+    busy = await comfy.prompt(slow())
+    await until_running(comfy, busy)
+    before = await shown(comfy, await comfy.prompt(pid()))
+    failing = {"1": node("TestFail", exception=exception, message="no"), "2": node("TestSink", value=["1", 0])}
+    entry = await comfy.ended(await comfy.prompt(failing))
+    assert entry["status"]["messages"][-1][1]["exception_type"] == exception
+    after = await shown(comfy, await comfy.prompt(pid()))
+    assert (before != after) is replaced
+    await comfy.post("/interrupt", {"prompt_id": busy})
+    await comfy.ended(busy)
+
+
+async def test_both_engines_end_with_the_worker(start: Start, tmp_path: Path) -> None:
+    service = start(make_workspace(tmp_path), "--devices", "cpu,cpu")
+    engines = [each for each in service.children if "comfy_dist.engine" in " ".join(each.cmdline())]
+    assert len(engines) == 2
+    service.kill()
+    _, alive = psutil.wait_procs(engines, timeout=10)
+    assert not alive
