@@ -31,7 +31,7 @@ DESCRIPTION = """Runs workflows on a ComfyUI server, comfy_dist's or any other, 
 
 Each command has its own --help."""
 EPILOG = """examples:
-  comfyui-client run picture.json --output .          a workflow saved by ComfyUI's page, or a PNG it made
+  comfyui-client run picture.json --output .          a workflow saved by ComfyUI's page, or a picture it made
   comfyui-client run picture.json --set 3.seed=7 --set "Positive prompt.text=a boat" --repeat 4
   comfyui-client --server http://gpu-box:8188 queue
 
@@ -97,7 +97,7 @@ def parser() -> Parser:
                 "files",
                 nargs="+",
                 metavar="FILE",
-                help="API or UI format, JSON or a PNG that ComfyUI saved; - for stdin",
+                help="API or UI format, JSON or a picture that ComfyUI saved; - for stdin",
             )
             one.add_argument(
                 "--set",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,6 @@ from comfy_dist.client.prompt_progress import PromptProgress
 from comfy_dist.client.results import _clean, files, save
 from comfy_dist.client.sentences import refusal
 from comfy_dist.client.server import Server
-from comfy_dist.client.workflow_file import read
 
 PROMPT = {name: {"class_type": "X", "inputs": {}} for name in ("1", "2", "3", "4")}
 
@@ -100,12 +97,3 @@ def test_refusals_are_sentences() -> None:
     body = {"error": {"message": "Prompt has no outputs", "details": ""}, "node_errors": {}}
     assert refusal(body, 400, "/prompt") == "Prompt has no outputs."
     assert refusal(None, 418, "/prompt") == "the server answered /prompt with status 418."
-
-
-@pytest.mark.parametrize("packed", [False, True])
-def test_pictures_carry_workflows_in_every_kind_of_text(tmp_path: Path, packed: bool) -> None:
-    prompt = '{"1": {"class_type": "Ü", "inputs": {}}}'.encode()
-    text = b"prompt\0" + (b"\1\0" if packed else b"\0\0") + b"\0\0" + (zlib.compress(prompt) if packed else prompt)
-    chunk = struct.pack(">I4s", len(text), b"iTXt") + text + b"\0\0\0\0"
-    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk)
-    assert read(str(tmp_path / "a.png")).prompt == {"1": {"class_type": "Ü", "inputs": {}}}
