@@ -6,6 +6,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
+from comfy_dist.cli.engines import check_engine
 from comfy_dist.errors import ComfyDistError, UsageError
 from comfy_dist.settings import ComfyuiSettings, EngineSettings, WorkerSettings, fail, flag, load
 
@@ -66,6 +67,8 @@ def check(settings: ComfyuiSettings, given: frozenset[str]) -> None:
             )
     if worker_only(settings):
         raise UsageError("For a worker without a frontend start comfyui-worker, with the same settings.")
+    if not frontend_only(settings):
+        check_engine(settings, given)
 
 
 def frontend_only(settings: ComfyuiSettings) -> bool:

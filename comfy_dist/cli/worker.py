@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from comfy_dist.cli.engines import check_engine
 from comfy_dist.errors import ComfyDistError, UsageError
 from comfy_dist.settings import ComfyuiWorkerSettings, fail, load
 
@@ -22,12 +23,13 @@ def main(argv: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if argv is None else argv
     verbose = "-v" in arguments or "--verbose" in arguments
     try:
-        settings, _ = load(ComfyuiWorkerSettings, arguments, PROG, DESCRIPTION, EPILOG)
+        settings, given = load(ComfyuiWorkerSettings, arguments, PROG, DESCRIPTION, EPILOG)
         if settings.distributed_queue_connection_uri is None:
             raise UsageError(
                 "A worker needs a broker: give --distributed-queue-connection-uri amqp://user:password@host:5672/ "
                 "(or start `comfyui`, which is frontend and worker in one)."
             )
+        check_engine(settings, given)
         run(settings)
     except ComfyDistError as error:
         if verbose:
