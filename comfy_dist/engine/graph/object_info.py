@@ -20,7 +20,7 @@ def object_info(registry: Registry) -> dict[str, dict[str, Any]]:
     for node_class in registry:
         try:
             found[node_class.name] = describe(node_class)
-        except Exception as error:  # noqa: BLE001 - a custom node's code may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a custom node's code may raise anything
             _log.warning("INPUT_TYPES of %s raised %s: %s", node_class.name, type(error).__name__, error)
     return found
 

@@ -152,7 +152,7 @@ def _names(node: type[ComfyNode]) -> tuple[str, str | None]:
     """Its id and display name; where its schema cannot be had, the class's, by which the registry refuses it."""
     try:
         schema = node.GET_SCHEMA()
-    except Exception:  # noqa: BLE001 - the registry asks again, and says why
+    except (Exception, SystemExit):  # noqa: BLE001 - the registry asks again, and says why
         return node.__name__, None
     return schema.node_id, schema.display_name
 

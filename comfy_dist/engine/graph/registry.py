@@ -101,7 +101,7 @@ class Definitions(Mapping[str, Mapping[str, Any]]):
             return False
         try:
             self.input_types(node_class)
-        except Exception as error:  # noqa: BLE001 - a custom node's code may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a custom node's code may raise anything
             _log.warning("INPUT_TYPES of %s raised %s: %s", name, type(error).__name__, error)
             return False
         return True
