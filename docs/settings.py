@@ -17,7 +17,7 @@ COMMANDS: dict[str, type[Any]] = {
 }
 INTRODUCTION = """# Settings
 
-Made from `comfy_dist/settings.py` by `make settings`; each command's `--help` shows the same.
+Made from `comfy_dist/settings/groups.py` by `make settings`; each command's `--help` shows the same.
 
 A setting has one name, written in three ways. `--max-attempts 5` on the command line is
 `COMFYUI_MAX_ATTEMPTS=5` in the environment and `max-attempts: 5` in the YAML file that `--config FILE` or
