@@ -132,6 +132,8 @@ class _Pipes(asyncio.SubprocessProtocol):
                 self._on_frame(header, body)
         else:
             *lines, self._line = (self._line + data).split(b"\n")
+            # Of a bar that is drawn over and over, the last drawing.
+            self._line = self._line[self._line.rfind(b"\r", 0, -1) + 1 :]
             for line in lines:
                 self._forward(line)
 
@@ -161,7 +163,7 @@ class _Pipes(asyncio.SubprocessProtocol):
         self.ended.set_result(-signal.SIGKILL if code is None else code)
 
     def _forward(self, line: bytes) -> None:
-        text = line.decode("utf-8", "replace").rstrip()
+        text = line.rstrip().rpartition(b"\r")[2].decode("utf-8", "replace")
         if text:
             level, _, rest = text.partition(" ")
             if level in _LEVELS:
