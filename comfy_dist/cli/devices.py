@@ -35,7 +35,7 @@ def visible_gpus() -> tuple[str, ...]:
 
     torch would know them all, but takes seconds to import and the worker does without it.
     """
-    if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         several = tuple(each.strip() for each in visible.split(",") if each.strip())
         return several if len(several) > 1 else ()
     try:
