@@ -170,3 +170,10 @@ async def test_a_child_that_cannot_start_is_told_in_a_sentence(tmp_path: Path) -
     (workspace.custom_nodes / "fatal.py").write_text("import os\nos._exit(7)\n")
     with pytest.raises(ComfyDistError, match="exited with code 7 while it started"):
         await GraphEngine(workspace).start()
+
+
+async def test_a_gpu_that_is_not_there_is_named(engine_workspace: Workspace) -> None:
+    engine = GraphEngine(engine_workspace, device="97")
+    with pytest.raises(ComfyDistError, match="There is no GPU 97"):
+        await engine.start()
+    assert not engine.running

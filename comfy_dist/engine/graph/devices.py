@@ -14,6 +14,16 @@ def get_device() -> torch.device:
     return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
 
 
+def unusable(device: str) -> str | None:
+    """Why a GPU that was asked for by its number cannot be used here; None where it can, or none was."""
+    if device in ("auto", "cpu") or torch.cuda.is_available():
+        return None
+    return (
+        f"There is no GPU {device} that torch {torch.__version__} can use on this machine; "
+        "see nvidia-smi for those there are, or use --cpu."
+    )
+
+
 def devices() -> list[dict[str, Any]]:
     """It, as /system_stats shows devices; sizes in bytes."""
     if get_device().type == "cpu":

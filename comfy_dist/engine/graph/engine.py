@@ -106,6 +106,7 @@ class GraphEngine:
             child.on_end(lambda code: self._on_end(child, code))
             child.send(
                 {
+                    "device": self._device,
                     "workspace": self._workspace.model_dump(mode="json"),
                     "cache": self._cache.model_dump(mode="json"),
                     "save_metadata": not self._disable_metadata,
@@ -211,6 +212,8 @@ class GraphEngine:
                     asked.set_result(header["result"])
         elif op == "ready" and self._ready is not None and not self._ready.done():
             self._ready.set_result(Catalogue.model_validate(header["catalogue"]))
+        elif op == "unable" and self._ready is not None and not self._ready.done():
+            self._ready.set_exception(ComfyDistError(header["why"]))
 
     def _on_end(self, child: Child, code: int) -> None:
         """The child has ended: whoever waits for it learns how."""

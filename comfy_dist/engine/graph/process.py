@@ -30,7 +30,7 @@ from comfy_dist.engine.graph import compat
 from comfy_dist.engine.graph.cache_mode import CacheMode
 from comfy_dist.engine.graph.caches import make_cache
 from comfy_dist.engine.graph.checking import check_prompt
-from comfy_dist.engine.graph.devices import devices
+from comfy_dist.engine.graph.devices import devices, unusable
 from comfy_dist.engine.graph.execution import Execution
 from comfy_dist.engine.graph.failures import describe_failure
 from comfy_dist.engine.graph.instances import Instances
@@ -264,6 +264,9 @@ def main() -> None:
     frames = channel.frames()
     header, _ = next(frames, ({}, b""))
     if not header:
+        return
+    if (why := unusable(header["device"])) is not None:
+        channel.send({"op": "unable", "why": why})
         return
     process = Process(channel, CacheMode.model_validate(header["cache"]))
     process.load(Workspace.model_validate(header["workspace"]), save_metadata=header["save_metadata"])
