@@ -120,6 +120,11 @@ def test_inputs_of_any_shape_are_plain_data() -> None:
     assert types.options["union"] == {}
 
 
+def test_a_dict_that_has_every_name_may_list_none() -> None:
+    types = InputTypes.of(read(made({"required": {}, "optional": OpenDict()})).declared_inputs())
+    assert collect_inputs({"made_up": 1}, types, None)[0] == {"made_up": [1]}
+
+
 @pytest.mark.parametrize("category", ["required", "optional"])
 def test_a_dict_that_has_every_name_takes_every_input(category: str) -> None:
     node = read(made({category: OpenDict({"first": ("INT", {"lazy": True})})}))

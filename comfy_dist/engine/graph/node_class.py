@@ -72,8 +72,10 @@ class NodeClass:
         plain: dict[str, Any] = {}
         for category, inputs in declared.items():
             if category in ("required", "optional"):
-                listed = {name: _plain_input(info) for name, info in (inputs or {}).items()}
-                plain[category] = listed if type(inputs) is dict else OpenInputs(listed, inputs or {})
+                # Not `inputs or {}`: a dict that has every name may be empty.
+                inputs = {} if inputs is None else inputs
+                listed = {name: _plain_input(info) for name, info in inputs.items()}
+                plain[category] = listed if type(inputs) is dict else OpenInputs(listed, inputs)
             else:
                 plain[category] = inputs
         return plain
@@ -139,7 +141,7 @@ class InputTypes:
     def of(cls, declared: Mapping[str, Any]) -> InputTypes:
         options: dict[str, Mapping[str, Any]] = {}
         for category in ("optional", "required"):
-            for name, info in (declared.get(category) or {}).items():
+            for name, info in declared.get(category, {}).items():
                 given = info[1] if len(info) > 1 else {}
                 options[name] = given if isinstance(given, Mapping) else {}
         for name, info in (declared.get("hidden") or {}).items():
