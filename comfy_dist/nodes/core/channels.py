@@ -64,9 +64,11 @@ class ImageColorToMask:
 
     def image_to_mask(self, image: torch.Tensor, color: int) -> tuple[torch.Tensor]:
         """[B, H, W, C] to [B, H, W], 1 where the first three channels in 8 bits are `color`, 0xRRGGBB."""
-        rgb = torch.tensor([color >> shift & 0xFF for shift in (16, 8, 0)], device=image.device)
-        levels = (image[..., :3].clamp(0, 1) * 255.0).round()
-        return ((levels == rgb).all(-1).float(),)
+        levels = (image.clamp(0, 1) * 255.0).round()
+        red, green, blue = (
+            levels[..., index] == (color >> shift & 0xFF) for index, shift in enumerate((16, 8, 0))
+        )
+        return ((red & green & blue).float(),)
 
 
 class ImageRGBToYUV:

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from comfy_dist.nodes.core.blurring import gaussian_blur
+from comfy_dist.nodes.core.blurring import gaussian
 from comfy_dist.nodes.core.inputs import Inputs, UnusableInput, number
 from comfy_dist.nodes.core.morphology import dilate
 
@@ -14,6 +14,9 @@ from comfy_dist.nodes.core.morphology import dilate
 _NEIGHBOURS = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))
 #: Of two equal pixels across an edge the left or upper one is kept: it may equal its right or lower neighbour.
 _RIGHT, _BELOW = 0, 2
+
+#: Pixels to each side that a pixel is blurred with.
+_BLUR = 2
 
 #: The square of the slope of a flat place.
 _FLAT = 1e-6
@@ -42,6 +45,11 @@ class Canny:
             raise UnusableInput(
                 f"low_threshold is {low_threshold}, more than high_threshold, {high_threshold}; make it smaller."
             )
+        if min(image.shape[1:3]) <= _BLUR:
+            raise UnusableInput(
+                f"Edges need images of more than {_BLUR} pixels on each side; this one has "
+                f"{image.shape[2]} x {image.shape[1]}."
+            )
         slope = _ridges(*_slopes(_brightness(image)))
         strong, weak = (slope > high_threshold).float(), (slope > low_threshold).float()
         return (_connected(strong, weak)[..., None].repeat(1, 1, 1, 3),)
@@ -64,7 +72,10 @@ def _brightness(image: torch.Tensor) -> torch.Tensor:
 
 def _slopes(brightness: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """[B, H, W] to the right and down, by Sobel's kernels, of the brightness blurred with a sigma of one pixel."""
-    blurred = gaussian_blur(brightness, radius=2, sigma=0.5).movedim(-1, 1)
+    weights = torch.tensor(gaussian(_BLUR, 1 / _BLUR)).to(brightness)
+    blurred = torch.nn.functional.pad(brightness[..., 0][:, None], (_BLUR,) * 4, mode="reflect")
+    blurred = torch.nn.functional.conv2d(blurred, weights.reshape(1, 1, 1, -1))
+    blurred = torch.nn.functional.conv2d(blurred, weights.reshape(1, 1, -1, 1))
     blurred = torch.nn.functional.pad(blurred, (1, 1, 1, 1), mode="replicate")
     right = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]).to(blurred)
     slopes = torch.nn.functional.conv2d(blurred, torch.stack((right, right.T))[:, None])

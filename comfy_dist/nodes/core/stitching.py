@@ -78,7 +78,8 @@ class ImageStitch:
 
 
 def _repeat_last(image: torch.Tensor, batch: int) -> torch.Tensor:
-    return torch.cat((image, image[-1:].expand(batch - image.shape[0], -1, -1, -1)))
+    """The image `batch` times, its last one repeated."""
+    return image[torch.arange(batch).clamp(max=image.shape[0] - 1)] if image.shape[0] < batch else image
 
 
 def _resize_side(image: torch.Tensor, dim: int, length: int) -> torch.Tensor:
@@ -91,13 +92,16 @@ def _resize_side(image: torch.Tensor, dim: int, length: int) -> torch.Tensor:
 def _fill_up(image: torch.Tensor, dim: int, length: int, value: float) -> torch.Tensor:
     """The image in the middle of `length` pixels along `dim`; an odd one more is below or right."""
     missing = length - image.shape[dim]
+    if missing == 0:
+        return image
     before, after = missing // 2, missing - missing // 2
     padding = (0, 0, before, after) if dim == 2 else (0, 0, 0, 0, before, after)
     return torch.nn.functional.pad(image, padding, value=value)
 
 
 def _with_channels(image: torch.Tensor, channels: int) -> torch.Tensor:
-    return torch.nn.functional.pad(image, (0, channels - image.shape[-1]), value=1.0)
+    missing = channels - image.shape[-1]
+    return torch.nn.functional.pad(image, (0, missing), value=1.0) if missing else image
 
 
 def _space(shape: list[int], colour: str) -> torch.Tensor:
