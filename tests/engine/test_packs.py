@@ -12,9 +12,19 @@ import pytest
 import pytest_asyncio
 
 from comfy_dist.engine.graph import GraphEngine
-from comfy_dist.engine.protocol import Catalogue
+from comfy_dist.engine.protocol import Catalogue, Errored, Executed
 from comfy_dist.workspace import Workspace
-from tests.engine.broken_packs import CAREFUL, EXTENSION, MIXED, MIXED_LEFT_OUT, NODE, PARTLY, SKIPPED
+from tests.engine.broken_packs import (
+    CAREFUL,
+    EXTENSION,
+    HOOKS,
+    HOOKS_END,
+    MIXED,
+    MIXED_LEFT_OUT,
+    NODE,
+    PARTLY,
+    SKIPPED,
+)
 from tests.engine.prompts import node, run
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -47,6 +57,7 @@ OTHERS = {
     "routes.py": "from aiohttp import web\nfrom server import PromptServer\n"
     "@PromptServer.instance.routes.get('/mine')\nasync def mine(request):\n    return web.Response()\n"
     f"{NODE.format(name='Routes')}",
+    "hooks.py": HOOKS,
     "mixed.py": MIXED,
     "most_careful.py": CAREFUL,
     "unseen.disabled/__init__.py": "raise RuntimeError\n",
@@ -185,3 +196,25 @@ async def test_routes_are_said_not_to_be_served(loaded: Loaded) -> None:
 
 async def test_disabled_and_hidden_packs_are_left_alone(loaded: Loaded) -> None:
     assert not [each for each in loaded.said if "unseen" in each]
+
+
+@pytest.mark.parametrize("name", HOOKS_END)
+async def test_a_hook_that_raises_ends_its_own_prompt_at_most(loaded: Loaded, name: str) -> None:
+    pid = loaded.engine.pid
+    prompt = {"1": node(name, value=3)}
+    verdict = await loaded.engine.validate(prompt, None)
+    outcome = (await run(loaded.engine, prompt)).outcome
+    if HOOKS_END[name] == "refused":
+        [error] = verdict.node_errors["1"]["errors"]
+        assert (error["type"], error["details"]) == ("exception_during_validation", "hook")
+        assert isinstance(outcome, Errored)
+    elif HOOKS_END[name] == "fails":
+        assert verdict.valid
+        assert isinstance(outcome, Errored)
+        assert (outcome.error["node_id"], outcome.error["exception_message"].strip()) == ("1", "hook")
+    else:
+        assert verdict.valid
+        assert isinstance(outcome, Executed)
+        assert outcome.outputs["1"] == {"text": ["3"]}
+    assert (await run(loaded.engine, {"1": node("Good")})).text("1") == "good"
+    assert loaded.engine.pid == pid
