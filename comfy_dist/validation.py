@@ -243,13 +243,15 @@ class _Walk:
         if source not in self.prompt:
             return bad("Bad linked input, the linked node does not exist", f"{each.name}: no node '{source}'")
         source_class = self.prompt[source]["class_type"]
-        returned = self.nodes[source_class].get("output") or ()
-        if not 0 <= slot < len(returned):
+        definition = self.nodes[source_class]
+        returned = definition.get("output") or ()
+        is_open = definition.get("open_outputs") is True
+        if slot < 0 or (slot >= len(returned) and not is_open):
             return bad(
                 "Bad linked input, the linked node has no such output",
                 f"{each.name}: node '{source}' ({source_class}) has {len(returned)} outputs, no slot {slot}",
             )
-        received = returned[slot]
+        received = returned[slot] if slot < len(returned) else "*"
         if frame.received_types is not None:
             frame.received_types[each.name] = received
         if not any_type and not types_match(received, each.type):

@@ -11,6 +11,7 @@ from comfy_dist.engine.graph.node_class import InputTypes, NodeClass
 from comfy_dist.engine.graph.object_info import describe, object_info
 from comfy_dist.engine.graph.registry import Definitions, Registry
 from comfy_dist.input_judging import types_match
+from comfy_dist.validation import validate_prompt
 
 
 class AnyType(str):
@@ -71,6 +72,32 @@ def test_return_types_of_any_shape(declared: Any, types: list[Any]) -> None:
     entry = describe(node)
     assert entry["output"] == types
     assert entry["output_name"] == types
+
+
+def test_a_tuple_that_has_every_index_gives_any_number_of_outputs() -> None:
+    class First(tuple[Any, ...]):
+        """As packs declare outputs that the page adds."""
+
+        __slots__ = ()
+
+        def __getitem__(self, index: Any) -> Any:
+            return super().__getitem__(0)
+
+    registry = Registry()
+    outputs = {"Open": First(("*",)), "Closed": ("*",)}
+    taking = made({"required": {"value": ("INT",)}}, OUTPUT_NODE=True)
+    registry.add(
+        {name: made(RETURN_TYPES=types) for name, types in outputs.items()} | {"Taking": taking}, {}, "pack"
+    )
+    for name, entries in (("Open", [[0, True], [7, True], [-1, False]]), ("Closed", [[0, True], [1, False]])):
+        for slot, valid in entries:
+            prompt = {
+                "1": {"class_type": name, "inputs": {}},
+                "2": {"class_type": "Taking", "inputs": {"value": ["1", slot]}},
+            }
+            # As engines see the classes, and as frontends see them.
+            assert validate_prompt(prompt, Definitions(registry)).valid is valid, (name, slot)
+            assert validate_prompt(prompt, object_info(registry)).valid is valid, (name, slot)
 
 
 @pytest.mark.parametrize(

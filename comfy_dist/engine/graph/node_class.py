@@ -29,6 +29,8 @@ class NodeClass:
     input_is_list: bool
     output_is_list: tuple[bool, ...]
     return_types: tuple[Any, ...]
+    #: It may give more outputs than it declares: those that its user adds on the page.
+    open_outputs: bool
     not_idempotent: bool
     has_is_changed: bool
     has_lazy_status: bool
@@ -60,6 +62,7 @@ class NodeClass:
             input_is_list=bool(getattr(node, "INPUT_IS_LIST", False)),
             output_is_list=(*declared, *[False] * (len(return_types) - len(declared))),
             return_types=return_types,
+            open_outputs=_has_every_index(returned),
             not_idempotent=bool(getattr(node, "NOT_IDEMPOTENT", False)),
             has_is_changed=hasattr(node, "IS_CHANGED"),
             has_lazy_status=hasattr(node, "check_lazy_status"),
@@ -102,6 +105,17 @@ def plain_type(type_: Any) -> Any:
             return "*"
         return str(type_)
     return list(type_) if isinstance(type_, (list, tuple)) else type_
+
+
+def _has_every_index(returned: Any) -> bool:
+    """Whether RETURN_TYPES is a tuple of the pack's own, with a type for any output."""
+    if type(returned) in (tuple, list, str):
+        return False
+    try:
+        returned[len(returned)]
+    except (LookupError, TypeError):
+        return False
+    return True
 
 
 def _plain_input(info: Any) -> tuple[Any, ...]:

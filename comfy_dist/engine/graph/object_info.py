@@ -53,6 +53,8 @@ def _describe_attributes(node_class: NodeClass) -> dict[str, Any]:
         "category": getattr(cls, "CATEGORY", "sd"),
         "output_node": node_class.is_output,
     }
+    if node_class.open_outputs:
+        entry["open_outputs"] = True
     if hasattr(cls, "OUTPUT_TOOLTIPS"):
         entry["output_tooltips"] = list(cls.OUTPUT_TOOLTIPS)
     for key, attribute in (("deprecated", "DEPRECATED"), ("experimental", "EXPERIMENTAL")):

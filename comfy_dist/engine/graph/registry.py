@@ -91,6 +91,7 @@ class Definitions(Mapping[str, Mapping[str, Any]]):
         return {
             "input": self._declared[name],
             "output": node_class.return_types,
+            "open_outputs": node_class.open_outputs,
             "output_node": node_class.is_output,
         }
 
