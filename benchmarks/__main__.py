@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from benchmarks import executor, footprint, way
+from benchmarks import driven, executor, footprint, way
 
-BENCHMARKS = {"way": way.run, "footprint": footprint.run, "executor": executor.run}
+BENCHMARKS = {"way": way.run, "footprint": footprint.run, "executor": executor.run, "driven": driven.run}
 
 
 def main() -> None:

@@ -100,6 +100,23 @@ def stock() -> Iterator[Server | None]:
             process.stop()
 
 
+@contextmanager
+def attached(to: Server) -> Iterator[Server]:
+    """`comfyui` in front of a ComfyUI that runs already."""
+    with folder() as here, _comfyui(here, "--engine", to.address, name="attached") as server:
+        yield server
+
+
+@contextmanager
+def child() -> Iterator[Server]:
+    """`comfyui` with the ComfyUI in COMFYUI_DIR as its child."""
+    flags = ["--comfyui-dir", os.environ["COMFYUI_DIR"], "--cpu"]
+    if python := os.environ.get("COMFYUI_PYTHON"):
+        flags += ["--comfyui-python", python]
+    with folder() as here, _comfyui(here, *flags, "--", "--disable-api-nodes", name="child") as server:
+        yield server
+
+
 def until_it_answers(url: str, expected: bytes, process: Process | None = None) -> None:
     deadline = time.monotonic() + START_SECONDS
     while True:

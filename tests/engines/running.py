@@ -109,10 +109,6 @@ class Subject:
     address: str = ""
     theirs: Path | None = None
 
-    @property
-    def is_child(self) -> bool:
-        return self.kind.startswith("child")
-
     def begin(self, prompt: dict[str, Any], **more: Any) -> Ran:
         more = {"id": f"{self.kind}-{next(_ids)}-{uuid.uuid4().hex[:6]}"} | more
         ran = Ran(Job(prompt=prompt, **more))

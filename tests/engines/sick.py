@@ -44,7 +44,7 @@ class SickComfyUI:
         self._sockets: set[web.WebSocketResponse] = set()
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[SickComfyUI]:
+    async def running(self, prefix: str = "") -> AsyncIterator[SickComfyUI]:
         app = web.Application(middlewares=[self._instead], client_max_size=2**28)
         app.router.add_get("/system_stats", self._stats)
         app.router.add_get("/object_info", _json(_NODES))
@@ -56,6 +56,9 @@ class SickComfyUI:
         app.router.add_post("/prompt", self._prompt)
         for route in ("/queue", "/interrupt", "/free"):
             app.router.add_post(route, body(b""))
+        if prefix:
+            below, app = app, web.Application()
+            app.add_subapp(prefix, below)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from comfy_dist.engine import Errored, Executed, Interrupted
+from tests.engines.conftest import KINDS
 from tests.engines.running import Subject, color_of, loaded, node, picture, waiting
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -188,9 +189,9 @@ async def test_an_output_of_the_workspace_is_read_as_an_input(subject: Subject) 
     assert (color_of(first), color_of(second)) == ((70, 80, 90), (90, 80, 70))
 
 
+@pytest.mark.parametrize("shared_subject", [kind for kind in KINDS if "attached" in kind], indirect=True)
 async def test_an_uploaded_file_that_was_deleted_there_is_uploaded_again(subject: Subject) -> None:
-    if subject.theirs is None:
-        pytest.skip("its input folder is the workspace's")
+    assert subject.theirs is not None
     paint(subject.workspace.input / "gone.png", (5, 5, 5))
     await subject.files(loaded("gone.png", "gone"))
     (subject.theirs / "input/gone.png").unlink()

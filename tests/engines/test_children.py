@@ -13,18 +13,14 @@ import pytest
 from comfy_dist.engine import EngineDied, Executed
 from comfy_dist.engine.comfyui import ComfyuiEngine, Options, Started
 from comfy_dist.errors import ComfyDistError
-from tests.engines.conftest import installation, make_workspace
+from tests.engines.conftest import KINDS, installation, make_workspace
 from tests.engines.running import Subject, picture, waiting
 from tests.support.processes import Process
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-@pytest.fixture
-def child(subject: Subject) -> Subject:
-    if not subject.is_child:
-        pytest.skip("it is not ours to end")
-    return subject
+CHILDREN = pytest.mark.parametrize("shared_subject", [kind for kind in KINDS if "child" in kind], indirect=True)
 
 
 def pid_of(subject: Subject) -> int:
@@ -38,38 +34,41 @@ def private_folders(subject: Subject) -> list[Path]:
     return list(subject.workspace.temp.glob("comfyui-*"))
 
 
-async def test_a_killed_comfyui_is_told_with_its_node_and_started_again(child: Subject) -> None:
-    ran = child.begin(waiting(60, 600))
+@CHILDREN
+async def test_a_killed_comfyui_is_told_with_its_node_and_started_again(subject: Subject) -> None:
+    ran = subject.begin(waiting(60, 600))
     await ran.seen("progress")
-    os.kill(pid_of(child), signal.SIGKILL)
+    os.kill(pid_of(subject), signal.SIGKILL)
     with pytest.raises(EngineDied, match=r"SIGKILL.* while executing node 2 \(TestSleep\)\.$") as death:
         await ran.outcome()
     assert death.value.node == "2"
-    await asyncio.wait_for(child.engine.ended(), 5)
-    assert not child.engine.running
+    await asyncio.wait_for(subject.engine.ended(), 5)
+    assert not subject.engine.running
     with pytest.raises(EngineDied, match="not running"):
-        await child.run(picture(1))
-    await child.engine.start()
-    assert isinstance((await child.run(picture(1)))[1], Executed)
-    assert len(private_folders(child)) == 1
+        await subject.run(picture(1))
+    await subject.engine.start()
+    assert isinstance((await subject.run(picture(1)))[1], Executed)
+    assert len(private_folders(subject)) == 1
 
 
-async def test_kill_ends_it_and_its_prompt_at_once(child: Subject) -> None:
-    ran = child.begin(waiting(60, 600))
+@CHILDREN
+async def test_kill_ends_it_and_its_prompt_at_once(subject: Subject) -> None:
+    ran = subject.begin(waiting(60, 600))
     await ran.seen("progress")
-    await child.engine.kill()
+    await subject.engine.kill()
     with pytest.raises(EngineDied):
         await ran.outcome()
-    assert not child.engine.running
-    assert not private_folders(child)
+    assert not subject.engine.running
+    assert not private_folders(subject)
 
 
-async def test_what_it_wrote_before_its_death_keeps_its_name(child: Subject) -> None:
-    (first,) = await child.files(picture(0x123456, "kept"))
+@CHILDREN
+async def test_what_it_wrote_before_its_death_keeps_its_name(subject: Subject) -> None:
+    (first,) = await subject.files(picture(0x123456, "kept"))
     content = first.read_bytes()
-    await child.engine.kill()
-    await child.engine.start()
-    (second,) = await child.files(picture(0x654321, "kept"))
+    await subject.engine.kill()
+    await subject.engine.start()
+    (second,) = await subject.files(picture(0x654321, "kept"))
     assert (first.name, second.name) == ("kept_00001_.png", "kept_00002_.png")
     assert first.read_bytes() == content
 

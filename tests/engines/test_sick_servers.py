@@ -317,3 +317,39 @@ def test_what_is_no_plain_address_is_refused(address: str) -> None:
 def test_a_token_that_cannot_be_a_header_is_refused(token: str) -> None:
     with pytest.raises(UsageError, match="--engine-token"):
         Address.parse("http://h", token)
+
+
+async def test_a_file_that_a_node_names_twice_is_published_once(sick: SickComfyUI, subject: Subject) -> None:
+    await subject.engine.start()
+    file = {"filename": "a.png", "subfolder": "", "type": "output"}
+    sick.files = [file, file | {"more": "kept"}]
+    _, outcome = await subject.run(picture(2, "x"))
+    assert outcome.outputs == {"2": {"images": sick.files}}
+    assert [path.name for path in subject.workspace.output.iterdir()] == ["a.png"]
+
+
+async def test_an_engine_that_cannot_be_told_to_stop_is_given_up_all_the_same(
+    sick: SickComfyUI, subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comfy_dist.engine.comfyui.server, "STOP_SECONDS", 0.2)
+    await subject.engine.start()
+    sick.answers["POST /prompt"] = body(b'{"prompt_id": "job", "number": 1, "node_errors": {}}')
+    sick.answers["POST /queue"] = never
+    ran = subject.begin(picture(2, "x"), id="job")
+    await asyncio.sleep(0)
+    await subject.engine.interrupt("job")
+    await subject.engine.kill()
+    with pytest.raises(EngineDied, match="is left to itself before the first node"):
+        await ran.outcome()
+    sick.answers.clear()
+    await fine(subject)
+
+
+async def test_a_comfyui_below_a_path_is_driven_there(sick: SickComfyUI, tmp_path: Path) -> None:
+    sick.files = [{"filename": "a.png", "subfolder": "", "type": "output"}]
+    async with sick.running(prefix="/some/comfy"):
+        workspace = Workspace.at(tmp_path)
+        engine = ComfyuiEngine(workspace, Attached(Address.parse(f"{sick.address}/some/comfy/")))
+        await fine(Subject("attached", engine, workspace))
+        await engine.close()
+    assert (workspace.output / "a.png").read_bytes() == CONTENT

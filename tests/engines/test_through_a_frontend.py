@@ -176,8 +176,8 @@ async def test_a_killed_comfyui_costs_an_attempt_and_its_prompt_ends_once(cluste
     async with aiohttp.ClientSession() as session, ComfyClient(session, address) as client:
 
         async def ready() -> bool:
-            workers = (await client.ask("GET", "/distributed/workers"))["workers"]
-            return [each["state"] for each in workers] == ["idle"]
+            async with session.get(f"{address}/object_info") as response:
+                return "TestSleep" in await response.json()
 
         await client.until(ready, 60)
         prompt_id = await client.post(waiting(1, 10))

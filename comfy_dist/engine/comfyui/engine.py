@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from comfy_dist.engine.comfyui.address import Address
 from comfy_dist.engine.comfyui.catalogue import take_catalogue
 from comfy_dist.engine.comfyui.listening import Listener
-from comfy_dist.engine.comfyui.outcomes import HistoryEntry
+from comfy_dist.engine.comfyui.outcomes import HistoryEntry, failed
 from comfy_dist.engine.comfyui.publishing import Publisher, Source
 from comfy_dist.engine.comfyui.run import Lost, Run
 from comfy_dist.engine.comfyui.server import Server, ServerFault, Submission, Unreachable
@@ -68,8 +68,8 @@ class _Connection:
         self.publisher = Publisher(workspace, host.source(server))
         self.uploader = Uploader(workspace, server, host.separate)
         self.pack: dict[str, Any] | None = None
-        #: Ids of prompts that it was given.
-        self.given: set[str] = set()
+        #: Ids of prompts that it was given and that have no outcome yet.
+        self.unfinished: set[str] = set()
 
     async def close(self) -> None:
         await self.listener.close()
@@ -105,29 +105,35 @@ class ComfyuiEngine:
                 return self._catalogue
             await self._disconnect()
             ended = self._ended = asyncio.get_running_loop().create_future()
+            connection: _Connection | None = None
             try:
                 address = await self._host.start(lambda how: self._on_end(ended, how))
-                server = Server(address, address.session())
-                listener = Listener(
-                    server,
-                    self._client_id,
-                    self,
-                    patience=self._host.patience,
-                    gone=lambda why: self._on_end(ended, f"is out of reach ({why.rstrip('.')})"),
-                )
-                connection = self._connection = _Connection(server, listener, self._workspace, self._host)
-                stats = await self._first_answer(server, ended)
+                connection = self._connect(address, ended)
+                stats = await self._first_answer(connection.server, ended)
                 version = version_of(stats, self._host.where)
-                await listener.open()
-                connection.pack = await server.about_pack()
+                await connection.listener.open()
+                connection.pack = await connection.server.about_pack()
                 self._catalogue = await self._take_catalogue(connection, stats)
             except BaseException:
-                await self._disconnect()
+                if connection is not None:
+                    await connection.close()
                 await self._host.kill()
                 raise
+            self._connection = connection
             pack = "" if connection.pack else ", without comfy_dist's node pack"
             _log.info("%s is version %s%s.", self._host.where, version, pack)
             return self._catalogue
+
+    def _connect(self, address: Address, ended: asyncio.Future[str]) -> _Connection:
+        server = Server(address, address.session())
+        listener = Listener(
+            server,
+            self._client_id,
+            self,
+            patience=self._host.patience,
+            gone=lambda why: self._on_end(ended, f"is out of reach ({why.rstrip('.')})"),
+        )
+        return _Connection(server, listener, self._workspace, self._host)
 
     async def _first_answer(self, server: Server, ended: asyncio.Future[str]) -> dict[str, Any]:
         """Its /system_stats. Raises ComfyDistError where it ends before, or does not answer in time."""
@@ -179,7 +185,9 @@ class ComfyuiEngine:
             try:
                 await asyncio.wait([following, death], return_when=asyncio.FIRST_COMPLETED)
                 if following.done():
-                    return await self._outcome(run, following, death)
+                    outcome = await self._outcome(run, following, death)
+                    connection.unfinished.discard(job.id)
+                    return outcome
                 raise self._died(death.result(), run)
             except asyncio.CancelledError:
                 await run.interrupt()
@@ -191,10 +199,10 @@ class ComfyuiEngine:
 
     async def _follow(self, run: Run, connection: _Connection) -> Outcome:
         job, server = run.job, connection.server
-        if (not self._host.private or job.id in connection.given) and await self._known(run, server):
+        if (not self._host.private or job.id in connection.unfinished) and await self._known(run, server):
             run.adopt()
             return await run.follow()
-        connection.given.add(job.id)
+        connection.unfinished.add(job.id)
 
         async def submit() -> Submission:
             assert self._catalogue is not None
@@ -211,8 +219,7 @@ class ComfyuiEngine:
 
     async def _known(self, run: Run, server: Server) -> bool:
         """Whether an earlier attempt of a worker's is to be waited for, or read; else the run has a free id."""
-        item = await server.queued(run.id)
-        entry = await server.history(run.id)
+        item, entry = await asyncio.gather(server.queued(run.id), server.history(run.id))
         if item is not None and _is_workers(item):
             return True
         if entry is not None and _is_workers(entry.get("prompt")) and HistoryEntry.of(entry).succeeded:
@@ -237,7 +244,7 @@ class ComfyuiEngine:
             await run.interrupt()
             raise EngineDied(str(fault), run.node) from None
         except OSError as error:
-            raise EngineDied(f"A file of the prompt cannot be read: {error}.", run.node) from None
+            return failed(run.job, f"A file that the prompt reads cannot be read: {error}.", type(error).__name__)
 
     def _died(self, how: str, run: Run) -> EngineDied:
         if run.node is None:
@@ -266,9 +273,9 @@ class ComfyuiEngine:
         if await self._host.kill():
             return
         if self._run is not None and self._death is not None:
-            death = self._death
-            await self._run.interrupt()
-            _settle(death, "did not stop when it was told to, and is left to itself")
+            run = self._run
+            _settle(self._death, "did not stop when it was told to, and is left to itself")
+            await run.interrupt()
 
     async def close(self) -> None:
         await self._disconnect()

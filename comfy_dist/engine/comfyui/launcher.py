@@ -31,18 +31,24 @@ def main() -> None:
         os.dup2(empty.fileno(), 0)
     # What nodes print goes where logs go.
     os.dup2(2, 1)
-    threading.Thread(target=_end_with, args=(lifeline, private), name="lifeline", daemon=True).start()
+    ending = threading.Event()
+    threading.Thread(target=_end_with, args=(lifeline, private, ending), name="lifeline", daemon=True).start()
     sys.argv = [program, *arguments]
     sys.path[0] = os.path.dirname(os.path.abspath(program))  # noqa: PTH100, PTH120
     try:
         runpy.run_path(program, run_name="__main__")
     finally:
         shutil.rmtree(private, ignore_errors=True)
+        if ending.is_set():
+            # Threads that a node left behind must not hold the process.
+            sys.stderr.flush()
+            os._exit(0)
 
 
-def _end_with(lifeline: int, private: str) -> None:
+def _end_with(lifeline: int, private: str, ending: threading.Event) -> None:
     while os.read(lifeline, 4096):
         pass
+    ending.set()
     if os.name == "posix":
         os.kill(os.getpid(), signal.SIGINT)
     else:

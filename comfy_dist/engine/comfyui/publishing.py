@@ -16,6 +16,9 @@ from comfy_dist.engine.comfyui.server import FileReference, Server, ServerFault,
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.workspace import FolderType, PathRefused, Workspace, inside
 
+#: Files whose published names are known; of older ones a cached node's file is published again.
+REMEMBERED = 20_000
+
 
 class Unpublished(ComfyDistError):
     """A file that a node named could not be put into the workspace."""
@@ -46,14 +49,20 @@ class Publisher:
 
         Raises Unpublished, and Unreachable.
         """
+        return await self._rewrite(value, fresh, {})
+
+    async def _rewrite(self, value: Any, fresh: bool, done: dict[FileReference, FileReference]) -> Any:
+        """`done`: the files of this node, which may name one twice."""
         if isinstance(value, list):
-            return [await self.rewrite(each, fresh=fresh) for each in value]
+            return [await self._rewrite(each, fresh, done) for each in value]
         if not isinstance(value, dict):
             return value
         file = _file(value)
         if file is None:
-            return {key: await self.rewrite(each, fresh=fresh) for key, each in value.items()}
-        here = await self._publish(file, fresh=fresh)
+            return {key: await self._rewrite(each, fresh, done) for key, each in value.items()}
+        here = done.get(file)
+        if here is None:
+            here = done[file] = await self._publish(file, fresh=fresh)
         return value | {"filename": here.name, "subfolder": here.subfolder, "type": here.type}
 
     async def _publish(self, file: FileReference, *, fresh: bool) -> FileReference:
@@ -74,6 +83,8 @@ class Publisher:
             ) from None
         here = file if placed is None else FileReference(file.type, file.subfolder, placed.name)
         self._published[file] = here
+        if len(self._published) > REMEMBERED:
+            del self._published[next(iter(self._published))]
         return here
 
     def _path(self, file: FileReference) -> Path:

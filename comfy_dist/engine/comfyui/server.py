@@ -19,6 +19,8 @@ from comfy_dist.messages import Prompt
 
 #: Seconds for an answer. A loading model may hold ComfyUI's interpreter for long.
 ANSWER_SECONDS = 60.0
+#: The same for what stops a prompt: who waits for it has little patience.
+STOP_SECONDS = 5.0
 #: Seconds between two pieces of a file.
 PIECE_SECONDS = 60.0
 CONNECT_SECONDS = 10.0
@@ -130,8 +132,8 @@ class Server:
     async def stop(self, prompt_id: str) -> None:
         """Take the prompt out of the queue, or interrupt it where it runs."""
         # In this order: one that starts in between is interrupted.
-        await self._ask("POST", "queue", json={"delete": [prompt_id]})
-        await self._ask("POST", "interrupt", json={"prompt_id": prompt_id})
+        await self._ask("POST", "queue", json={"delete": [prompt_id]}, timeout=STOP_SECONDS)
+        await self._ask("POST", "interrupt", json={"prompt_id": prompt_id}, timeout=STOP_SECONDS)
 
     async def free(self, *, unload_models: bool, free_memory: bool) -> None:
         await self._ask("POST", "free", json={"unload_models": unload_models, "free_memory": free_memory})

@@ -13,6 +13,9 @@ from comfy_dist.engine.comfyui.server import FileReference, Server
 from comfy_dist.messages import Prompt
 from comfy_dist.workspace import PathRefused, Workspace, inside, split_annotation
 
+#: Files that are known to be there; older ones are uploaded again.
+REMEMBERED = 10_000
+
 #: A file as it was: path, size, time of change in ns.
 _Stamp = tuple[Path, int, int]
 
@@ -79,6 +82,9 @@ class Uploader:
             finally:
                 await asyncio.to_thread(file.close)
             self._uploaded[wanted, digest] = known
+            if len(self._uploaded) > REMEMBERED:
+                del self._uploaded[next(iter(self._uploaded))]
+                del self._digests[next(iter(self._digests))]
         return known
 
 
