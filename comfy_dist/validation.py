@@ -48,6 +48,8 @@ def validate_prompt(
 ) -> Validation:
     """Judge `prompt` (any JSON) by `nodes`, shaped as ComfyUI's /object_info. Never raises.
 
+    A definition with a "fault" is of a class that cannot tell its inputs just now; the text says why.
+
     Only output nodes and what they depend on are judged; `targets` narrows the output nodes. As in ComfyUI,
     values of INT, FLOAT, STRING and BOOLEAN inputs are cast, and {"__value__": x} unwrapped, in place:
     afterwards the prompt is what the executor expects. Nothing else of it changes.
@@ -203,12 +205,16 @@ class _Walk:
         node = self.prompt[node_id]
         inputs = node.setdefault("inputs", {})
         class_type = node["class_type"]
+        declared = self._inputs.get(class_type)
+        if declared is None:
+            definition = self.nodes[class_type]
+            if "fault" in definition:
+                self.reasons[node_id] = [_raised(RuntimeError(definition["fault"]), via)]
+                return frame
+            declared = self._inputs[class_type] = tuple(inputs_of(definition))
         by_code = self.validated_by_code.get(class_type, ())
         if by_code:
             frame.received_types, frame.refused_inputs = {}, set()
-        declared = self._inputs.get(class_type)
-        if declared is None:
-            declared = self._inputs[class_type] = tuple(inputs_of(self.nodes[class_type]))
         errors: list[Error] = []
         for each in declared:
             error = None
@@ -274,11 +280,10 @@ class _Walk:
         return valid
 
     def _ask_code(self, frame: _Frame) -> None:
-        by_code = self.validated_by_code.get(self.prompt[frame.node_id]["class_type"], ())
-        if not by_code or self.check_by_code is None:
+        if frame.received_types is None or frame.refused_inputs is None or self.check_by_code is None:
             return
+        by_code = self.validated_by_code[self.prompt[frame.node_id]["class_type"]]
         # Code that judges an input already refused would only fail on it.
-        assert frame.received_types is not None
         if frame.refused_inputs and ("*" in by_code or not frame.refused_inputs.isdisjoint(by_code)):
             return
         try:

@@ -126,15 +126,15 @@ async def test_validation_code_that_raises_is_a_refusal_that_says_so(engine: Gra
         await fails(engine, prompt, "Exception when validating inner node: no verdict")
 
 
-async def test_input_types_that_raise_at_run_time_are_a_refusal_that_names_the_class(engine: GraphEngine) -> None:
+async def test_input_types_that_raise_at_run_time_are_a_refusal_that_says_so(engine: GraphEngine) -> None:
     prompt = with_sink(node("ContractFailLater", value="x"))
     assert isinstance((await run(engine, prompt)).outcome, Executed)
-    verdict = await engine.validate(prompt, None)
-    assert not verdict.valid
-    assert "ContractFailLater" in verdict.to_bytes().decode()
-    outcome = (await run(engine, prompt)).outcome
-    assert isinstance(outcome, Errored)
-    assert "ContractFailLater" in outcome.error["exception_message"]
+    said = "INPUT_TYPES of ContractFailLater raised RuntimeError: no inputs any more"
+    [error] = (await engine.validate(prompt, None)).node_errors["1"]["errors"]
+    assert error["type"] == "exception_during_inner_validation"
+    assert error["details"] == said
+    await fails(engine, prompt, said)
+    await fails(engine, with_sink(node("ContractExpand", kind="later", value="x")), "no inputs any more")
     await run(engine, {"1": node("ContractMend")})
     assert isinstance((await run(engine, prompt)).outcome, Executed)
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from comfy_dist.engine.graph.node_class import InputTypes, NodeClass
 from comfy_dist.errors import ComfyDistError
-
-_log = logging.getLogger(__name__)
 
 
 class Registry:
@@ -87,25 +84,20 @@ class Definitions(Mapping[str, Mapping[str, Any]]):
         node_class = self._registry.get(name)
         if node_class is None:
             raise KeyError(name)
-        self.input_types(node_class)
-        return {
-            "input": self._declared[name],
+        definition = {
+            "input": {},
             "output": node_class.return_types,
             "open_outputs": node_class.open_outputs,
             "output_node": node_class.is_output,
         }
-
-    def __contains__(self, name: object) -> bool:
-        """Whether there is such a class, and its INPUT_TYPES does not raise just now."""
-        node_class = self.node(name)
-        if node_class is None:
-            return False
         try:
             self.input_types(node_class)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a custom node's code may raise anything
-            _log.warning("INPUT_TYPES of %s raised %s: %s", name, type(error).__name__, error)
-            return False
-        return True
+            return definition | {"fault": f"INPUT_TYPES of {name} raised {_sentence(error)}"}
+        return definition | {"input": self._declared[name]}
+
+    def __contains__(self, name: object) -> bool:
+        return self.node(name) is not None
 
     def __iter__(self) -> Iterator[str]:
         return (node.name for node in self._registry)

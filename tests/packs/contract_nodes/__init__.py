@@ -473,6 +473,8 @@ class ContractExpand(_Node):
         if kind == "duplicate":
             fixed = {"fixed": {"class_type": "PreviewAny", "inputs": {"source": "x"}}}
             return {"result": (value,), "expand": fixed}
+        if kind == "later":
+            return {"result": (graph.node("ContractFailLater", value=value).out(0),), "expand": graph.finalize()}
         if kind == "unknown":
             return {"result": (graph.node("NoSuchNode").out(0),), "expand": graph.finalize()}
         if kind == "no result":
