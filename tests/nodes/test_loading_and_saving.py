@@ -81,6 +81,13 @@ class TestLoading:
         assert [round(float(value) * 255) for value in image[:, 0, 0, 0]] == [0, 1, 2]
         assert [round(float(value) * 255) for value in mask[:, 0, 0]] == [0, 1, 2]
 
+    def test_opaque_frames_among_transparent_ones_have_a_mask_of_their_size(self, workspace: Workspace) -> None:
+        opaque, clear = Image.new("RGB", (4, 3), "red"), Image.new("RGBA", (4, 3), (0, 0, 0, 0))
+        opaque.save(workspace.input / "a.tiff", save_all=True, append_images=[clear])
+        image, mask = self.load(workspace, "a.tiff")
+        assert image.shape == (2, 3, 4, 3)
+        assert mask.tolist() == [[[0.0] * 4] * 3, [[1.0] * 4] * 3]
+
     def test_transparent_palettes_have_a_mask(self, workspace: Workspace) -> None:
         picture = Image.new("P", (2, 1))
         picture.putpalette([0, 0, 0, 255, 255, 255])
@@ -113,7 +120,7 @@ class TestLoading:
     def test_what_is_no_picture_is_named(self, workspace: Workspace, content: bytes) -> None:
         (workspace.input / "a.png").write_bytes(content)
         for load in (LoadImage().load_image, lambda name: LoadImageMask().load_image(name, "red")):
-            with pytest.raises(UnusableInput, match=r"^a\.png is not a picture that can be read: "):
+            with pytest.raises(UnusableInput, match=r"^a\.png is no picture that can be read"):
                 load("a.png")
 
     def test_every_node_loads_from_the_folder_that_is_named(self, workspace: Workspace) -> None:

@@ -60,11 +60,11 @@ class LoadImage:
     def load_image(self, image: str) -> tuple[torch.Tensor, torch.Tensor]:
         """IMAGE float32 [frames, H, W, 3] in 0…1; MASK float32 [frames, H, W], 1 where transparent.
 
-        Without transparency the mask is zeros [frames, 64, 64]. EXIF orientation is applied; frames whose
+        Without any transparency the mask is zeros [frames, 64, 64]. EXIF orientation is applied; frames whose
         size is not the first one's are left out. Raises UnusableInput for what is no picture.
         """
         images: list[torch.Tensor] = []
-        masks: list[torch.Tensor] = []
+        masks: list[torch.Tensor | None] = []
         with open_picture(folders.annotated(image)) as file:
             for frame in ImageSequence.Iterator(file):
                 picture = ImageOps.exif_transpose(frame)
@@ -75,7 +75,8 @@ class LoadImage:
                 # An MPO's further frames are other views of one photo.
                 if file.format == "MPO":
                     break
-        return torch.stack(images), torch.stack(masks)
+        size = (64, 64) if all(mask is None for mask in masks) else images[0].shape[:2]
+        return torch.stack(images), torch.stack([torch.zeros(size) if mask is None else mask for mask in masks])
 
 
 class LoadImageOutput(LoadImage):
@@ -167,7 +168,9 @@ def open_picture(path: Path) -> Image.Image:
             file = Image.open(path)
             file.load()
         except (UnidentifiedImageError, ValueError, SyntaxError) as error:
-            raise UnusableInput(f"{path.name} is not a picture that can be read: {error}") from error
+            raise UnusableInput(
+                f"{path.name} is no picture that can be read: unknown format, or broken."
+            ) from error
         finally:
             ImageFile.LOAD_TRUNCATED_IMAGES = before
     return file
@@ -188,13 +191,13 @@ def pixels(picture: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(picture).astype(np.float32) / 255.0)
 
 
-def _mask(picture: Image.Image) -> torch.Tensor:
-    """float32 [H, W], 1 where transparent; zeros [64, 64] for a picture without transparency."""
+def _mask(picture: Image.Image) -> torch.Tensor | None:
+    """float32 [H, W], 1 where transparent; None for a picture without transparency."""
     if "A" in picture.getbands():
         return 1.0 - pixels(picture.getchannel("A"))
     if picture.mode == "P" and "transparency" in picture.info:
         return 1.0 - pixels(picture.convert("RGBA").getchannel("A"))
-    return torch.zeros((64, 64), dtype=torch.float32)
+    return None
 
 
 NODE_CLASS_MAPPINGS = {
