@@ -59,7 +59,7 @@ SKIPPED = {
     ),
     "needs_attribute": (
         "import comfy.model_management\ncomfy.model_management.load_models_gpu([])\n",
-        "AttributeError: engine graph does not offer ComfyUI's comfy.model_management.load_models_gpu; a worker "
+        "engine graph does not offer ComfyUI's comfy.model_management.load_models_gpu; a worker "
         "started with --engine comfyui does (needs_attribute.py, line 2).",
     ),
     "entrypoint_raises": (
@@ -276,10 +276,23 @@ class Derives(LoraLoader):
     RETURN_TYPES = (*LoraLoader.RETURN_TYPES, "STRING")
 class DerivesNested(comfy.sd.inner.VAE, Base):
     pass
+class Guider(comfy.samplers.CFGGuider):
+    pass
+class UsesAttribute(Base):
+    def run(self):
+        return comfy.samplers.CFGGuider()
 NODE_CLASS_MAPPINGS = {each.__name__: each for each in (
-    DoesWithout, UsesModule, UsesName, UsesNested, OffersNames, Derives, DerivesNested)}
+    DoesWithout, UsesModule, UsesName, UsesNested, OffersNames, Derives, DerivesNested, UsesAttribute)}
 """
-MIXED_LEFT_OUT = ("Derives", "DerivesNested", "OffersNames", "UsesModule", "UsesName", "UsesNested")
+MIXED_LEFT_OUT = (
+    "Derives",
+    "DerivesNested",
+    "OffersNames",
+    "UsesAttribute",
+    "UsesModule",
+    "UsesName",
+    "UsesNested",
+)
 
 #: Loads with what there is, by itself.
 CAREFUL = (

@@ -71,7 +71,7 @@ def _function(value: Any) -> FunctionType | None:
 
 
 def _needed_by_code(function: FunctionType, absent: Collection[str]) -> str | None:
-    names = list(_names(function.__code__))
+    names = set(_names(function.__code__))
     for name in names:
         value = function.__globals__.get(name)
         if isinstance(value, AbsentClass):
@@ -79,9 +79,10 @@ def _needed_by_code(function: FunctionType, absent: Collection[str]) -> str | No
         if isinstance(value, AbsentModule):
             return value.__name__
         if isinstance(value, ModuleType):
-            for other in names:
-                if f"{value.__name__}.{other}" in absent:
-                    return f"{value.__name__}.{other}"
+            start = f"{value.__name__}."
+            for each in absent:
+                if each.startswith(start) and names.issuperset(each.removeprefix(start).split(".")):
+                    return each
     return None
 
 

@@ -116,12 +116,14 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
         def missing(name: str) -> AbsentClass:
             wanted = f"{module.__name__}.{name}"
-            # Of an AttributeError in `from … import name` Python keeps nothing, but that it looks for a module
-            # of that name, which may be just being loaded.
-            if _is_from_import() and wanted not in sys.modules:
-                _asked[wanted] = None
-                if _placeholders:
-                    return absent_name(wanted)
+            if name.startswith("__") or wanted in sys.modules:
+                # The latter is being loaded: `from … import` finds it once it is told that there is no attribute.
+                raise AttributeError(lacks(wanted), name=name, obj=module)
+            _asked[wanted] = None
+            if _placeholders:
+                return absent_name(wanted)
+            # Of an AttributeError in `from … import` Python keeps nothing.
+            if _is_from_import():
                 raise ImportError(lacks(wanted), name=module.__name__)
             raise AttributeError(lacks(wanted), name=name, obj=module)
 
