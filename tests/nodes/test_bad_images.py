@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from comfy_dist.nodes import core
+from comfy_dist.nodes import core, folders
 from comfy_dist.nodes.core.inputs import UnusableInput
 from comfy_dist.nodes.core.save import to_pictures
+from comfy_dist.workspace import Workspace
 from tests.nodes.drawing import call
 
 SMALL = torch.rand(1, 3, 8, 3)
@@ -18,6 +20,13 @@ GREY = torch.rand(1, 8, 8, 1)
 RGBA = torch.rand(1, 8, 8, 4)
 RGB = torch.rand(1, 8, 8, 3)
 MASK = torch.rand(1, 8, 8)
+
+
+@pytest.fixture(autouse=True)
+def workspace(tmp_path: Path) -> None:
+    workspace = Workspace.at(tmp_path)
+    workspace.create()
+    folders.use(workspace)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +52,20 @@ MASK = torch.rand(1, 8, 8)
                 "blend_mode": "normal",
             },
             "image1 has 3 images and image2 2",
+        ),
+        ("ImageBatch", {"image1": RGB, "image2": RGBA}, "image1 has 3 channels and image2 4"),
+        ("RebatchImages", {"images": [RGB, SMALL], "batch_size": [2]}, "these have 8 x 3 x 3 and 8 x 8 x 3"),
+        ("SaveImage", {"images": torch.rand(1, 2, 2, 5)}, "one to four channels; these images have 5"),
+        (
+            "MaskComposite",
+            {
+                "destination": MASK.expand(2, -1, -1),
+                "source": MASK.expand(3, -1, -1),
+                "x": 0,
+                "y": 0,
+                "operation": "add",
+            },
+            "destination has 2 masks and the source 3",
         ),
         ("ImageQuantize", {"image": RGBA, "colors": 4, "dither": "none"}, "three channels .* this one has 4"),
         ("ImageQuantize", {"image": RGB, "colors": 4, "dither": "bayer-3"}, "no dither 'bayer-3'"),

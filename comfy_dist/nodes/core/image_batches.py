@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from comfy_dist.nodes.core.inputs import Inputs, whole
+from comfy_dist.nodes.core.inputs import Inputs, UnusableInput, whole
 from comfy_dist.nodes.core.resize import resize_images
 
 
@@ -21,6 +21,11 @@ class ImageBatch:
 
     def batch(self, image1: torch.Tensor, image2: torch.Tensor) -> tuple[torch.Tensor]:
         """[A, H, W, C] and [B, h, w, C] to [A + B, H, W, C]."""
+        if image1.shape[-1] != image2.shape[-1]:
+            raise UnusableInput(
+                f"image1 has {image1.shape[-1]} channels and image2 {image2.shape[-1]}; one batch has the same in "
+                "all. SplitImageWithAlpha takes an alpha channel off."
+            )
         if image1.shape[1:] != image2.shape[1:]:
             height, width = image1.shape[1:3]
             image2 = resize_images(image2, width, height, "bilinear", "center")
@@ -73,7 +78,18 @@ class RebatchImages:
         """All images in order, `batch_size` to a batch, the last with what is left."""
         single = [image for batch in images for image in batch]
         size = batch_size[0]
-        return ([torch.stack(single[start : start + size]) for start in range(0, len(single), size)],)
+        return ([_one_batch(single[start : start + size]) for start in range(0, len(single), size)],)
+
+
+def _one_batch(images: list[torch.Tensor]) -> torch.Tensor:
+    """[H, W, C] each, stacked."""
+    shapes = {tuple(image.shape) for image in images}
+    if len(shapes) > 1:
+        sizes = " and ".join(sorted(f"{width} x {height} x {channels}" for height, width, channels in shapes))
+        raise UnusableInput(
+            f"Images of one batch have one size; these have {sizes}. Rebatch them to 1, or resize."
+        )
+    return torch.stack(images)
 
 
 NODE_CLASS_MAPPINGS = {

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from comfy_dist.nodes.core.inputs import Inputs, number, side
+from comfy_dist.nodes.core.inputs import Inputs, UnusableInput, number, side
 
 
 def planes_of(mask: torch.Tensor) -> torch.Tensor:
@@ -149,9 +149,14 @@ class MaskComposite:
         self, destination: torch.Tensor, source: torch.Tensor, x: int, y: int, operation: str
     ) -> tuple[torch.Tensor]:
         """[B, H, W] in 0…1; what of source [b, h, w] lies beyond is left out, b is B or 1."""
-        result = planes_of(destination).clone()
+        result, source = planes_of(destination).clone(), planes_of(source)
+        if len(source) not in (1, len(result)):
+            raise UnusableInput(
+                f"The destination has {len(result)} masks and the source {len(source)}; give the source as many, "
+                "or one for all."
+            )
         target = result[:, y:, x:][:, : source.shape[-2], : source.shape[-1]]
-        visible = planes_of(source)[:, : target.shape[-2], : target.shape[-1]]
+        visible = source[:, : target.shape[-2], : target.shape[-1]]
         target.copy_(OPERATIONS[operation](target, visible))
         return (result.clamp(0.0, 1.0),)
 

@@ -16,7 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from comfy_dist.nodes import folders
 from comfy_dist.nodes.core.channels import grey
-from comfy_dist.nodes.core.inputs import Inputs
+from comfy_dist.nodes.core.inputs import Inputs, UnusableInput
 
 
 def png_metadata(prompt: Any, extra_pnginfo: Mapping[str, Any] | None) -> PngInfo | None:
@@ -32,7 +32,9 @@ def png_metadata(prompt: Any, extra_pnginfo: Mapping[str, Any] | None) -> PngInf
 
 
 def to_pictures(images: torch.Tensor) -> list[Image.Image]:
-    """Pictures of images [B, H, W, C], any float dtype, 0…1: cut to 8 bits, channels 1, 3 or 4."""
+    """Pictures of images [B, H, W, C], any float dtype, 0…1: cut to 8 bits; grey, grey and alpha, RGB or RGBA."""
+    if not 1 <= images.shape[-1] <= 4:
+        raise UnusableInput(f"A picture has one to four channels; these images have {images.shape[-1]}.")
     pixels = (images.float() * 255.0).clamp(0, 255).nan_to_num().to(torch.uint8).cpu().numpy()
     return [Image.fromarray(each[..., 0] if each.shape[-1] == 1 else each) for each in pixels]
 
