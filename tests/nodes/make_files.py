@@ -42,7 +42,7 @@ def main() -> None:
     other = Image.fromarray(pixels(3, 3, 4, seed=9))
     frames[0].save(FILES / "pages.tiff", save_all=True, append_images=[other, frames[2]])
     views = [frame.convert("RGB") for frame in frames]
-    views[0].save(FILES / "views.mpo", save_all=True, append_images=views[1:])
+    views[0].save(FILES / "views.jpg", format="MPO", save_all=True, append_images=views[1:])
     Image.fromarray(pixels(64, 64, 3)).save(FILES / "whole.jpg")
     data = (FILES / "whole.jpg").read_bytes()
     (FILES / "cut-off.jpg").write_bytes(data[: len(data) // 2])

@@ -22,7 +22,7 @@ FILES = (
     "animated.png",
     "animated.webp",
     "pages.tiff",
-    "views.mpo",
+    "views.jpg",
     "cut-off.jpg",
     "words.png",
 )
