@@ -1,0 +1,112 @@
+"""What a running prompt sends to its client, and what travels with its end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from comfy_dist.engine import EngineEvent, Preview
+from comfy_dist.messages import Job, Progress
+from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
+from comfy_dist.worker.progress import TRAIL_BYTES, ProgressSender
+
+Make = Callable[..., ProgressSender]
+
+
+@pytest.fixture
+async def arrived() -> AsyncIterator[tuple[Make, list[Progress]]]:
+    """Makes senders that collect for a minute, and what they send."""
+    broker, received = MemoryBroker(), list[Progress]()
+    frontend = MemoryTransport(broker)
+    await frontend.follow("me")
+
+    async def read() -> None:
+        async with aclosing(frontend.progress()) as stream:  # type: ignore[type-var]
+            async for progress in stream:
+                received.append(progress)
+
+    reading = asyncio.create_task(read())
+    await asyncio.sleep(0)
+
+    def make(client_id: str | None = "me") -> ProgressSender:
+        transport = MemoryTransport(broker)
+        transport.burst_seconds = 60.0
+        return ProgressSender(transport, Job(id="j", prompt={}, client_id=client_id), 1)
+
+    yield make, received
+    await frontend.close()
+    await reading
+
+
+def executing(node: str, **more: Any) -> EngineEvent:
+    return EngineEvent("executing", {"node": node, "display_node": node, "prompt_id": "j", **more})
+
+
+async def finished(sender: ProgressSender) -> None:
+    sender.finish()
+    await asyncio.wait_for(sender.run(), 10)
+    await asyncio.sleep(0)
+
+
+async def test_what_was_not_sent_travels_with_the_end(arrived: tuple[Make, list[Progress]]) -> None:
+    make, received = arrived
+    sender = make()
+    sender.emit(executing("1"))
+    sender.emit(executing("2"))
+    trail = sender.take_trail()
+    await finished(sender)
+    assert [(each.event, each.node) for each in trail] == [("executing", "1"), ("executing", "2")]
+    assert [json.loads(each.body)["data"]["node"] for each in trail] == ["1", "2"]
+    assert sender.last == 2
+    assert received == []
+
+
+async def test_without_a_trail_everything_is_sent_in_order(arrived: tuple[Make, list[Progress]]) -> None:
+    make, received = arrived
+    sender = make()
+    for node in range(100):
+        sender.emit(executing(str(node)))
+    await finished(sender)
+    assert [each.sequence for each in received] == list(range(1, 101))
+    assert sender.take_trail() == ()
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [Preview("1", b"\0" * 8), executing("1", text="x" * TRAIL_BYTES)],
+    ids=["a picture", "too much"],
+)
+async def test_pictures_and_much_text_are_sent_by_themselves(
+    arrived: tuple[Make, list[Progress]], unfit: EngineEvent | Preview
+) -> None:
+    make, received = arrived
+    sender = make()
+    sender.emit(executing("1"))
+    sender.emit(unfit)
+    assert sender.take_trail() == ()
+    await finished(sender)
+    assert [each.sequence for each in received] == [1, 2]
+
+
+async def test_a_replayed_message_is_no_part_of_a_trail(arrived: tuple[Make, list[Progress]]) -> None:
+    make, received = arrived
+    sender = make()
+    sender.emit(executing("1"))
+    sender.replay()
+    assert sender.take_trail() == ()
+    await finished(sender)
+    assert [each.sequence for each in received] == [1, 1]
+
+
+async def test_without_a_client_only_what_is_for_everyone_remains(arrived: tuple[Make, list[Progress]]) -> None:
+    make, _ = arrived
+    sender = make(client_id=None)
+    sender.emit(executing("1"))
+    sender.emit(EngineEvent("progress_state", {"prompt_id": "j", "nodes": {}}))
+    assert [each.event for each in sender.take_trail()] == ["progress_state"]
+    await finished(sender)
