@@ -22,6 +22,7 @@ from comfy_dist.engine.graph.caches.classic import ClassicCache
 from comfy_dist.engine.graph.caches.lru import LruCache
 from comfy_dist.engine.graph.caches.ram import RamCache
 from comfy_dist.engine.graph.checking import check_prompt
+from comfy_dist.engine.graph.compat.comfy_execution.graph_utils import GraphBuilder
 from comfy_dist.engine.graph.execution import Execution
 from comfy_dist.engine.graph.held import HeldOutputs
 from comfy_dist.engine.graph.instances import Instances
@@ -215,6 +216,22 @@ class End:
         return {"ui": {"kinds": [type(block).__name__]}}
 
 
+class Expand:
+    """Expands into a node that makes a block, of the block of node `source` if one is named."""
+
+    RETURN_TYPES = ("BLOCK",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"source": ("STRING", {})}, "optional": {"block": ("BLOCK",)}}
+
+    def run(self, source: str, block: Block | None = None) -> dict[str, Any]:
+        graph = GraphBuilder()
+        made = graph.node("MakeBlock", **({"block": [source, 0]} if source else {}))
+        return {"result": (made.out(0),), "expand": graph.finalize()}
+
+
 class Silent:
     """A client that does not listen."""
 
@@ -230,7 +247,7 @@ class Silent:
 
 def execute(prompt: dict[str, Any], cache: Cache) -> dict[str, Any]:
     registry = Registry()
-    registry.add({"MakeBlock": MakeBlock, "End": End, "LazyEnd": LazyEnd}, {}, "test")
+    registry.add({cls.__name__: cls for cls in (MakeBlock, End, LazyEnd, Expand)}, {}, "test")
     definitions = Definitions(registry)
     verdict = check_prompt(prompt, None, definitions)
     assert verdict.valid, verdict.node_errors
@@ -286,6 +303,21 @@ def test_without_a_cache_a_lazy_input_waits_for_who_asks_last() -> None:
     outcome = execute(prompt, make_cache(CacheMode(kind="none")))
     assert outcome["outputs"]["end"] == {"kinds": ["Block", "Block"]}
     assert MakeBlock.runs == 2, "what is linked lazily is not made twice"
+
+
+def test_without_a_cache_what_an_expansion_reaches_back_for_is_made_again() -> None:
+    prompt = {
+        "early": node("Expand", source=""),
+        "end": node("End", block=["early", 0]),
+        **{str(i): node("MakeBlock", **({"block": [str(i - 1), 0]} if i else {})) for i in range(4)},
+        "late": node("Expand", source="early", block=["3", 0]),
+        "late end": node("End", block=["late", 0]),
+    }
+    outcome = execute(prompt, make_cache(CacheMode(kind="none")))
+    assert outcome["outputs"] == {"end": {"kinds": ["Block"]}, "late end": {"kinds": ["Block"]}}
+    assert MakeBlock.runs == 4 + 2 + 1, "the block of the early expansion is made twice"
+    assert execute(prompt, make_cache(CacheMode()))["outputs"] == outcome["outputs"]
+    assert MakeBlock.runs == 7 + 4 + 1, "node 0 and what early expands into are the same"
 
 
 @pytest.mark.parametrize(

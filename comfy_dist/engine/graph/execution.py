@@ -93,8 +93,7 @@ class Execution:
 
     async def _run(self) -> None:
         await self._look_up()
-        for output in self._outputs:
-            self._order.add(output)
+        self._order.add(*self._outputs)
         while self._order:
             node_id = self._order.take()
             if node_id is not None:
@@ -200,15 +199,17 @@ class Execution:
     async def _expand(self, node_id: str, expansions: list[Expansion]) -> None:
         """Put the nodes that the calls returned before this one."""
         self._expanded[node_id] = expansions
+        added: set[str] = set()
+        outputs: list[str] = []
         for each in expansions:
-            outputs = add_expansion(self._prompt, node_id, each, self._graph.definitions)
-            await self._graph.learn(each.graph or ())
-            self._held.use(each.sources)
-            self._uses[node_id] += each.sources
-            for output in outputs:
-                self._order.add(output)
-            for source in each.sources:
-                self._order.depend(node_id, source)
+            outputs += add_expansion(self._prompt, node_id, each, self._graph.definitions, added)
+        await self._graph.learn(added)
+        sources = [source for each in expansions for source in each.sources]
+        self._held.use(sources)
+        self._uses[node_id] += sources
+        self._order.add(*outputs)
+        for source in sources:
+            self._order.depend(node_id, source)
         self._order.give_back(node_id)
 
     def _finish_expansion(self, node_id: str) -> None:

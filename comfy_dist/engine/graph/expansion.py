@@ -37,9 +37,12 @@ class Expansion:
 
 
 def add_expansion(
-    prompt: DynamicPrompt, node_id: str, expansion: Expansion, definitions: Definitions
+    prompt: DynamicPrompt, node_id: str, expansion: Expansion, definitions: Definitions, added: set[str]
 ) -> list[str]:
     """Add the expansion's nodes to the prompt, shown under `node_id`; the output nodes among them.
+
+    `added` are the nodes of the node's other calls; these join them. A node that is executed once more, as its
+    outputs were not kept, puts its nodes in the place of those of the time before.
 
     Raises DuplicateNodeError, ExpansionLimitError, TypeError, or NodeNotFoundError for a class that is not there.
     """
@@ -60,7 +63,8 @@ def add_expansion(
         )
     outputs: list[str] = []
     for new_id, node in graph.items():
-        if prompt.has_node(new_id):
+        again = prompt.get_parent_node_id(new_id) == node_id and new_id not in added
+        if prompt.has_node(new_id) and not again:
             raise DuplicateNodeError(
                 f"Attempt to add duplicate node {new_id}. Ensure node ids are unique and deterministic or use "
                 "graph_utils.GraphBuilder."
@@ -73,6 +77,7 @@ def add_expansion(
         node_class = definitions.node(node.get("class_type"))
         if node_class is None:
             raise NodeNotFoundError(f"{class_type} expands into {node.get('class_type')}, which does not exist.")
+        added.add(new_id)
         prompt.add_ephemeral_node(new_id, node, node_id, node.get("override_display_id", node_id))
         if node_class.is_output:
             outputs.append(new_id)

@@ -32,6 +32,7 @@ class ExecutionOrder:
         self._found = 0
         self._blocks: dict[str, int] = {}
         self._blocking: dict[str, dict[str, None]] = {}
+        #: (rank, place, node id); a node stands there more than once where its rank has changed.
         self._ready: list[tuple[int, int, str]] = []
         self._feeds: dict[str, bool] = {}
 
@@ -41,27 +42,29 @@ class ExecutionOrder:
     def __contains__(self, node_id: str) -> bool:
         return node_id in self._pending
 
-    def add(self, node_id: str) -> None:
-        """Add a node and what it depends on, but for what is cached."""
-        new: list[str] = []
+    def add(self, *node_ids: str) -> None:
+        """Add nodes and what they depend on, but for what is cached."""
+        changed: dict[str, None] = {}
         links: list[tuple[str, str]] = []
-        stack = [node_id]
-        while stack:
-            here = stack.pop()
-            if here in self._pending:
-                continue
-            self._pending[here] = self._found
-            self._found += 1
-            self._blocks[here] = 0
-            self._blocking[here] = {}
-            new.append(here)
-            for source in self._sources(here):
-                if not self._is_cached(source):
-                    stack.append(source)
-                    links.append((source, here))
+        for node_id in node_ids:
+            stack = [node_id]
+            while stack:
+                here = stack.pop()
+                changed[here] = None
+                if here in self._pending:
+                    continue
+                self._pending[here] = self._found
+                self._found += 1
+                self._blocks[here] = 0
+                self._blocking[here] = {}
+                for source in self._sources(here):
+                    if not self._is_cached(source):
+                        stack.append(source)
+                        links.append((source, here))
         for source, here in links:
             self._block(source, here)
-        for each in new:
+        # Those that were there before come again by their new rank.
+        for each in changed:
             self._offer(each)
 
     def depend(self, node_id: str, source: str) -> None:
@@ -70,6 +73,7 @@ class ExecutionOrder:
             return
         self.add(source)
         self._block(source, node_id)
+        self._offer(source)
 
     def take(self) -> str | None:
         """The next node to execute, or None when all that are left wait for others."""

@@ -26,7 +26,10 @@ class PromptGraph:
         self._classes: dict[str, NodeClass] = {}
 
     async def learn(self, node_ids: Collection[str]) -> None:
-        """Work out the cache keys of nodes that are in the prompt now; asks their IS_CHANGED."""
+        """Work out the cache keys of nodes that are new in the prompt; asks their IS_CHANGED."""
+        for node_id in node_ids:
+            self.keys.pop(node_id, None)
+            self._classes.pop(node_id, None)
         nodes = {node_id: self.prompt.get_node(node_id) for node_id in node_ids}
         self._fingerprints |= await fingerprints(nodes, self.definitions)
         add_keys(self.keys, node_ids, self._node_or_none, self._key_of)
@@ -53,9 +56,8 @@ class PromptGraph:
         return [value[0] for name, value in self.inputs_of(node_id).items() if is_link(value) and name not in lazy]
 
     def used(self, node_id: str) -> list[str]:
-        """The nodes whose outputs it may be called with: all it links to, but for raw links."""
-        raw = self.types_of(node_id).raw_links
-        return [value[0] for name, value in self.inputs_of(node_id).items() if is_link(value) and name not in raw]
+        """All nodes it links to: it may be called with their outputs, or expand into nodes that are."""
+        return [value[0] for value in self.inputs_of(node_id).values() if is_link(value)]
 
     def is_output(self, node_id: str) -> bool:
         return self.class_of(node_id).is_output
