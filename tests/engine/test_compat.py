@@ -101,6 +101,14 @@ def test_other_modules_say_where_they_are(module: Callable[[str], Any], name: st
         module(name)
 
 
+def test_submodules_are_there_without_an_import(module: Callable[[str], Any]) -> None:
+    """As in ComfyUI, which has imported them before the first pack."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "comfy"]:
+        del sys.modules[name]
+    assert module("comfy").model_management.cpu_mode() in (True, False)
+    assert not hasattr(module("comfy"), "sd")
+
+
 def test_packs_look_for_folders_beside_comfyuis_modules(
     module: Callable[[str], Any], workspace: Workspace
 ) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import dis
+import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
+from typing import Any
 
 from comfy_dist.engine.graph.compat._absent import AbsentClass, AbsentModule, absent_name, lacks
 from comfy_dist.nodes import folders
@@ -83,19 +85,16 @@ class _Finder(importlib.abc.MetaPathFinder):
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname.split(".")[0] not in COVERED:
             return None
-        place = HERE.joinpath(*fullname.split("."))
-        if (place / "__init__.py").is_file():
-            file, folders_below = place / "__init__.py", [str(place)]
-        elif place.with_suffix(".py").is_file():
-            file, folders_below = place.with_suffix(".py"), None
-        else:
-            _asked[fullname] = None
-            if _placeholders:
-                return importlib.machinery.ModuleSpec(fullname, _AbsentLoader(), is_package=True)
-            raise ModuleNotFoundError(lacks(fullname), name=fullname)
-        return importlib.util.spec_from_file_location(
-            fullname, file, loader=_Loader(fullname, str(file)), submodule_search_locations=folders_below
-        )
+        file = _file(fullname)
+        if file is not None:
+            below = [str(file.parent)] if file.name == "__init__.py" else None
+            return importlib.util.spec_from_file_location(
+                fullname, file, loader=_Loader(fullname, str(file)), submodule_search_locations=below
+            )
+        _asked[fullname] = None
+        if _placeholders:
+            return importlib.machinery.ModuleSpec(fullname, _AbsentLoader(), is_package=True)
+        raise ModuleNotFoundError(lacks(fullname), name=fullname)
 
 
 class _AbsentLoader(importlib.abc.Loader):
@@ -114,24 +113,41 @@ class _Loader(importlib.machinery.SourceFileLoader):
         # Packs look for ComfyUI's folders beside its modules.
         module.__file__ = str(folders.workspace().root / Path(self.path).relative_to(HERE))
 
-        def missing(name: str) -> AbsentClass:
+        def missing(name: str) -> Any:
             wanted = f"{module.__name__}.{name}"
-            if name.startswith("__") or wanted in sys.modules:
-                # The latter is being loaded: `from … import` finds it once it is told that there is no attribute.
-                raise AttributeError(lacks(wanted), name=name, obj=module)
-            _asked[wanted] = None
-            if _placeholders:
-                return absent_name(wanted)
-            # Of an AttributeError in `from … import` Python keeps nothing.
-            if _is_from_import():
-                raise ImportError(lacks(wanted), name=module.__name__)
-            raise AttributeError(lacks(wanted), name=name, obj=module)
+            if _file(wanted) is not None and wanted not in sys.modules:
+                # ComfyUI has imported all of its modules before the first pack.
+                return importlib.import_module(wanted)
+            return ask_in_vain(wanted)
 
         if "__getattr__" not in vars(module):
             module.__getattr__ = missing  # type: ignore[method-assign]
 
 
-def _is_from_import() -> bool:
-    """Whether the code that asked `missing` for an attribute runs `from … import`."""
-    frame = sys._getframe(2)
+def ask_in_vain(wanted: str) -> AbsentClass:
+    """For a `__getattr__`: what is given for the name that is not here. Raises unless there are placeholders."""
+    name = wanted.rpartition(".")[2]
+    if name.startswith("__") or wanted in sys.modules:
+        # The latter is being loaded: `from … import` finds it once it is told that there is no attribute.
+        raise AttributeError(lacks(wanted), name=name)
+    _asked[wanted] = None
+    if _placeholders:
+        return absent_name(wanted)
+    # Of an AttributeError in `from … import` Python keeps nothing. Two frames up is who asked the `__getattr__`.
+    if _is_from_import(sys._getframe(2)):
+        raise ImportError(lacks(wanted), name=wanted.rpartition(".")[0])
+    raise AttributeError(lacks(wanted), name=name)
+
+
+def _is_from_import(frame: FrameType) -> bool:
+    """Whether code that asks for an attribute runs `from … import`."""
     return dis.opname[frame.f_code.co_code[frame.f_lasti]] == "IMPORT_FROM"
+
+
+def _file(fullname: str) -> Path | None:
+    """The file here that is ComfyUI's module of that name."""
+    place = HERE.joinpath(*fullname.split("."))
+    for file in (place / "__init__.py", place.with_suffix(".py")):
+        if file.is_file():
+            return file
+    return None

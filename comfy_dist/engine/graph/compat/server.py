@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from comfy_dist.engine.graph import running
-from comfy_dist.engine.graph.compat import lacks
+from comfy_dist.engine.graph.compat import ask_in_vain
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class PromptServer:
         return len(self.routes) + len(self.app.router.routes()) + len(self.on_prompt_handlers)
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(lacks(f"server.PromptServer.{name}"), name=name, obj=self)
+        return ask_in_vain(f"server.PromptServer.{name}")
 
 
 PromptServer.instance = PromptServer()

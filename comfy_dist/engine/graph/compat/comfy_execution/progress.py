@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from PIL import Image
 
 from comfy_dist.engine.graph import running
+from comfy_dist.engine.graph.compat import ask_in_vain
 from comfy_dist.engine.graph.dynamic_prompt import DynamicPrompt
 
 #: Format, picture, longest side.
@@ -33,9 +34,7 @@ class ProgressRegistry:
         running.report_progress(value, max_value, image, node_id)
 
     def __getattr__(self, name: str) -> Any:
-        from comfy_dist.engine.graph.compat import lacks
-
-        raise AttributeError(lacks(f"{__name__}.ProgressRegistry.{name}"), name=name, obj=self)
+        return ask_in_vain(f"comfy_execution.progress.ProgressRegistry.{name}")
 
 
 _registry = ProgressRegistry()
