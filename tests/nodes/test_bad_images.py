@@ -11,7 +11,7 @@ import torch
 
 from comfy_dist.nodes import core, folders
 from comfy_dist.nodes.core.inputs import UnusableInput
-from comfy_dist.nodes.core.save import to_pictures
+from comfy_dist.nodes.core.pictures import to_pictures
 from comfy_dist.workspace import Workspace
 from tests.nodes.drawing import call
 

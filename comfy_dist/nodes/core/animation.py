@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from comfy_dist.nodes import folders
 from comfy_dist.nodes.core.inputs import Inputs, UnusableInput, number, whole
-from comfy_dist.nodes.core.save import to_pictures
+from comfy_dist.nodes.core.pictures import to_pictures
 
 #: Exif's tags for a camera's model and maker: ComfyUI's page looks there.
 _MODEL, _MAKE = 0x0110, 0x010F

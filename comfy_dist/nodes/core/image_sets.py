@@ -10,7 +10,8 @@ from PIL import Image
 
 from comfy_dist.nodes import folders
 from comfy_dist.nodes.core.inputs import Inputs, UnusableInput
-from comfy_dist.nodes.core.load import in_eight_bits, open_picture, pixels
+from comfy_dist.nodes.core.load import in_eight_bits, open_picture
+from comfy_dist.nodes.core.pictures import pixels
 
 
 def subfolders() -> list[str]:

@@ -8,12 +8,12 @@ import os
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import torch
 from PIL import Image, ImageFile, ImageOps, ImageSequence, UnidentifiedImageError
 
 from comfy_dist.nodes import folders
 from comfy_dist.nodes.core.inputs import Inputs, UnusableInput, side
+from comfy_dist.nodes.core.pictures import pixels
 
 
 def files(type_: str = "input") -> list[str]:
@@ -184,11 +184,6 @@ def in_eight_bits(picture: Image.Image) -> Image.Image:
     if not picture.mode.startswith("I"):
         return picture
     return picture.convert("I").point(lambda value: value * (1 / 255))
-
-
-def pixels(picture: Image.Image) -> torch.Tensor:
-    """float32 [H, W] or [H, W, C] in 0…1 of a picture in 8 bits."""
-    return torch.from_numpy(np.array(picture).astype(np.float32) / 255.0)
 
 
 def _mask(picture: Image.Image) -> torch.Tensor | None:

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from comfy_dist.nodes.core.inputs import Inputs, UnusableInput, combo, whole
+from comfy_dist.nodes.core.pictures import pixels, to_pictures
 
 DITHERS = ["none", "floyd-steinberg", "bayer-2", "bayer-4", "bayer-8", "bayer-16"]
 
@@ -35,10 +36,8 @@ class ImageQuantize:
             )
         if dither not in DITHERS:
             raise UnusableInput(f"There is no dither {dither!r}; use one of {', '.join(DITHERS)}.")
-        bytes_ = (image * 255).clamp(0, 255).nan_to_num().to(torch.uint8).cpu().numpy()
-        pictures = (_quantized(Image.fromarray(each), colors, dither).convert("RGB") for each in bytes_)
-        pixels = np.stack([np.asarray(picture) for picture in pictures])
-        return (torch.from_numpy(pixels).to(image) / 255,)
+        quantized = (_quantized(picture, colors, dither) for picture in to_pictures(image))
+        return (torch.stack([pixels(picture.convert("RGB")) for picture in quantized]).to(image),)
 
 
 def _quantized(picture: Image.Image, colors: int, dither: str) -> Image.Image:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from PIL import Image
 
 from comfy_dist.nodes.core.bislerp import bislerp
+from comfy_dist.nodes.core.pictures import pixels, to_pictures
 
 UPSCALE_METHODS = ["nearest-exact", "bilinear", "area", "bicubic", "lanczos"]
 CROP_METHODS = ["disabled", "center"]
@@ -26,17 +26,9 @@ def center_crop(samples: torch.Tensor, width: int, height: int) -> torch.Tensor:
 
 def lanczos(samples: torch.Tensor, width: int, height: int) -> torch.Tensor:
     """samples [B, C, H, W] resized by Pillow's Lanczos filter in 8 bits, as ComfyUI does; same dtype, device."""
-    pictures = (samples * 255.0).clamp(0, 255).movedim(1, -1).cpu().to(torch.uint8).numpy()
-    resized = [
-        np.asarray(
-            Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).resize(
-                (width, height), Image.Resampling.LANCZOS
-            )
-        ).reshape(height, width, -1)
-        for picture in pictures
-    ]
-    result = torch.from_numpy(np.stack(resized).astype(np.float32) / 255.0).movedim(-1, 1)
-    return result.to(samples.device, samples.dtype)
+    pictures = to_pictures(samples.movedim(1, -1))
+    resized = [pixels(picture.resize((width, height), Image.Resampling.LANCZOS)) for picture in pictures]
+    return torch.stack(resized).reshape(-1, height, width, samples.shape[1]).movedim(-1, 1).to(samples)
 
 
 def common_upscale(samples: torch.Tensor, width: int, height: int, upscale_method: str, crop: str) -> torch.Tensor:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from comfy_dist.nodes import folders
 from comfy_dist.nodes.core.channels import grey
-from comfy_dist.nodes.core.inputs import Inputs, UnusableInput
+from comfy_dist.nodes.core.inputs import Inputs
+from comfy_dist.nodes.core.pictures import to_pictures
 
 
 def png_metadata(prompt: Any, extra_pnginfo: Mapping[str, Any] | None) -> PngInfo | None:
@@ -29,14 +29,6 @@ def png_metadata(prompt: Any, extra_pnginfo: Mapping[str, Any] | None) -> PngInf
     for key, value in (extra_pnginfo or {}).items():
         metadata.add_text(key, json.dumps(value))
     return metadata
-
-
-def to_pictures(images: torch.Tensor) -> list[Image.Image]:
-    """Pictures of images [B, H, W, C], any float dtype, 0…1: cut to 8 bits; grey, grey and alpha, RGB or RGBA."""
-    if not 1 <= images.shape[-1] <= 4:
-        raise UnusableInput(f"A picture has one to four channels; these images have {images.shape[-1]}.")
-    pixels = (images.float() * 255.0).clamp(0, 255).nan_to_num().to(torch.uint8).cpu().numpy()
-    return [Image.fromarray(each[..., 0] if each.shape[-1] == 1 else each) for each in pixels]
 
 
 class SaveImage:

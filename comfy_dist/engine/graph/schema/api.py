@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from comfy_dist.engine.graph import running
-from comfy_dist.nodes.core.save import to_pictures
+from comfy_dist.nodes.core.pictures import to_pictures
 
 #: The longest side of a preview, as ComfyUI's --preview-size.
 _PREVIEW_SIZE = 512

@@ -17,7 +17,8 @@ from comfy_dist.engine.graph.schema.hidden import HiddenHolder
 from comfy_dist.engine.graph.schema.node import ComfyNode, UIOutput
 from comfy_dist.engine.graph.schema.widgets import FolderType
 from comfy_dist.nodes import folders
-from comfy_dist.nodes.core.save import png_metadata, to_pictures
+from comfy_dist.nodes.core.pictures import to_pictures
+from comfy_dist.nodes.core.save import png_metadata
 
 _Node = type[ComfyNode] | None
 #: EXIF's Model and Make: where ComfyUI puts the prompt, and counting down from there the rest.
