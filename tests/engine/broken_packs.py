@@ -173,10 +173,10 @@ class TwiceTheSame(SchemaRaises):
     @classmethod
     def define_schema(cls):
         return io.Schema(node_id="TwiceTheSame", inputs=[io.Int.Input("a"), io.Float.Input("a")])
-class InAndOut(SchemaRaises):
+class TwiceOut(SchemaRaises):
     @classmethod
     def define_schema(cls):
-        return io.Schema(node_id="InAndOut", inputs=[io.Int.Input("a")], outputs=[io.Int.Output("a")])
+        return io.Schema(node_id="TwiceOut", outputs=[io.Int.Output("a"), io.Int.Output("a")])
 class NoInput(SchemaRaises):
     @classmethod
     def define_schema(cls):
@@ -227,7 +227,7 @@ PARTLY = {
             "NoId": "Its schema has no node_id: None is no name.",
             "NoIdAtAll": "TypeError: Schema.__init__() missing 1 required positional argument: 'node_id'",
             "TwiceTheSame": "The inputs of TwiceTheSame share an id: a.",
-            "InAndOut": "The inputs and outputs of InAndOut share an id: a.",
+            "TwiceOut": "The outputs of TwiceOut share an id: a.",
             "NoInput": "The inputs of NoInput hold <class",
             "NoExecute": "NoExecute has no execute.",
             "NoSchema": "NoSchema has no define_schema.",
@@ -252,6 +252,8 @@ class Base:
     OUTPUT_NODE = True
     def run(self):
         return {"ui": {"text": [type(self).__name__]}}
+if hasattr(nodes, "Other") or getattr(comfy.samplers, "Other", None):
+    raise RuntimeError("There is no Other.")
 class DoesWithout(Base):
     def vae(self, vae: comfy.sd.VAE | None = None):
         return vae

@@ -147,6 +147,23 @@ def test_inputs_of_any_shape_are_plain_data() -> None:
     assert types.options["union"] == {}
 
 
+def test_types_that_cannot_be_hashed_are_types() -> None:
+    class Equal(str):
+        """Equal to everything, and so without a hash."""
+
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        def __ne__(self, other: object) -> bool:
+            return False
+
+    inputs = {"required": {"a": (Equal("*"),)}, "hidden": {"b": (Equal("*"),), "c": (["x"],), "d": ({},)}}
+    node = read(made(inputs, RETURN_TYPES=(Equal("*"),)))
+    assert node.return_types == ("*",)
+    assert set(InputTypes.of(node.declared_inputs()).options) == {"a", "b", "c", "d"}
+    assert describe(node)["input"]["hidden"] == {"b": ["*"], "c": [["x"]], "d": [{}]}
+
+
 def test_a_dict_that_has_every_name_may_list_none() -> None:
     types = InputTypes.of(read(made({"required": {}, "optional": OpenDict()})).declared_inputs())
     assert collect_inputs({"made_up": 1}, types, None)[0] == {"made_up": [1]}

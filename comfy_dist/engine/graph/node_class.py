@@ -160,7 +160,8 @@ class InputTypes:
                 options[name] = given if isinstance(given, Mapping) else {}
         for name, info in (declared.get("hidden") or {}).items():
             # A hidden input of a type of its own, ("INT",), is one that expansions give.
-            if isinstance(info, (list, tuple)) and info and info[0] not in HIDDEN_KINDS:
+            # (Not `in`: types may be lists, and texts that cannot be hashed.)
+            if isinstance(info, (list, tuple)) and info and str(info[0]) not in HIDDEN_KINDS:
                 options.setdefault(name, {})
         opened = next((each for each in declared.values() if isinstance(each, OpenInputs)), None)
         return cls(

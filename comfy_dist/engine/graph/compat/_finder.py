@@ -130,18 +130,24 @@ def ask_in_vain(wanted: str) -> AbsentClass:
     if name.startswith("__") or wanted in sys.modules:
         # The latter is being loaded: `from … import` finds it once it is told that there is no attribute.
         raise AttributeError(lacks(wanted), name=name)
-    _asked[wanted] = None
-    if _placeholders:
-        return absent_name(wanted)
-    # Of an AttributeError in `from … import` Python keeps nothing. Two frames up is who asked the `__getattr__`.
-    if _is_from_import(sys._getframe(2)):
+    # Two frames up is who asked the `__getattr__`.
+    asked_by = _instruction(sys._getframe(2))
+    if asked_by in _WRITTEN_OUT:
+        _asked[wanted] = None
+        if _placeholders:
+            return absent_name(wanted)
+    if asked_by == "IMPORT_FROM":
+        # Of an AttributeError Python keeps nothing there.
         raise ImportError(lacks(wanted), name=wanted.rpartition(".")[0])
     raise AttributeError(lacks(wanted), name=name)
 
 
-def _is_from_import(frame: FrameType) -> bool:
-    """Whether code that asks for an attribute runs `from … import`."""
-    return dis.opname[frame.f_code.co_code[frame.f_lasti]] == "IMPORT_FROM"
+#: How code asks for `module.name`. What asks by a call, as hasattr does, can do without.
+_WRITTEN_OUT = frozenset({"IMPORT_FROM", "LOAD_ATTR", "LOAD_METHOD"})
+
+
+def _instruction(frame: FrameType) -> str:
+    return dis.opname[frame.f_code.co_code[frame.f_lasti]]
 
 
 def _file(fullname: str) -> Path | None:

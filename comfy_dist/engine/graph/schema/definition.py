@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,11 +49,8 @@ class Schema:
                 )
         inputs = [each.id for each in self.expanded_inputs()]
         outputs = [str(each.id) for each in self.outputs or ()]
-        for what, twice in (
-            ("inputs", _repeated(inputs)),
-            ("outputs", _repeated(outputs)),
-            ("inputs and outputs", _repeated([*set(inputs), *set(outputs)])),
-        ):
+        for what, ids in (("inputs", inputs), ("outputs", outputs)):
+            twice = [name for name, count in Counter(ids).items() if count > 1]
             if twice:
                 raise SchemaError(f"The {what} of {self.node_id} share an id: {', '.join(twice)}.")
 
@@ -107,7 +103,3 @@ class Schema:
             "experimental": self.is_experimental,
             "api_node": self.is_api_node,
         }
-
-
-def _repeated(names: Iterable[str]) -> list[str]:
-    return [name for name, count in Counter(names).items() if count > 1]
