@@ -30,6 +30,9 @@ def make_workspace(folder: Path) -> Workspace:
     workspace.create()
     pack = workspace.custom_nodes / "testing_nodes"
     shutil.copytree(REPOSITORY / "tests/packs/testing_nodes", pack, dirs_exist_ok=True)
+    web = workspace.custom_nodes / "web_nodes"
+    (web / "js").mkdir(parents=True, exist_ok=True)
+    (web / "__init__.py").write_text('NODE_CLASS_MAPPINGS = {}\nWEB_DIRECTORY = "./js"\n')
     return workspace
 
 

@@ -242,4 +242,13 @@ async def test_what_loads_files_is_known_to_judge_their_names_by_code(subject: S
     assert "image" in catalogue.validated_by_code["LoadImage"]
     assert "SaveImage" not in catalogue.validated_by_code
     if subject.kind == "child-stock":
-        assert catalogue.validated_by_code["TestValidated"]
+        assert catalogue.validated_by_code["TestValidated"] == ("number",)
+        assert catalogue.web_directories == {"web_nodes": "custom_nodes/web_nodes/js"}
+
+
+async def test_a_file_that_came_after_the_catalogue_is_not_refused_by_it(subject: Subject) -> None:
+    prompt = loaded("since then.png", "since")
+    folder = subject.workspace.input if subject.theirs is None else subject.theirs / "input"
+    paint(folder / "since then.png", (1, 1, 1))
+    assert (await subject.engine.validate(prompt, None)).valid
+    assert color_of((await subject.files(prompt))[0]) == (1, 1, 1)

@@ -77,11 +77,12 @@ _HOLDER = """
 import asyncio, sys
 from pathlib import Path
 from comfy_dist.engine.comfyui import ComfyuiEngine, Options, Started
-from tests.engines.conftest import installation, make_workspace
+from tests.engines.conftest import installation, make_workspace, stock_installation
 
 async def hold():
     workspace = make_workspace(Path(sys.argv[1]))
-    host = Started(installation(), workspace, Options(device="cpu"))
+    found = stock_installation() if sys.argv[2] == "child-stock" else installation()
+    host = Started(found, workspace, Options(device="cpu"))
     engine = ComfyuiEngine(workspace, host)
     await engine.start()
     print("pid", host.pid, file=sys.stderr, flush=True)
@@ -91,8 +92,10 @@ asyncio.run(hold())
 """
 
 
-async def test_none_is_left_when_the_worker_is_killed(tmp_path: Path) -> None:
-    holder = Process([sys.executable, "-c", _HOLDER, str(tmp_path)], cwd=tmp_path)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "child" in kind])
+async def test_none_is_left_when_the_worker_is_killed(tmp_path: Path, kind: str) -> None:
+    variables = {name: value for name, value in os.environ.items() if name.startswith("COMFYUI_")}
+    holder = Process([sys.executable, "-c", _HOLDER, str(tmp_path), kind], cwd=tmp_path, env=variables)
     try:
         pid = int((await asyncio.to_thread(holder.wait_for, r"^pid (\d+)$"))[1])
         group = os.getpgid(pid)

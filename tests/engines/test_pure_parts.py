@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from comfy_dist.engine.comfyui.catalogue import names_files
 from comfy_dist.engine.comfyui.installation import (
     Installation,
     Options,
@@ -141,6 +142,22 @@ def test_inputs_for_uploads_and_files_that_a_list_lacks_name_files() -> None:
         ("2", "audio", "b.wav"),
         ("3", "latent", "b.latent"),
     ]
+
+
+def test_what_names_files_is_left_to_comfyuis_judgement() -> None:
+    nodes = LOADERS | {
+        "Checkpoint": {
+            "input": {"required": {"name": [["sub/a.safetensors", "b.ckpt"]], "mode": [["1.5", "v2.0"]]}}
+        },
+        "Nothing": {"input": {"required": {"name": [[]], "size": ["INT", {"max": 3}]}}},
+    }
+    assert names_files(nodes) == {
+        "LoadImage": ("image",),
+        "LoadAudio": ("audio",),
+        "LoadLatent": ("latent",),
+        "Checkpoint": ("name",),
+        "Nothing": ("name",),
+    }
 
 
 JSON = st.recursive(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,7 @@ def _catalogue(
     system = stats.get("system") or {}
     content = {
         "nodes": nodes,
-        "validated_by_code": pack["validated_by_code"]
-        if pack and "validated_by_code" in pack
-        else judges_uploads(nodes),
+        "validated_by_code": _judged(nodes, pack),
         "models": models,
         "web_directories": _below((pack or {}).get("web_directories"), root),
         "engine": "comfyui",
@@ -58,10 +57,14 @@ def _catalogue(
         raise ServerFault(f"ComfyUI describes {where} in another shape than the known one.") from None
 
 
-def judges_uploads(nodes: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """Inputs that a class judges by code, as far as they can be known from outside: those for uploaded files.
+#: A name with a file's extension.
+_FILE = re.compile(r".*\.[A-Za-z][A-Za-z0-9_]{1,11}", re.DOTALL)
 
-    Their combos list the files that were there; ComfyUI's own loaders look whether the file is there now.
+
+def names_files(nodes: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """By class, its inputs that name files: those for uploads, and lists of files.
+
+    Their lists say what was there when they were made. Only ComfyUI can tell what is there now.
     """
     found: dict[str, tuple[str, ...]] = {}
     for name, node in nodes.items():
@@ -71,11 +74,29 @@ def judges_uploads(nodes: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
             for group in (groups.values() if isinstance(groups, Mapping) else ())
             if isinstance(group, Mapping)
             for key, specification in group.items()
-            if takes_uploads(specification)
+            if takes_uploads(specification) or _lists_files(specification)
         }
         if inputs:
             found[name] = tuple(sorted(inputs))
     return found
+
+
+def _lists_files(specification: Any) -> bool:
+    options = specification[0] if isinstance(specification, list) and specification else None
+    # An empty list is a folder's without files.
+    return isinstance(options, list) and (
+        not options or any(isinstance(each, str) and _FILE.fullmatch(each) for each in options)
+    )
+
+
+def _judged(nodes: Mapping[str, Any], pack: Mapping[str, Any] | None) -> dict[str, tuple[str, ...]]:
+    """What is left to ComfyUI's judgement: inputs that name files, and what classes judge by code."""
+    by_code = pack.get("validated_by_code") if pack else None
+    judged = names_files(nodes)
+    for name, inputs in by_code.items() if isinstance(by_code, Mapping) else ():
+        if name in nodes and isinstance(inputs, list):
+            judged[name] = tuple(sorted({*judged.get(name, ()), *map(str, inputs)}))
+    return judged
 
 
 def _below(folders: Any, root: Path | None) -> dict[str, str]:
