@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -54,6 +54,7 @@ def test_pictures_without_a_workflow_are_named(tmp_path: Path) -> None:
             read(str(tmp_path / name))
 
 
+@settings(deadline=None)
 @given(st.sampled_from(ANIMATIONS), st.data())
 def test_whatever_a_picture_holds_its_texts_are_looked_for_to_the_end(path: Path, data: st.DataObject) -> None:
     content = bytearray(path.read_bytes())

@@ -39,6 +39,7 @@ from comfy_dist.nodes.core.latent_transforms import (
     LatentUpscale,
     LatentUpscaleBy,
 )
+from tests.nodes.drawing import laws
 
 #: Whatever their aspects, something is left when one is cut to that of another.
 SQUARISH = (4, 9)
@@ -68,6 +69,7 @@ def same(first: dict[str, Any], second: dict[str, Any]) -> bool:
     )
 
 
+@laws
 @given(latents(), st.sampled_from(ROTATIONS), st.sampled_from(ROTATIONS))
 def test_turns_add_up(latent: dict[str, Any], first: str, second: str) -> None:
     (turned,) = LatentRotate().rotate(LatentRotate().rotate(latent, first)[0], second)
@@ -75,6 +77,7 @@ def test_turns_add_up(latent: dict[str, Any], first: str, second: str) -> None:
     assert same(turned, LatentRotate().rotate(latent, total)[0])
 
 
+@laws
 @given(latents())
 def test_flipping_twice_changes_nothing_and_both_ways_is_a_half_turn(latent: dict[str, Any]) -> None:
     flip = LatentFlip().flip
@@ -83,6 +86,7 @@ def test_flipping_twice_changes_nothing_and_both_ways_is_a_half_turn(latent: dic
     assert same(flip(flip(latent, FLIPS[0])[0], FLIPS[1])[0], LatentRotate().rotate(latent, ROTATIONS[2])[0])
 
 
+@laws
 @given(latents(sides=(8, 12)), st.sampled_from(("nearest-exact", "bilinear", "area", "bicubic")))
 def test_resizing_to_the_same_size_changes_nothing(latent: dict[str, Any], method: str) -> None:
     height, width = latent["samples"].shape[-2:]
@@ -92,6 +96,7 @@ def test_resizing_to_the_same_size_changes_nothing(latent: dict[str, Any], metho
         assert torch.allclose(resized["samples"], latent["samples"], atol=1e-6)
 
 
+@laws
 @given(latents(sides=(8, 12)), latents(batch=1, sides=(8, 9)), st.integers(0, 40), st.integers(0, 40))
 def test_what_is_put_on_is_cut_out_again(below: dict[str, Any], above: dict[str, Any], x: int, y: int) -> None:
     before = below["samples"].clone()
@@ -108,6 +113,7 @@ def test_what_is_put_on_is_cut_out_again(below: dict[str, Any], above: dict[str,
     assert torch.allclose(hidden["samples"], before)
 
 
+@laws
 @given(latents(sides=(8, 12)), st.integers(64, 96), st.integers(64, 96), st.integers(0, 99), st.integers(0, 99))
 def test_a_crop_is_a_part_of_at_least_64_pixels(
     latent: dict[str, Any], width: int, height: int, x: int, y: int
@@ -120,6 +126,7 @@ def test_a_crop_is_a_part_of_at_least_64_pixels(
     assert (everywhere == cropped["samples"][:, :, None, None]).flatten(4).all(-1).all(0).all(0).any()
 
 
+@laws
 @given(st.integers(1, 20), st.integers(1, 20))
 def test_edges_fade_alike_from_both_sides(length: int, feather: int) -> None:
     start, end = faded(length, feather, True, False), faded(length, feather, False, True)
@@ -133,6 +140,7 @@ def test_edges_fade_alike_from_both_sides(length: int, feather: int) -> None:
         assert torch.equal(faded(length, feather, True, True), start * end)
 
 
+@laws
 @given(latents(batch=2, sides=SQUARISH), latents(sides=SQUARISH), st.floats(0.1, 10))
 def test_sums_differences_and_products_undo_each_other(
     first: dict[str, Any], second: dict[str, Any], factor: float
@@ -149,6 +157,7 @@ def test_sums_differences_and_products_undo_each_other(
     }
 
 
+@laws
 @given(latents(batch=1, sides=SQUARISH), latents(batch=1, sides=SQUARISH))
 def test_the_ends_of_a_blend_are_what_is_blended(first: dict[str, Any], second: dict[str, Any]) -> None:
     for blended in (
@@ -160,6 +169,7 @@ def test_the_ends_of_a_blend_are_what_is_blended(first: dict[str, Any], second: 
     assert torch.allclose(half["samples"], first["samples"], atol=1e-5)
 
 
+@laws
 @given(latents(), latents(), st.sampled_from(("x", "y")), st.booleans())
 def test_what_is_concatenated_is_cut_apart_again(
     first: dict[str, Any], second: dict[str, Any], dim: str, reverse: bool
@@ -175,6 +185,7 @@ def test_what_is_concatenated_is_cut_apart_again(
     assert same(from_end, first)
 
 
+@laws
 @given(latents(), st.data())
 def test_a_batch_taken_apart_is_put_together_again(latent: dict[str, Any], data: st.DataObject) -> None:
     size = latent["samples"].shape[0]
@@ -191,6 +202,7 @@ def test_a_batch_taken_apart_is_put_together_again(latent: dict[str, Any], data:
     assert torch.equal(again["samples"], latent["samples"])
 
 
+@laws
 @given(latents(), st.integers(1, 4))
 def test_repetitions_get_noise_of_their_own(latent: dict[str, Any], amount: int) -> None:
     size = latent["samples"].shape[0]
@@ -203,6 +215,7 @@ def test_repetitions_get_noise_of_their_own(latent: dict[str, Any], amount: int)
     assert "batch_index" not in random
 
 
+@laws
 @given(st.lists(latents(sides=(1, 2)), max_size=6), st.integers(1, 7))
 def test_rebatching_keeps_every_latent_in_order(given: list[dict[str, Any]], size: int) -> None:
     (batches,) = RebatchLatents().execute(given, [size])
@@ -219,6 +232,7 @@ def test_rebatching_keeps_every_latent_in_order(given: list[dict[str, Any]], siz
             assert following["samples"].shape[-2:] != batch["samples"].shape[-2:]
 
 
+@laws
 @given(latents(), st.integers(1, 3), st.integers(1, 5), st.integers(1, 5))
 def test_a_mask_is_kept_for_the_sampler(latent: dict[str, Any], count: int, height: int, width: int) -> None:
     mask = torch.rand(count, height, width)
@@ -228,6 +242,7 @@ def test_a_mask_is_kept_for_the_sampler(latent: dict[str, Any], count: int, heig
     assert SetLatentNoiseMask().set_mask(latent, mask[0])[0]["noise_mask"].shape == (1, 1, height, width)
 
 
+@laws
 @given(st.integers(1, 6), st.integers(0, 9))
 def test_trimming_leaves_the_last_frames(frames: int, amount: int) -> None:
     samples = torch.arange(frames).reshape(1, 1, frames, 1, 1)

@@ -27,10 +27,12 @@ from comfy_dist.nodes.core.sigmas import (
     SplitSigmas,
     SplitSigmasDenoise,
 )
+from tests.nodes.drawing import laws
 
 STEPS = st.integers(2, 40)
 
 
+@laws
 @given(STEPS, st.floats(1.0, 100.0), st.floats(0.01, 0.9), st.floats(1.0, 9.0))
 def test_schedules_fall_from_the_highest_to_zero(steps: int, highest: float, lowest: float, rho: float) -> None:
     for (sigmas,) in (
@@ -50,6 +52,7 @@ def test_schedules_fall_from_the_highest_to_zero(steps: int, highest: float, low
     assert (VPScheduler().get_sigmas(steps, 19.9, 0.1, 0.001)[0].diff() < 0).all()
 
 
+@laws
 @given(STEPS, st.floats(0.01, 0.9), st.integers(1, 40))
 def test_stretched_schedules_end_at_the_terminal(steps: int, terminal: float, side: int) -> None:
     latent = {"samples": torch.zeros(1, 1, 2, side, side)}
@@ -72,6 +75,7 @@ def test_levels_that_no_schedule_has_are_named(call: Any) -> None:
         call()
 
 
+@laws
 @given(STEPS, st.integers(0, 50), st.floats(0, 1))
 def test_both_parts_of_sigmas_meet(steps: int, at: int, denoise: float) -> None:
     (sigmas,) = KarrasScheduler().get_sigmas(steps, 14.0, 0.1, 7.0)
@@ -87,6 +91,7 @@ def test_both_parts_of_sigmas_meet(steps: int, at: int, denoise: float) -> None:
         assert torch.equal(torch.cat((high, low[1:])), sigmas)
 
 
+@laws
 @given(STEPS)
 def test_flipping_twice_changes_at_most_the_ends(steps: int) -> None:
     (sigmas,) = KarrasScheduler().get_sigmas(steps, 14.0, 0.1, 7.0)
@@ -100,6 +105,7 @@ def test_flipping_twice_changes_at_most_the_ends(steps: int) -> None:
     assert torch.equal(sigmas, before)
 
 
+@laws
 @given(STEPS, st.integers(1, 9), st.sampled_from(("linear", "cosine", "sine")))
 def test_more_steps_lie_between_those_there_are(steps: int, extra: int, spacing: str) -> None:
     (sigmas,) = KarrasScheduler().get_sigmas(steps, 14.0, 0.1, 7.0)
@@ -109,6 +115,7 @@ def test_more_steps_lie_between_those_there_are(steps: int, extra: int, spacing:
     assert (extended.diff() < 0).all()
 
 
+@laws
 @given(st.integers(1, 300), st.sampled_from((8, 50, 100, 147)), st.sampled_from((8, 60, 100, 160)))
 def test_resampling_keeps_the_duration_and_the_sound(samples: int, rate: int, new_rate: int) -> None:
     waveform = torch.ones(2, 1, samples)
@@ -121,6 +128,7 @@ def test_resampling_keeps_the_duration_and_the_sound(samples: int, rate: int, ne
     assert torch.allclose(middle, torch.ones_like(middle), atol=0.02)
 
 
+@laws
 @given(st.integers(1, 50), st.integers(1, 50), st.sampled_from(("add", "subtract", "multiply", "mean")))
 def test_merged_audio_is_as_long_as_the_first_and_never_too_loud(first: int, second: int, method: str) -> None:
     one = {"waveform": torch.rand(1, 2, first) * 2 - 1, "sample_rate": 10}

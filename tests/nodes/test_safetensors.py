@@ -24,7 +24,7 @@ DTYPES = (
     torch.int64,
     torch.float64,
 )
-ANY_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+ANY_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
 def bits(tensor: torch.Tensor) -> list[int]:

@@ -10,12 +10,23 @@ from typing import Any, TypeAlias
 
 import torch
 
+from comfy_dist.nodes.core.inputs import UnusableInput
 from comfy_dist.nodes.core.resize import common_upscale
 
 Latent: TypeAlias = dict[str, Any]
 
 #: Pixels of a picture to one of its latent.
 SCALE = 8
+
+
+def check_channels(first: torch.Tensor, second: torch.Tensor, *, joined: bool = False) -> None:
+    """Raises UnusableInput for samples [B, C, …] of two kinds of models; one channel goes with all, but joined."""
+    counts = first.shape[1], second.shape[1]
+    if counts[0] != counts[1] and (joined or 1 not in counts):
+        raise UnusableInput(
+            f"One latent has {counts[0]} channels and the other {counts[1]}: they are of different "
+            "kinds of models, and cannot be put together."
+        )
 
 
 def fitted(samples: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

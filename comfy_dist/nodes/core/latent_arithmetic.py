@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from comfy_dist.nodes.core.inputs import Inputs, combo, number, side
-from comfy_dist.nodes.core.latent import Latent, fitted
+from comfy_dist.nodes.core.inputs import Inputs, UnusableInput, combo, number, side
+from comfy_dist.nodes.core.latent import Latent, check_channels, fitted
 from comfy_dist.nodes.core.limits import MAX_RESOLUTION
 from comfy_dist.nodes.core.resize import repeat_to_batch_size
 
@@ -26,6 +26,7 @@ class _OfTwo:
 def _both(samples1: Latent, samples2: Latent) -> tuple[torch.Tensor, torch.Tensor]:
     """Their samples, both in the shape of the first."""
     first: torch.Tensor = samples1["samples"]
+    check_channels(first, samples2["samples"])
     return first, repeat_to_batch_size(fitted(samples2["samples"], first), first.shape[0])
 
 
@@ -67,6 +68,11 @@ class LatentInterpolate(_OfTwo):
         As in ComfyUI the lengths [B, H, W] meet the channels: a batch is of one, or of as many as channels.
         """
         first, second = _both(samples1, samples2)
+        if first.shape[0] not in (1, first.shape[1]):
+            raise UnusableInput(
+                f"LatentInterpolate takes one latent, or as many as there are channels; samples1 has "
+                f"{first.shape[0]}. LatentFromBatch takes them out of a batch."
+            )
         first_length, second_length = (torch.linalg.vector_norm(each, dim=1) for each in (first, second))
         direction = _divided(first, first_length) * ratio + _divided(second, second_length) * (1.0 - ratio)
         length = first_length * ratio + second_length * (1.0 - ratio)
@@ -89,8 +95,21 @@ class LatentConcat(_OfTwo):
     def execute(self, samples1: Latent, samples2: Latent, dim: str) -> tuple[Latent]:
         first: torch.Tensor = samples1["samples"]
         second = repeat_to_batch_size(samples2["samples"], first.shape[0])
+        dimension = _DIMENSIONS[dim.removeprefix("-")]
+        sizes = [list(each.shape) for each in (first, second)]
+        for size in sizes:
+            size[dimension] = 0
+        if sizes[0] != sizes[1]:
+            raise UnusableInput(
+                f"Latents of {_shown(first)} and {_shown(second)} cannot be put together along {dim}: all their "
+                "other sides have to be the same."
+            )
         parts = (second, first) if dim.startswith("-") else (first, second)
-        return ({**samples1, "samples": torch.cat(parts, _DIMENSIONS[dim.removeprefix("-")])},)
+        return ({**samples1, "samples": torch.cat(parts, dimension)},)
+
+
+def _shown(samples: torch.Tensor) -> str:
+    return " x ".join(map(str, samples.shape))
 
 
 class LatentCut:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import torch
 
-from comfy_dist.nodes.core.inputs import Inputs, combo, whole
-from comfy_dist.nodes.core.latent import SCALE, Latent, fitted
+from comfy_dist.nodes.core.inputs import Inputs, UnusableInput, combo, whole
+from comfy_dist.nodes.core.latent import SCALE, Latent, check_channels, fitted
 from comfy_dist.nodes.core.resize import repeat_to_batch_size
 
 
@@ -82,6 +82,7 @@ class LatentBatch:
 
     def execute(self, samples1: Latent, samples2: Latent) -> tuple[Latent]:
         first, second = samples1["samples"], samples2["samples"]
+        check_channels(first, second, joined=True)
         result = {**samples1, "samples": torch.cat((first, fitted(second, first)))}
         result["batch_index"] = [*_indices(samples1), *_indices(samples2)]
         return (result,)
@@ -131,6 +132,8 @@ class RebatchLatents:
     def execute(self, latents: list[Latent], batch_size: list[int]) -> tuple[list[Latent]]:
         """Each result has samples and batch_index, and a noise_mask where one of its latents is masked."""
         size = batch_size[0]
+        if size < 1:
+            raise UnusableInput(f"A batch has at least one latent; batch_size is {size}.")
         batches: list[Latent] = []
         #: Fewer than `size`, which the next one's fill up if it is as large.
         rest: Latent | None = None
@@ -163,12 +166,21 @@ def _split(latent: Latent, size: int) -> Iterator[Latent]:
 
 
 def _joined(first: Latent, second: Latent) -> Latent:
+    """Raises UnusableInput where their channels or masks differ in size."""
+    check_channels(first["samples"], second["samples"], joined=True)
     joined: Latent = {
         "samples": torch.cat((first["samples"], second["samples"])),
         "batch_index": [*first["batch_index"], *second["batch_index"]],
     }
     if "noise_mask" in first or "noise_mask" in second:
-        joined["noise_mask"] = torch.cat((_mask(first), _mask(second)))
+        masks = _mask(first), _mask(second)
+        if masks[0].shape[1:] != masks[1].shape[1:]:
+            sizes = " and ".join(f"{mask.shape[-1]} x {mask.shape[-2]}" for mask in masks)
+            raise UnusableInput(
+                f"Noise masks of one batch have one size; neighbours have {sizes}. "
+                "Set masks as large as the pictures, or rebatch to 1."
+            )
+        joined["noise_mask"] = torch.cat(masks)
     return joined
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from comfy_dist.nodes.core.compositing import composite
-from comfy_dist.nodes.core.inputs import Inputs, number, side
-from comfy_dist.nodes.core.latent import SCALE, Latent
+from comfy_dist.nodes.core.inputs import Inputs, UnusableInput, number, side
+from comfy_dist.nodes.core.latent import SCALE, Latent, check_channels
 from comfy_dist.nodes.core.resize import common_upscale
 
 
@@ -40,16 +40,22 @@ class LatentComposite:
     ) -> tuple[Latent]:
         """A copy of samples_to [B, C, H, W] with samples_from [B or 1, C, h, w] on it; x, y, feather in pixels."""
         result: torch.Tensor = samples_to["samples"].clone()
-        height, width = result.shape[-2:]
+        check_channels(result, samples_from["samples"])
+        height, width = result.shape[2:4]
         left, top, feather = x // SCALE, y // SCALE, feather // SCALE
         # What lies beyond the right and lower edge is left out.
         source: torch.Tensor = samples_from["samples"][:, :, : max(0, height - top), : max(0, width - left)]
         bottom, right = top + source.shape[2], left + source.shape[3]
         target = result[:, :, top:bottom, left:right]
+        if source.shape[0] not in (1, target.shape[0]):
+            raise UnusableInput(
+                f"samples_from has {source.shape[0]} latents and samples_to {target.shape[0]}; one goes on "
+                "all, or each on its own. LatentFromBatch takes one out of a batch."
+            )
         if feather:
             rows = faded(source.shape[2], feather, top > 0, bottom < height)
             columns = faded(source.shape[3], feather, left > 0, right < width)
-            weight = (rows[:, None] * columns).to(source)
+            weight = (rows[:, None] * columns).reshape(*source.shape[2:4], *[1] * (source.ndim - 4)).to(source)
             source = source * weight + target * (1.0 - weight)
         target.copy_(source)
         return ({**samples_to, "samples": result},)
@@ -103,6 +109,7 @@ class LatentCompositeMasked:
         mask: torch.Tensor | None = None,
     ) -> tuple[Latent]:
         """A copy of destination [B, C, H, W]; source [b, C, h, w] is repeated or cut to B; x and y in pixels."""
+        check_channels(destination["samples"], source["samples"])
         samples = composite(destination["samples"].clone(), source["samples"], x, y, mask, SCALE, resize_source)
         return ({**destination, "samples": samples},)
 
@@ -126,6 +133,7 @@ class LatentBlend:
         """blend_factor of the first and the rest of the second, in the size of the first."""
         first: torch.Tensor = samples1["samples"]
         second: torch.Tensor = samples2["samples"]
+        check_channels(first, second)
         if first.shape != second.shape:
             second = common_upscale(second, first.shape[3], first.shape[2], "bicubic", "center")
         return ({**samples1, "samples": first * blend_factor + second * (1 - blend_factor)},)

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from comfy_dist.nodes.core.inputs import Inputs, number, whole
+from comfy_dist.nodes.core.inputs import Inputs, UnusableInput, number, whole
 from comfy_dist.nodes.core.latent import Latent
 
 Operation: TypeAlias = Callable[..., torch.Tensor]
@@ -71,6 +71,12 @@ class LatentOperationSharpen:
 
     def execute(self, sharpen_radius: int, sigma: float, alpha: float) -> tuple[Operation]:
         def sharpen(latent: torch.Tensor, **_: Any) -> torch.Tensor:
+            height, width = latent.shape[-2:]
+            if sharpen_radius >= min(height, width):
+                raise UnusableInput(
+                    f"A radius of {sharpen_radius} needs latents of more than {sharpen_radius} on each side; this "
+                    f"one has {width} x {height}. Use a smaller radius, or a larger latent."
+                )
             magnitude = _magnitude(latent, 1e-6)
             channels = latent.shape[1]
             kernel = _gaussian(sharpen_radius, sigma).to(latent.device) * (alpha * -10)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
 
-from comfy_dist.nodes.core.inputs import Inputs, number, side
+from comfy_dist.nodes.core.inputs import Inputs, UnusableInput, number, side
 from comfy_dist.nodes.core.latent import SCALE, Latent
 from comfy_dist.nodes.core.resize import common_upscale
 
@@ -70,6 +71,10 @@ class LatentUpscaleBy:
     def upscale(self, samples: Latent, upscale_method: str, scale_by: float) -> tuple[Latent]:
         """Both sides times `scale_by`, rounded."""
         tensor: torch.Tensor = samples["samples"]
+        if not math.isfinite(scale_by) or round(min(tensor.shape[-2:]) * scale_by) < 1:
+            raise UnusableInput(
+                f"Nothing is left of a latent of {tensor.shape[-1]} x {tensor.shape[-2]} scaled by {scale_by:g}."
+            )
         height, width = (round(side * scale_by) for side in tensor.shape[-2:])
         return ({**samples, "samples": common_upscale(tensor, width, height, upscale_method, "disabled")},)
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import torch
 
-from comfy_dist.nodes.core.inputs import Inputs, number, whole
+from comfy_dist.nodes.core.inputs import Inputs, UnusableInput, number, whole
 
 #: What a sampler starts at where it would start at no noise at all.
 _LEAST = 0.0001
@@ -74,6 +74,8 @@ class SetFirstSigma(_OfSigmas):
         return {"required": {"sigmas": ("SIGMAS",), "sigma": ("FLOAT", sigma)}}
 
     def set_first_sigma(self, sigmas: torch.Tensor, sigma: float) -> tuple[torch.Tensor]:
+        if not len(sigmas):
+            raise UnusableInput("There are no sigmas, and so no first one to set.")
         changed = sigmas.clone()
         changed[0] = sigma
         return (changed,)

@@ -85,7 +85,7 @@ RESIZED = [
         for method in METHODS
         for scale, samples in ((1.3, SAMPLES), (0.55, MASKED), (1.0, SAMPLES), (0.8, VIDEO))
     ),
-    case("LatentUpscaleBy", "nothing-left", samples=SAMPLES, upscale_method="area", scale_by=0.01),
+    case("LatentUpscaleBy", "nothing-left", samples=SAMPLES, upscale_method="bicubic", scale_by=0.01),
     # Alike, opposite and zero vectors, which the spherical way between them treats apart.
     case(
         "LatentUpscaleBy",
