@@ -8,6 +8,7 @@ from comfy_dist.engine.protocol import (
     Errored,
     Executed,
     Interrupted,
+    NodeText,
     Outcome,
     Preview,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "Errored",
     "Executed",
     "Interrupted",
+    "NodeText",
     "Outcome",
     "Preview",
 ]

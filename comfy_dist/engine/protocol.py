@@ -29,7 +29,15 @@ class Preview:
     body: bytes
 
 
-Emit: TypeAlias = Callable[[EngineEvent | Preview], None]
+@dataclass(frozen=True, slots=True)
+class NodeText:
+    """A text that a running node shows below itself: ComfyUI's binary event 3."""
+
+    node: str
+    text: str
+
+
+Emit: TypeAlias = Callable[[EngineEvent | Preview | NodeText], None]
 
 
 class _Outcome(Message):

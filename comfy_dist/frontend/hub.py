@@ -174,7 +174,8 @@ class Hub:
         replaces = (progress.event, progress.job_id) if progress.event in REPLACEABLE else None
         if progress.binary:
             for client in self._of(progress.client_id):
-                client.mailbox.put(preview_for(client, progress.body), replaces)
+                preview = progress.event == "preview"
+                client.mailbox.put(preview_for(client, progress.body) if preview else progress.body, replaces)
         else:
             text = progress.body.decode()
             self._put(progress.client_id, text, replaces)

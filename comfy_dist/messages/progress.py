@@ -18,7 +18,7 @@ class Progress(Message):
     #: Counts from 1 within an attempt; order at the client.
     sequence: int
     attempt: int
-    #: The event's name ("executing", "progress", ...; "preview" for a binary image).
+    #: The event's name ("executing", "progress", ...; "preview" and "text" for binary ones).
     event: str
     #: Display id of the node it is about.
     node: str | None = None

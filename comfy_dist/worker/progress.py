@@ -8,7 +8,7 @@ import struct
 
 from pydantic_core import to_json
 
-from comfy_dist.engine import EngineEvent, Preview
+from comfy_dist.engine import EngineEvent, NodeText, Preview
 from comfy_dist.messages import CurrentJob, Job, Progress, Trailing, now_ms
 from comfy_dist.transport import Transport
 
@@ -41,10 +41,13 @@ class ProgressSender:
         self._wanted = asyncio.Event()
         self._finished = asyncio.Event()
 
-    def emit(self, event: EngineEvent | Preview) -> None:
+    def emit(self, event: EngineEvent | Preview | NodeText) -> None:
         """The engine's callback."""
         if isinstance(event, Preview):
             self._send("preview", event.node, PREVIEW_WITH_METADATA + event.body, binary=True)
+            return
+        if isinstance(event, NodeText):
+            self._send("text", event.node, text_frame(event), binary=True)
             return
         data = event.data
         # What a blocker's message is told by ends nothing: the rest is executed all the same.
@@ -115,3 +118,9 @@ class ProgressSender:
         """Let run() end when everything is sent."""
         self._finished.set()
         self._wanted.set()
+
+
+def text_frame(text: NodeText) -> bytes:
+    """ComfyUI's binary event 3: u32 3, u32 length, the node's id, text."""
+    node = text.node.encode()
+    return struct.pack(">II", 3, len(node)) + node + text.text.encode()

@@ -59,6 +59,7 @@ def prompt() -> Iterator[list[Any]]:
             {"client_id": "the-client"},
             lambda *progress: told.append(progress),
             lambda *event: told.append(event),
+            lambda *text: told.append(text),
         )
     )
     running.enter_node("5")
@@ -220,11 +221,15 @@ def test_events_go_to_the_client_of_the_prompt(module: Callable[[str], Any], pro
     server = module("server").PromptServer.instance
     server.send_sync("my-event", {"a": 1}, server.client_id)
     assert prompt == [("my-event", {"a": 1})]
+    server.send_progress_text("so far", "5")
+    server.send_progress_text(b"and on", "5", "any")
+    assert prompt[1:] == [("5", "so far"), ("5", "and on")]
     assert (server.client_id, server.last_prompt_id, server.last_node_id) == ("the-client", "the-prompt", "5")
     running.set_running(None)
     server.send_sync("my-event", {"a": 1})
+    server.send_progress_text("too late", "5")
     assert server.client_id is None
-    assert len(prompt) == 1
+    assert len(prompt) == 3
 
 
 def test_a_node_knows_in_which_call_it_is(module: Callable[[str], Any], prompt: list[Any]) -> None:

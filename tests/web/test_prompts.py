@@ -288,6 +288,23 @@ async def test_previews_come_with_metadata_to_those_who_understand_it(comfy: Fro
         assert image[:2] == b"\xff\xd8"
 
 
+async def test_a_node_shows_a_text_below_itself_to_its_client_only(comfy: Frontend, me: str) -> None:
+    prompt = {
+        "7": node("EmptyImage", width=3, height=2, batch_size=4, color=0),
+        "größe": node("GetImageSize", image=["7", 0]),
+        "9": node("PreviewAny", source=["größe", 0]),
+    }
+    async with comfy.socket(me) as socket, comfy.socket() as other:
+        await socket.end(await comfy.prompt(prompt, client_id=me))
+        await other.settle()
+    [text] = [message for message in socket.received if isinstance(message, Binary)]
+    assert text.type == 3
+    (length,) = struct.unpack_from(">I", text.body)
+    assert text.body[4 : 4 + length].decode() == "größe"
+    assert text.body[4 + length :].decode() == "width: 3, height: 2\n batch size: 4"
+    assert not any(isinstance(message, Binary) for message in other.received)
+
+
 # Submitting
 
 

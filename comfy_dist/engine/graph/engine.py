@@ -21,6 +21,7 @@ from comfy_dist.engine.protocol import (
     Errored,
     Executed,
     Interrupted,
+    NodeText,
     Outcome,
     Preview,
 )
@@ -198,6 +199,9 @@ class GraphEngine:
         elif op == "preview":
             if run is not None:
                 run.emit(Preview(header["node"], body))
+        elif op == "text":
+            if run is not None:
+                run.emit(NodeText(header["node"], header["text"]))
         elif op == "done":
             if run is not None:
                 self._run = None

@@ -75,7 +75,12 @@ class Execution:
         record = self._record
         running.set_running(
             running.RunningPrompt(
-                self._prompt_id, self._prompt, self._extra_data, record.node_reported, record.send
+                self._prompt_id,
+                self._prompt,
+                self._extra_data,
+                record.node_reported,
+                record.send,
+                record.show_text,
             )
         )
         try:

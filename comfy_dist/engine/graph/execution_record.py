@@ -20,6 +20,8 @@ class Sender(Protocol):
 
     def preview(self, node: str, body: bytes) -> None: ...
 
+    def text(self, node: str, text: str) -> None: ...
+
     def flush(self) -> None: ...
 
 
@@ -83,6 +85,11 @@ class ExecutionRecord:
     def send(self, event: str, data: dict[str, Any]) -> None:
         """An event of a node's own, at once."""
         self._sender.event(event, data)
+        self._sender.flush()
+
+    def show_text(self, node_id: str, text: str) -> None:
+        """A text below a node, at once."""
+        self._sender.text(node_id, text)
         self._sender.flush()
 
     def flush(self) -> None:

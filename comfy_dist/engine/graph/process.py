@@ -26,7 +26,7 @@ from pydantic_core import from_json
 from comfy_dist import __version__
 from comfy_dist.engine.channel import Channel
 from comfy_dist.engine.content_hash import short_hash
-from comfy_dist.engine.graph import compat
+from comfy_dist.engine.graph import compat, running
 from comfy_dist.engine.graph.cache_mode import CacheMode
 from comfy_dist.engine.graph.caches import make_cache
 from comfy_dist.engine.graph.checking import check_prompt
@@ -39,7 +39,7 @@ from comfy_dist.engine.graph.object_info import object_info, validated_by_code
 from comfy_dist.engine.graph.packs import find_packs, load_packs
 from comfy_dist.engine.graph.process_registry import registry
 from comfy_dist.engine.graph.registry import Definitions
-from comfy_dist.nodes import folders
+from comfy_dist.nodes import folders, node_texts
 from comfy_dist.workspace import Workspace, model_files
 
 _log = logging.getLogger("comfy_dist.engine.graph")
@@ -62,6 +62,9 @@ class _Sender:
 
     def preview(self, node: str, body: bytes) -> None:
         self._channel.queue({"op": "preview", "node": node}, body)
+
+    def text(self, node: str, text: str) -> None:
+        self._channel.queue({"op": "text", "node": node, "text": text})
 
 
 class Process:
@@ -86,6 +89,7 @@ class Process:
         self._workspace = workspace
         workspace.create()
         folders.use(workspace, save_metadata=save_metadata)
+        node_texts.use(running.show_text)
         compat.install()
         from comfy_dist.nodes import core
 

@@ -27,6 +27,8 @@ class RunningPrompt:
     report: Report
     #: (event, data) to the client that sent the prompt, at once.
     send: Callable[[str, dict[str, Any]], None]
+    #: (node id, text) to show below the node.
+    show_text: Callable[[str, str], None]
 
 
 #: The node whose code runs in this context; async nodes overlap, so it is no plain variable.
@@ -72,6 +74,12 @@ def report_progress(
     node = node_id or latest_node()
     if _running is not None and node is not None:
         _running.report(node, value, maximum, preview)
+
+
+def show_text(node_id: str, text: str) -> None:
+    """A text below a node, for the client of the prompt that runs."""
+    if _running is not None:
+        _running.show_text(node_id, text)
 
 
 def enter_call(node_id: str, index: int) -> None:

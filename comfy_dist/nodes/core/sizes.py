@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import torch
 
+from comfy_dist.nodes import node_texts
 from comfy_dist.nodes.core.inputs import Inputs
 
 
 class GetImageSize:
-    """Width, height and number of images."""
+    """Width, height and number of images, which it shows below itself too."""
 
     CATEGORY = "image"
     DESCRIPTION = "Width and height of the image, and how many the batch has."
@@ -23,6 +24,8 @@ class GetImageSize:
     def get_size(self, image: torch.Tensor, unique_id: str | None = None) -> tuple[int, int, int]:
         """Of [B, H, W, C]: (W, H, B)."""
         batch, height, width = image.shape[:3]
+        if unique_id is not None:
+            node_texts.show(unique_id, f"width: {width}, height: {height}\n batch size: {batch}")
         return width, height, batch
 
 

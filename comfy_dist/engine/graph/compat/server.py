@@ -62,8 +62,8 @@ class PromptServer:
         prompt.send(event, data)
 
     def send_progress_text(self, text: str | bytes, node_id: str, sid: str | None = None) -> None:
-        """A text under a node: a binary event, which does not travel from here."""
-        _log.debug("The text of node %s is not sent.", node_id)
+        """Show a text below a node, to the client of the prompt that runs."""
+        running.show_text(node_id, text.decode() if isinstance(text, bytes) else text)
 
     def add_on_prompt_handler(self, handler: Callable[..., Any]) -> None:
         """Collected, and not called: prompts are taken by frontends."""
