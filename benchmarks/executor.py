@@ -127,6 +127,9 @@ class _Frames:
     def preview(self, node: str, body: bytes) -> None:
         self._channel.queue({"op": "preview", "node": node}, body)
 
+    def text(self, node: str, text: str) -> None:
+        self._channel.queue({"op": "text", "node": node, "text": text})
+
 
 def _stock(wanted: Iterable[tuple[str, int]]) -> Costs | None:
     """The same of the ComfyUI in COMFYUI_DIR; None where none is given."""

@@ -241,6 +241,9 @@ class Silent:
     def preview(self, node: str, body: bytes) -> None:
         pass
 
+    def text(self, node: str, text: str) -> None:
+        pass
+
     def flush(self) -> None:
         pass
 
