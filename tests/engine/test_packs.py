@@ -58,6 +58,11 @@ OTHERS = {
     "@PromptServer.instance.routes.get('/mine')\nasync def mine(request):\n    return web.Response()\n"
     f"{NODE.format(name='Routes')}",
     "hooks.py": HOOKS,
+    "late/__init__.py": NODE.format(name="Late"),
+    "late/prestartup_script.py": "import folder_paths\nfolder_paths.add_model_folder_path('late', 'somewhere')\n",
+    "hasty/__init__.py": NODE.format(name="Hasty").replace('["Hasty"]', "PATHS")
+    + "import folder_paths\nPATHS = folder_paths.get_folder_paths('late')\n",
+    "hasty/prestartup_script.py": "import sys\nsys.exit('no pip here')\n",
     "mixed.py": MIXED,
     "most_careful.py": CAREFUL,
     "unseen.disabled/__init__.py": "raise RuntimeError\n",
@@ -188,6 +193,12 @@ async def test_a_pack_that_looks_for_what_is_there_is_told_the_truth(loaded: Loa
     assert text == (
         "comfy.sd: engine graph does not offer ComfyUI's comfy.sd; a worker started with --engine comfyui does"
     )
+
+
+async def test_what_packs_want_before_the_others_is_done_before(loaded: Loaded) -> None:
+    assert (await run(loaded.engine, {"1": node("Hasty")})).text("1") == "somewhere"
+    sentence = loaded.one("The prestartup_script.py of the node pack hasty fails: ")
+    assert sentence.endswith("SystemExit: no pip here (prestartup_script.py, line 2).")
 
 
 async def test_routes_are_said_not_to_be_served(loaded: Loaded) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import logging
 import os
+import runpy
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,6 +46,14 @@ def import_pack(path: Path) -> Imported:
                 raise
     with compat.with_placeholders() as asked:
         return Imported(_import(path), tuple(asked))
+
+
+def run_prestartup_script(path: Path) -> None:
+    """Run what a pack wants done before any pack is loaded, if it has such a script. Raises what it raises."""
+    script = path / "prestartup_script.py"
+    if script.is_file():
+        with _surroundings_kept(path):
+            runpy.run_path(str(script), run_name="prestartup_script")
 
 
 def _import(path: Path) -> ModuleType:

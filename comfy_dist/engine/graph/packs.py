@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from comfy_dist.engine.graph import compat
-from comfy_dist.engine.graph.pack_modules import import_pack, pack_name
+from comfy_dist.engine.graph.pack_modules import import_pack, pack_name, run_prestartup_script
 from comfy_dist.engine.graph.registry import Registry
 from comfy_dist.engine.graph.schema.extension import extension_nodes
 from comfy_dist.engine.graph.schema.node import ComfyNode
@@ -43,6 +43,12 @@ def find_packs(folder: Path) -> list[Path]:
 
 def load_packs(registry: Registry, packs: Iterable[Path]) -> dict[str, Path]:
     """Load each pack into the registry; the web folders of those that have one, by pack name."""
+    packs = list(packs)
+    for path in packs:
+        try:
+            run_prestartup_script(path)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a pack's code may raise anything
+            _log.warning("The prestartup_script.py of the node pack %s fails: %s", path.name, _why(error))
     web_folders: dict[str, Path] = {}
     for path in packs:
         started = time.perf_counter()
