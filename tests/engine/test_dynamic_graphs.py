@@ -54,6 +54,18 @@ async def test_a_node_expands_into_others_shown_under_it(engine: GraphEngine) ->
     assert (await run(engine, prompt)).order() == []
 
 
+async def test_outputs_of_an_expansion_keep_their_places_whatever_they_hold(engine: GraphEngine) -> None:
+    prompt = {
+        "1": node("ContractExpandLists", text="a\nb\nc"),
+        "2": node("TestJoin", value=["1", 0], separator="+"),
+        "3": node("TestSink", value=["2", 0]),
+        "4": node("TestSink", value=["1", 1]),
+    }
+    ran = await run(engine, prompt)
+    assert ran.text("3") == "a+b+c"
+    assert ran.text("4") == "second"
+
+
 async def test_output_nodes_of_an_expansion_run(engine: GraphEngine) -> None:
     ran = await run(engine, {"1": node("TestExpandOutput", text="deep", fail=False)})
     assert isinstance(ran.outcome, Executed)

@@ -80,6 +80,52 @@ def test_an_output_runs_as_soon_as_it_can() -> None:
     assert order_of(graph, ["save", "preview"], {"save", "preview"}, set()) == ["load", "preview", "slow", "save"]
 
 
+@given(graphs(), st.data())
+def test_each_node_taken_is_the_one_that_comfyui_would_pick(
+    graph: dict[str, list[str]], data: st.DataObject
+) -> None:
+    """Of those ready: outputs, then what feeds one, then what feeds that, then the one found first."""
+    outputs = data.draw(st.lists(st.sampled_from(list(graph)), min_size=1, unique=True))
+    shows = set(outputs)
+    found: list[str] = []
+
+    def sources(node_id: str) -> list[str]:
+        found.append(node_id)
+        return graph[node_id]
+
+    order = ExecutionOrder(sources, lambda _: False, shows.__contains__, shows.__contains__)
+    order.add(*outputs)
+    left = list(found)
+    while order:
+        ready = [each for each in left if not set(graph[each]) & set(left)]
+        fed = {each: [other for other in left if each in graph[other]] for each in left}
+
+        def rank(each: str, fed: dict[str, list[str]] = fed) -> int:
+            if each in shows:
+                return 0
+            if shows & set(fed[each]):
+                return 1
+            return 2 if any(shows & set(fed[other]) for other in fed[each]) else 3
+
+        taken = order.take()
+        assert taken == min(ready, key=lambda each: (rank(each), found.index(each)))
+        left.remove(taken)
+        order.done(taken)
+    assert not left
+
+
+def test_what_comes_to_need_a_node_changes_its_rank() -> None:
+    graph: dict[str, list[str]] = {"first": [], "then": ["first"], "end": ["then"], "inner": [], "out": []}
+    order = ExecutionOrder(
+        graph.__getitem__, lambda _: False, {"out", "end"}.__contains__, {"out", "end"}.__contains__
+    )
+    order.add("end", "out")
+    assert order.take() == "out"
+    order.depend("out", "inner")
+    order.give_back("out")
+    assert order.take() == "inner", "it feeds an output now"
+
+
 def test_nodes_in_a_cycle_are_found() -> None:
     graph = {"a": ["b"], "b": ["a"], "c": ["a"], "d": []}
     order = ExecutionOrder(graph.__getitem__, lambda _: False, lambda _: False, lambda _: False)
