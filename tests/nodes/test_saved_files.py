@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from comfy_dist.nodes import core, folders, safetensors
 from comfy_dist.nodes.core.animation import SaveAnimatedPNG, SaveAnimatedWEBP
 from comfy_dist.nodes.core.inputs import UnusableInput
 from comfy_dist.nodes.core.latent_files import LoadLatent, SaveLatent
+from comfy_dist.nodes.core.svg import SaveSVGNode
 from comfy_dist.nodes.safetensors import BrokenFile
 from comfy_dist.workspace import PathRefused, Workspace
 from tests.nodes.cases._saving import CASES, PROMPT
@@ -166,3 +169,41 @@ def test_numbers_beyond_a_picture_are_cut(workspace: Workspace) -> None:
     SaveAnimatedPNG().save_images(images, 6.0, 4, "x")
     values = [frame[0][0][0][0] for frame in frames(workspace.output / "x_00001_.png")]
     assert values == [0, 255]  # the first two frames are alike, and stand as one
+
+
+class TestSVG:
+    class Pictures:
+        """As a pack makes them."""
+
+        def __init__(self, *texts: bytes) -> None:
+            self.data = [io.BytesIO(text) for text in texts]
+
+    def saved(self, workspace: Workspace, svg: Any, **more: Any) -> list[bytes]:
+        told = SaveSVGNode().save_svg(svg, "drawn/%batch_num%", **more)["ui"]["images"]
+        assert [each["subfolder"] for each in told] == ["drawn"] * len(told)
+        return [(workspace.output / "drawn" / each["filename"]).read_bytes() for each in told]
+
+    def test_each_is_a_file_as_it_was(self, workspace: Workspace) -> None:
+        texts = [b"<svg/>", "<svg>\r\n ü </svg>".encode()]
+        svg = self.Pictures(*texts)
+        svg.data[0].read()
+        assert self.saved(workspace, svg) == texts
+        assert sorted(path.name for path in (workspace.output / "drawn").iterdir()) == [
+            "0_00001_.svg",
+            "1_00002_.svg",
+        ]
+
+    def test_prompt_and_workflow_are_in_it(self, workspace: Workspace) -> None:
+        prompt = {"1": {"inputs": {"text": "]]> & <b>"}}}
+        drawing = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" width="3"><g/><svg/></svg>'
+        [text] = self.saved(workspace, self.Pictures(drawing), prompt=prompt, extra_pnginfo={"workflow": [1]})
+        first = ET.fromstring(text)[0]
+        assert first.tag.endswith("metadata")
+        assert json.loads(first.text or "") == {"prompt": prompt, "workflow": [1]}
+        assert text.count(b"<metadata>") == 1
+        folders.use(workspace, save_metadata=False)
+        assert self.saved(workspace, self.Pictures(drawing), prompt=prompt) == [drawing]
+
+    def test_what_is_no_text_is_named(self, workspace: Workspace) -> None:
+        with pytest.raises(UnusableInput, match="SVG 0 of the batch is not UTF-8"):
+            self.saved(workspace, self.Pictures(b"\xff\xd8"))

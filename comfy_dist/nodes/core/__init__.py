@@ -32,6 +32,7 @@ from comfy_dist.nodes.core import (
     sigmas,
     sizes,
     stitching,
+    svg,
     text,
     transforms,
     values,
@@ -59,6 +60,7 @@ for _module in (
     channels,
     masks,
     animation,
+    svg,
     empty_latents,
     latent_transforms,
     latent_compositing,
@@ -103,6 +105,7 @@ _ELSEWHERE: dict[str, tuple[str, ...]] = {
         "RepeatImageBatch",
         "ResizeAndPadImage",
         *animation.NODE_CLASS_MAPPINGS,
+        *svg.NODE_CLASS_MAPPINGS,
     ),
     "comfy_extras.nodes_latent": (
         "LatentBatch",
