@@ -63,6 +63,13 @@ OTHERS = {
     "hasty/__init__.py": NODE.format(name="Hasty").replace('["Hasty"]', "PATHS")
     + "import folder_paths\nPATHS = folder_paths.get_folder_paths('late')\n",
     "hasty/prestartup_script.py": "import sys\nsys.exit('no pip here')\n",
+    "sends.py": NODE.format(name="Sends").replace('["Sends"]', "SEND()")
+    + "from server import PromptServer\nserver = PromptServer.instance\n"
+    "def SEND():\n"
+    "    server.send_sync('mine', {'for': server.client_id}, server.client_id)\n"
+    "    server.send_sync('executing', {'node': 'no display_node'})\n"
+    "    server.send_sync('no object', 5)\n"
+    "    return [server.last_node_id]\n",
     "mixed.py": MIXED,
     "most_careful.py": CAREFUL,
     "unseen.disabled/__init__.py": "raise RuntimeError\n",
@@ -199,6 +206,13 @@ async def test_what_packs_want_before_the_others_is_done_before(loaded: Loaded) 
     assert (await run(loaded.engine, {"1": node("Hasty")})).text("1") == "somewhere"
     sentence = loaded.one("The prestartup_script.py of the node pack hasty fails: ")
     assert sentence.endswith("SystemExit: no pip here (prestartup_script.py, line 2).")
+
+
+async def test_events_of_a_pack_are_sent_to_the_prompts_client(loaded: Loaded) -> None:
+    ran = await run(loaded.engine, {"7": node("Sends")}, client_id="the-client")
+    assert ("mine", {"for": "the-client"}) in ran.events
+    assert not [name for name, _ in ran.events if name == "no object"]
+    assert ran.text("7") == "7"
 
 
 async def test_routes_are_said_not_to_be_served(loaded: Loaded) -> None:
