@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from typing import Any
 
 import pytest
@@ -90,6 +91,30 @@ def test_calls_share_what_the_class_holds_but_cannot_assign_to_it() -> None:
     with pytest.raises(AttributeError, match=r"Counting\.calls cannot be assigned to while the node runs"):
         older_contract(Counting)().run(a=1)
     assert Counting.calls == 0
+
+
+def test_abstract_and_static_nodes_run() -> None:
+    class Base(Sum, abc.ABC):
+        @classmethod
+        @abc.abstractmethod
+        def doubled(cls, a: int) -> int: ...
+
+    class Double(Base):
+        @classmethod
+        def doubled(cls, a: int) -> int:
+            return 2 * a
+
+        @classmethod
+        def execute(cls, a: int, b: int = 0) -> NodeOutput:
+            return NodeOutput(cls.doubled(a), [])
+
+    class Static(Sum):
+        @staticmethod
+        def execute(a: int, b: int = 0) -> NodeOutput:  # type: ignore[override]
+            return NodeOutput(a, [])
+
+    assert older_contract(Double)().run(a=2) == {"result": (4, [])}
+    assert older_contract(Static)().run(a=2) == {"result": (2, [])}
 
 
 def test_only_hooks_that_a_class_has_are_called() -> None:

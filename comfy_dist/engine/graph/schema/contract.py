@@ -89,11 +89,14 @@ def _clone(node: type[ComfyNode], hidden: HiddenHolder) -> type[ComfyNode]:
 @functools.cache
 def _locked(metaclass: Any) -> type[type]:
     def refuse(cls: type, name: str, value: Any) -> None:
-        raise AttributeError(
-            f"{cls.__name__}.{name} cannot be assigned to while the node runs: its class is shared by all calls. "
-            "Keep state in the inputs and outputs, or outside of the class.",
-            name=name,
-            obj=cls,
-        )
+        # Python's own: abstract classes set these as they are made.
+        if not name.startswith(("__", "_abc_")):
+            raise AttributeError(
+                f"{cls.__name__}.{name} cannot be assigned to while the node runs: its class is shared by all calls. "
+                "Keep state in the inputs and outputs, or outside of the class.",
+                name=name,
+                obj=cls,
+            )
+        metaclass.__setattr__(cls, name, value)
 
     return type("Locked", (metaclass,), {"__setattr__": refuse})

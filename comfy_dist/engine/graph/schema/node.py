@@ -135,7 +135,7 @@ class ComfyNode:
 
 def overrides(node: type[ComfyNode], name: str) -> bool:
     """Whether the class has a method of its own in place of ComfyNode's."""
-    return getattr(node, name).__func__ is not vars(ComfyNode)[name].__func__
+    return getattr(getattr(node, name), "__func__", None) is not vars(ComfyNode)[name].__func__
 
 
 def normalized(node: type[ComfyNode], result: Any) -> NodeOutput:
