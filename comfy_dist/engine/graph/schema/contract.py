@@ -92,8 +92,8 @@ def _locked(metaclass: Any) -> type[type]:
         # Python's own: abstract classes set these as they are made.
         if not name.startswith(("__", "_abc_")):
             raise AttributeError(
-                f"{cls.__name__}.{name} cannot be assigned to while the node runs: its class is shared by all calls. "
-                "Keep state in the inputs and outputs, or outside of the class.",
+                f"{cls.__name__}.{name} cannot be assigned to while the node runs: its class is shared by all "
+                "calls. Keep state in the inputs and outputs, or outside of the class.",
                 name=name,
                 obj=cls,
             )
