@@ -42,6 +42,9 @@ COVERED = frozenset(
     }
 )
 
+#: How code asks for `module.name`. What asks by a call, as hasattr does, can do without.
+_WRITTEN_OUT = frozenset({"IMPORT_FROM", "LOAD_ATTR", "LOAD_METHOD"})
+
 #: What was asked for and is not here, since `asked_in_vain` or `with_placeholders` began; in order.
 _asked: dict[str, None] = {}
 _placeholders = False
@@ -140,10 +143,6 @@ def ask_in_vain(wanted: str) -> AbsentClass:
         # Of an AttributeError Python keeps nothing there.
         raise ImportError(lacks(wanted), name=wanted.rpartition(".")[0])
     raise AttributeError(lacks(wanted), name=name)
-
-
-#: How code asks for `module.name`. What asks by a call, as hasattr does, can do without.
-_WRITTEN_OUT = frozenset({"IMPORT_FROM", "LOAD_ATTR", "LOAD_METHOD"})
 
 
 def _instruction(frame: FrameType) -> str:
