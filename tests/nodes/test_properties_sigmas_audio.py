@@ -1,4 +1,4 @@
-"""Laws of noise levels and of audio."""
+"""Laws of noise, its levels, and of audio."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from comfy_dist.nodes.core.audio import AudioAdjustVolume, AudioConcat, AudioMerge, TrimAudioDuration, resampled
 from comfy_dist.nodes.core.inputs import UnusableInput
+from comfy_dist.nodes.core.noise import DisableNoise, RandomNoise
 from comfy_dist.nodes.core.schedules import (
     ExponentialScheduler,
     KarrasScheduler,
@@ -142,3 +143,20 @@ def test_merged_audio_is_as_long_as_the_first_and_never_too_loud(first: int, sec
     assert torch.equal(trimmed["waveform"], two["waveform"])
     (softer,) = AudioAdjustVolume().adjust_volume(AudioAdjustVolume().adjust_volume(one, -6)[0], 6)
     assert torch.allclose(softer["waveform"], one["waveform"], atol=1e-6)
+
+
+@laws
+@given(st.integers(0, 2**64 - 1), st.lists(st.integers(0, 5), min_size=1, max_size=4))
+def test_a_latent_gets_the_noise_of_its_place_in_any_batch(seed: int, indices: list[int]) -> None:
+    (noise,) = RandomNoise().get_noise(seed)
+    samples = torch.zeros(len(indices), 4, 3, 2)
+    chosen = noise.generate_noise({"samples": samples, "batch_index": indices})
+    for place, index in enumerate(indices):
+        alone = noise.generate_noise({"samples": samples[:1], "batch_index": [index]})
+        assert torch.equal(chosen[place], alone[0])
+    whole = noise.generate_noise({"samples": samples})
+    # As ComfyUI draws it.
+    assert torch.equal(whole, torch.randn(samples.shape, generator=torch.manual_seed(seed)))
+    assert noise.seed == seed
+    (none,) = DisableNoise().get_noise()
+    assert not none.generate_noise({"samples": samples + 1}).any()

@@ -1,4 +1,4 @@
-"""Strings, regular expressions, values."""
+"""Strings, regular expressions, values, and what is only shown."""
 
 from __future__ import annotations
 
@@ -181,4 +181,10 @@ VALUES = [
     ),
 ]
 
-CASES: list[Case] = [*STRINGS, *REGEX, *VALUES]
+SHOWN = [
+    case(node, label, model_file="mesh/a.glb", **more)
+    for node in ("Preview3D", "Preview3DAnimation")
+    for label, more in (("plain", {}), ("camera", {"camera_info": {"position": {"x": 1.5}}}))
+]
+
+CASES: list[Case] = [*STRINGS, *REGEX, *VALUES, *SHOWN]
