@@ -21,6 +21,23 @@ _NODES = {
 }
 
 
+#: Events that no ComfyUI sends: type and data.
+NONSENSE: list[tuple[Any, Any]] = [
+    ("executing", {}),
+    ("executing", {"node": 3, "display_node": []}),
+    ("executed", {"output": ["a text"]}),
+    ("executed", {"node": {}, "output": {"images": [{"filename": 3, "type": "output"}, {"type": 3}, None]}}),
+    ("progress_state", {"nodes": [1]}),
+    ("progress_state", {"nodes": {"1": 3, "2": {"state": []}}}),
+    ("progress", {"value": "much", "node": {}}),
+    ("execution_cached", {"nodes": 3}),
+    ("execution_start", {"timestamp": None}),
+    ("status", {"status": 3}),
+    (3, {}),
+    ("custom", {"prompt_id": 3}),
+]
+
+
 class SickComfyUI:
     """Executes every prompt at once: each output node shows `files`. `answers` replaces routes."""
 
@@ -38,6 +55,8 @@ class SickComfyUI:
         #: Headers of every request.
         self.headers: list[dict[str, str]] = []
         self.history: dict[str, Any] = {}
+        #: Events that are sent too: type and data.
+        self.nonsense: list[tuple[Any, Any]] = []
         #: Close websockets as soon as they are open.
         self.hangs_up = False
         self.address = ""
@@ -104,20 +123,30 @@ class SickComfyUI:
             },
         } | self.entry
         for event, more in [
+            *self.nonsense,
             ("execution_start", {}),
+            *self.nonsense,
             ("execution_cached", {"nodes": []}),
             *(("executing", {"node": node}) for node in outputs),
             *(("executed", {"node": node, "output": output}) for node, output in outputs.items()),
             ("execution_success", {}),
             ("executing", {"node": None}),
         ]:
-            await self.say(event, data | more)
+            await self.say(event, {**data, **more})
         return web.json_response({"prompt_id": id_, "number": 1, "node_errors": {}})
 
     async def say(self, event: str, data: Any) -> None:
         """To everyone who listens."""
         for socket in list(self._sockets):
-            await socket.send_str(json.dumps({"type": event, "data": data}))
+            for text in (
+                "no JSON",
+                "[]",
+                '{"type": "x"}',
+                '{"data": 3}',
+                json.dumps({"type": event, "data": data}),
+            ):
+                await socket.send_str(text)
+            await socket.send_bytes(b"\0\0\0\4\0\0\0\3{}}")
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse()

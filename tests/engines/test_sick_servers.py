@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from comfy_dist.engine.comfyui.server import FileReference
 from comfy_dist.errors import ComfyDistError, UsageError
 from comfy_dist.workspace import Workspace
 from tests.engines.running import Subject, picture
-from tests.engines.sick import CONTENT, Handler, SickComfyUI, body, endless, never, status
+from tests.engines.sick import CONTENT, NONSENSE, Handler, SickComfyUI, body, endless, never, status
 
 START_SECONDS = 0.5
 
@@ -161,6 +162,31 @@ async def test_a_history_of_another_shape_costs_an_attempt(
         await subject.run(picture(2, "x"))
     sick.entry = {}
     await fine(subject)
+
+
+async def test_events_of_no_sense_change_nothing(sick: SickComfyUI, subject: Subject) -> None:
+    await subject.engine.start()
+    sick.nonsense = NONSENSE
+    _, outcome = await subject.run(picture(2, "x"), id="job")
+    assert isinstance(outcome, Executed)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"error": "no", "node_errors": 3},
+        {"error": {"message": 3}, "node_errors": {"2": {"errors": 3, "dependent_outputs": 3}}},
+        {"error": {}, "node_errors": {"2": {"errors": [3, {"details": []}]}, "3": None}},
+        {"prompt_id": "job", "node_errors": {"2": {"dependent_outputs": ["2", 3]}}},
+    ],
+)
+async def test_a_refusal_of_another_shape_is_a_refusal(
+    sick: SickComfyUI, subject: Subject, answer: dict[str, Any]
+) -> None:
+    await subject.engine.start()
+    sick.answers["POST /prompt"] = body(json.dumps(answer).encode())
+    _, outcome = await subject.run(picture(2, "x"), id="job", outputs_to_execute=("2",))
+    assert isinstance(outcome, Errored)
 
 
 @pytest.mark.parametrize("entry", [{"status": None}, {"status": {"status_str": "error", "messages": []}}])

@@ -21,7 +21,7 @@ from PIL import Image
 from tests.cluster.conftest import Cluster
 from tests.engines.conftest import COMFYUI_DIR, STAND_IN, make_workspace, stand_in, stock, stock_installation
 from tests.engines.running import loaded, node, picture, waiting
-from tests.engines.sick import SickComfyUI, status
+from tests.engines.sick import NONSENSE, SickComfyUI, status
 from tests.support.comfy_client import ComfyClient
 from tests.support.processes import Process, module, running
 
@@ -152,6 +152,7 @@ async def test_a_sick_comfyui_costs_a_prompt_its_attempts_and_the_next_one_runs(
             assert "answered POST /prompt with 500: the disk is full." in message
             assert "tried 3 times" in message
             del sick.answers["POST /prompt"]
+            sick.nonsense = NONSENSE
             assert (await client.in_history(await client.post(picture(2, "x"))))["status"]["completed"]
             assert "Traceback" not in service.process.log
         finally:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from comfy_dist.engine.comfyui.server import Server, ServerFault
+from comfy_dist.engine.comfyui.server import Server, ServerFault, list_of, object_of
 from comfy_dist.engine.comfyui.uploading import takes_uploads
 from comfy_dist.engine.content_hash import short_hash
 from comfy_dist.messages import Catalogue, Device
@@ -31,7 +31,7 @@ def _catalogue(
     pack: Mapping[str, Any] | None,
     root: Path | None,
 ) -> Catalogue:
-    system = stats.get("system") or {}
+    system = object_of(stats.get("system"))
     content = {
         "nodes": nodes,
         "validated_by_code": _judged(nodes, pack),
@@ -49,7 +49,7 @@ def _catalogue(
                 "hash": short_hash(content),
                 "kind": short_hash(sorted(nodes)),
                 **content,
-                "devices": [Device.model_validate(device) for device in stats.get("devices") or ()],
+                "devices": [Device.model_validate(device) for device in list_of(stats.get("devices"))],
             }
         )
     except ValidationError as error:

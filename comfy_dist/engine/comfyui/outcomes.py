@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from comfy_dist.engine.comfyui.server import ServerFault
+from comfy_dist.engine.comfyui.server import ServerFault, list_of
 from comfy_dist.engine.protocol import Errored, Executed, Interrupted, Outcome
 from comfy_dist.messages import Job, Message, StatusMessages, now_ms
 
@@ -42,12 +42,6 @@ class HistoryEntry(Message):
     @property
     def succeeded(self) -> bool:
         return self.status is not None and self.status.status_str == "success"
-
-    @property
-    def cached(self) -> frozenset[str]:
-        """The nodes that were not executed again."""
-        found = (data.get("nodes") for event, data in self.messages if event == "execution_cached")
-        return frozenset(str(node) for nodes in found if isinstance(nodes, list) for node in nodes)
 
 
 def outcome_of(
@@ -115,7 +109,7 @@ def refused(job: Job, error: Mapping[str, Any] | None, node_errors: Mapping[str,
     )
     reasons = [
         f"{reason.get('message')}: {reason.get('details')}"
-        for reason in found.get("errors") or ()
+        for reason in list_of(found.get("errors"))
         if isinstance(reason, dict)
     ]
     message = f"{error.get('message')} {error.get('details') or ''}".strip()

@@ -22,7 +22,7 @@ from comfy_dist.engine.comfyui.outcomes import (
 )
 from comfy_dist.engine.comfyui.previews import Picture, picture
 from comfy_dist.engine.comfyui.publishing import Publisher, Unpublished
-from comfy_dist.engine.comfyui.server import Server, ServerFault, Submission, Unreachable
+from comfy_dist.engine.comfyui.server import Server, ServerFault, Submission, Unreachable, list_of
 from comfy_dist.engine.comfyui.timings import Timings
 from comfy_dist.engine.protocol import Emit, EngineEvent, Outcome
 from comfy_dist.messages import Job
@@ -117,7 +117,7 @@ class Run:
             str(output)
             for found in submission.node_errors.values()
             if isinstance(found, dict)
-            for output in found.get("dependent_outputs") or ()
+            for output in list_of(found.get("dependent_outputs"))
         }
         if submission.error is not None:
             return refused(self.job, submission.error, submission.node_errors)
@@ -198,8 +198,8 @@ class Run:
         self._emit(EngineEvent(event.name, event.data))
 
     def _begin_node(self, data: dict[str, Any]) -> None:
-        self._executed.add(str(data["node"]))
-        self.node = str(data.get("display_node") or data["node"])
+        self._executed.add(str(data.get("node")))
+        self.node = str(data.get("display_node") or data.get("node"))
 
     async def _show(self, node: str, data: dict[str, Any]) -> Outcome | None:
         """Hand on what a node shows, its files published."""
@@ -241,7 +241,7 @@ class Run:
             return await self._end(HistoryEntry.of(renamed(entry, self.id, self.job.id)))
         if self._stopping:
             return interrupted(self.job)
-        raise Lost("no longer knows the prompt: it was started anew, or its queue was cleared")
+        raise Lost("no longer knows the prompt (it was started anew, or its queue was cleared)")
 
     async def _end(self, entry: HistoryEntry) -> Outcome:
         outputs: dict[str, dict[str, Any]] = {}

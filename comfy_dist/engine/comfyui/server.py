@@ -106,13 +106,13 @@ class Server:
                     f"ComfyUI at {self.address} gave the prompt another id than it was asked to: it is older than "
                     "0.3.57."
                 )
-            return Submission(None, _object_of(answer.get("node_errors")))
+            return Submission(None, object_of(answer.get("node_errors")))
         if not isinstance(answer.get("error"), (dict, str)):
             raise self._not_comfyui("POST", "prompt")
         error = answer["error"]
         if isinstance(error, str):
             error = {"type": "refused", "message": error, "details": "", "extra_info": {}}
-        return Submission(error, _object_of(answer.get("node_errors")))
+        return Submission(error, object_of(answer.get("node_errors")))
 
     async def history(self, prompt_id: str) -> dict[str, Any] | None:
         """The entry of a prompt that has ended."""
@@ -124,7 +124,7 @@ class Server:
     async def queued(self, prompt_id: str) -> list[Any] | None:
         """The queue's item of a prompt that waits or runs: number, id, prompt, extra_data, outputs."""
         queue = await self._object("GET", "queue")
-        for item in [*(queue.get("queue_running") or ()), *(queue.get("queue_pending") or ())]:
+        for item in list_of(queue.get("queue_running")) + list_of(queue.get("queue_pending")):
             if isinstance(item, list) and len(item) > 1 and item[1] == prompt_id:
                 return item
         return None
@@ -275,8 +275,12 @@ def in_words(error: aiohttp.ClientError) -> str:
     return (str(error) or type(error).__name__).rstrip(".")
 
 
-def _object_of(value: Any) -> dict[str, Any]:
+def object_of(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def list_of(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _same(path: Path, headers: Mapping[str, str]) -> bool:
