@@ -43,17 +43,23 @@ _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _METADATA = "__metadata__"
 
 
+class NotStorable(ComfyDistError):
+    """A tensor of a type that the format does not have."""
+
+
 class BrokenFile(ComfyDistError):
     """A file that is not what its name says."""
 
 
 def encode(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
-    """A file's content. Tensors may lie on any device, of the dtypes that the format has."""
+    """A file's content; tensors may lie on any device. Raises NotStorable."""
     header: dict[str, Any] = {} if metadata is None else {_METADATA: dict(metadata)}
     parts: list[bytes] = []
     end = 0
     # The widest first keeps each aligned to its own width.
     for name, tensor in sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0])):
+        if tensor.dtype not in _NAMES:
+            raise NotStorable(f"Safetensors files hold no tensors of {tensor.dtype}; convert {name!r} to float32.")
         data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
         header[name] = {
             "dtype": _NAMES[tensor.dtype],

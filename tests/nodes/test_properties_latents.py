@@ -100,7 +100,7 @@ def test_resizing_to_the_same_size_changes_nothing(latent: dict[str, Any], metho
 @given(latents(sides=(8, 12)), latents(batch=1, sides=(8, 9)), st.integers(0, 40), st.integers(0, 40))
 def test_what_is_put_on_is_cut_out_again(below: dict[str, Any], above: dict[str, Any], x: int, y: int) -> None:
     before = below["samples"].clone()
-    (both,) = LatentComposite().composite(below, above, x, y)
+    (both,) = LatentComposite().composite(below, above, x, y, 0)
     part = both["samples"][:, :, y // 8 :, x // 8 :]
     height, width = above["samples"].shape[-2:]
     shown = above["samples"][:, :, : part.shape[2], : part.shape[3]]

@@ -11,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from comfy_dist.nodes.safetensors import MAX_HEADER_BYTES, BrokenFile, encode, load
+from comfy_dist.nodes.safetensors import MAX_HEADER_BYTES, BrokenFile, NotStorable, encode, load
 
 DTYPES = (
     torch.bool,
@@ -81,6 +81,11 @@ def test_tensors_lie_at_multiples_of_their_width() -> None:
     header = json.loads(content[8 : 8 + length])
     assert length % 8 == 0
     assert [header[name]["data_offsets"][0] for name in "cba"] == [0, 8, 16]
+
+
+def test_a_type_that_the_format_lacks_is_named() -> None:
+    with pytest.raises(NotStorable, match=r"no tensors of torch\.complex128; convert 'a' to float32"):
+        encode({"a": torch.zeros(2, dtype=torch.complex128)})
 
 
 BROKEN: dict[str, bytes] = {

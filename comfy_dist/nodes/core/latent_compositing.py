@@ -35,8 +35,7 @@ class LatentComposite:
         samples_from: Latent,
         x: int,
         y: int,
-        composite_method: str = "normal",
-        feather: int = 0,
+        feather: int,
     ) -> tuple[Latent]:
         """A copy of samples_to [B, C, H, W] with samples_from [B or 1, C, h, w] on it; x, y, feather in pixels."""
         result: torch.Tensor = samples_to["samples"].clone()

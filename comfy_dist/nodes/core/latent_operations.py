@@ -79,7 +79,7 @@ class LatentOperationSharpen:
                 )
             magnitude = _magnitude(latent, 1e-6)
             channels = latent.shape[1]
-            kernel = _gaussian(sharpen_radius, sigma).to(latent.device) * (alpha * -10)
+            kernel = _gaussian(sharpen_radius, sigma).to(latent) * (alpha * -10)
             kernel[sharpen_radius, sharpen_radius] += 1.0 - kernel.sum()
             padded = torch.nn.functional.pad(latent / magnitude, [sharpen_radius] * 4, "reflect")
             sharpened = torch.nn.functional.conv2d(
