@@ -13,8 +13,8 @@ import pytest
 from comfy_dist.engine import EngineDied, Executed
 from comfy_dist.engine.comfyui import ComfyuiEngine, Options, Started
 from comfy_dist.errors import ComfyDistError
-from tests.engines.conftest import KINDS, installation, make_workspace
-from tests.engines.running import Subject, picture, waiting
+from tests.engines.conftest import KINDS, installation, make_workspace, stock_installation
+from tests.engines.running import Subject, color_of, picture, waiting
 from tests.support.processes import Process
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -71,6 +71,28 @@ async def test_what_it_wrote_before_its_death_keeps_its_name(subject: Subject) -
     (second,) = await subject.files(picture(0x654321, "kept"))
     assert (first.name, second.name) == ("kept_00001_.png", "kept_00002_.png")
     assert first.read_bytes() == content
+
+
+@CHILDREN
+async def test_two_in_one_workspace_never_take_each_others_names(subject: Subject) -> None:
+    found = stock_installation() if subject.kind.endswith("stock") else installation()
+    engine = ComfyuiEngine(subject.workspace, Started(found, subject.workspace, Options(device="cpu")))
+    beside = Subject("beside", engine, subject.workspace)
+    try:
+        await engine.start()
+
+        async def save(by: Subject, colors: range) -> dict[Path, int]:
+            return {(await by.files(picture(color, "both")))[0]: color for color in colors}
+
+        mine, theirs = await asyncio.gather(save(subject, range(10)), save(beside, range(100, 110)))
+        assert len(private_folders(subject)) == 2
+    finally:
+        await engine.close()
+    assert len(mine | theirs) == 20
+    assert {path: color_of(path) for path in mine | theirs} == {
+        path: (0, 0, color) for path, color in (mine | theirs).items()
+    }
+    assert isinstance((await subject.run(picture(1)))[1], Executed)
 
 
 _HOLDER = """
