@@ -70,6 +70,10 @@ OTHERS = {
     "    server.send_sync('executing', {'node': 'no display_node'})\n"
     "    server.send_sync('no object', 5)\n"
     "    return [server.last_node_id]\n",
+    "patient.py": "import folder_paths\n"
+    + NODE.format(name="Patient").replace(
+        "return {", "open(folder_paths.get_input_directory() + '/patience').close(); return {", 1
+    ),
     "mixed.py": MIXED,
     "most_careful.py": CAREFUL,
     "unseen.disabled/__init__.py": "raise RuntimeError\n",
@@ -200,6 +204,18 @@ async def test_a_pack_that_looks_for_what_is_there_is_told_the_truth(loaded: Loa
     assert text == (
         "comfy.sd: engine graph does not offer ComfyUI's comfy.sd; a worker started with --engine comfyui does"
     )
+
+
+async def test_a_class_is_there_once_it_can_tell_its_inputs(loaded: Loaded) -> None:
+    assert "Patient (FileNotFoundError: " in loaded.one("The node pack patient.py loads without ")
+    assert "Patient" not in loaded.catalogue.nodes
+    said = len(loaded.said)
+    assert "Patient" not in (await loaded.engine.catalogue()).nodes
+    (loaded.root / "input" / "patience").touch()
+    assert "Patient" in (await loaded.engine.catalogue()).nodes
+    assert (await run(loaded.engine, {"1": node("Patient")})).text("1") == "Patient"
+    # What is broken is said once, not whenever someone looks.
+    assert not [each for each in loaded.said[said:] if "INPUT_TYPES" in each]
 
 
 async def test_what_packs_want_before_the_others_is_done_before(loaded: Loaded) -> None:

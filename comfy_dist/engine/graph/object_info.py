@@ -9,7 +9,7 @@ from pydantic_core import from_json
 
 from comfy_dist.engine.frames import encode_json
 from comfy_dist.engine.graph.node_class import NodeClass
-from comfy_dist.engine.graph.registry import Registry
+from comfy_dist.engine.graph.registry import Registry, sentence
 
 _log = logging.getLogger(__name__)
 
@@ -18,10 +18,16 @@ def object_info(registry: Registry) -> dict[str, dict[str, Any]]:
     """ComfyUI's /object_info, folders behind combos read now. A class whose INPUT_TYPES raises is left out."""
     found: dict[str, dict[str, Any]] = {}
     for node_class in registry:
+        name = node_class.name
         try:
-            found[node_class.name] = describe(node_class)
+            found[name] = describe(node_class)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a custom node's code may raise anything
-            _log.warning("INPUT_TYPES of %s raised %s: %s", node_class.name, type(error).__name__, error)
+            fault = sentence(error)
+            if registry.faults.get(name) != fault:
+                _log.warning("The node %s is left out for now, as INPUT_TYPES raised %s", name, fault)
+            registry.faults[name] = fault
+        else:
+            registry.faults.pop(name, None)
     return found
 
 

@@ -16,12 +16,17 @@ class Registry:
         #: As `nodes.NODE_CLASS_MAPPINGS`, which packs read.
         self.classes: dict[str, type] = {}
         self.display_names: dict[str, str] = {}
+        #: {class name: why it cannot tell its inputs, when it was last asked}
+        self.faults: dict[str, str] = {}
         self._nodes: dict[str, NodeClass] = {}
 
     def add(
         self, classes: Mapping[str, type], display_names: Mapping[str, str], module: str
     ) -> tuple[list[str], dict[str, str]]:
-        """Add a pack's classes: the names taken, and {name: why not} for the others."""
+        """Add a pack's classes: the names taken, and {name: why not} for the others.
+
+        A class whose INPUT_TYPES raises is among the latter but stays: it may list files that come later.
+        """
         taken: list[str] = []
         refused: dict[str, str] = {}
         for name, cls in classes.items():
@@ -33,14 +38,18 @@ class Registry:
                 continue
             try:
                 node = NodeClass.of(name, cls, str(display_names.get(name, name)), module)
-                InputTypes.of(node.declared_inputs())
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a custom node's code may raise anything
-                refused[name] = str(error) if isinstance(error, ComfyDistError) else _sentence(error)
+                refused[name] = sentence(error)
                 continue
             self._nodes[name] = node
             self.classes[name] = cls
             self.display_names[name] = node.display_name
-            taken.append(name)
+            try:
+                InputTypes.of(node.declared_inputs())
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - a custom node's code may raise anything
+                refused[name] = self.faults[name] = sentence(error)
+            else:
+                taken.append(name)
         return taken, refused
 
     def get(self, name: str) -> NodeClass | None:
@@ -53,8 +62,8 @@ class Registry:
         return len(self._nodes)
 
 
-def _sentence(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+def sentence(error: BaseException) -> str:
+    return str(error) if isinstance(error, ComfyDistError) else f"{type(error).__name__}: {error}"
 
 
 class Definitions(Mapping[str, Mapping[str, Any]]):
@@ -93,7 +102,7 @@ class Definitions(Mapping[str, Mapping[str, Any]]):
         try:
             self.input_types(node_class)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a custom node's code may raise anything
-            return definition | {"fault": f"INPUT_TYPES of {name} raised {_sentence(error)}"}
+            return definition | {"fault": f"INPUT_TYPES of {name} raised {sentence(error)}"}
         return definition | {"input": self._declared[name]}
 
     def __contains__(self, name: object) -> bool:
