@@ -14,11 +14,10 @@ import pytest_asyncio
 from comfy_dist.engine.graph import GraphEngine
 from comfy_dist.engine.protocol import Catalogue, Errored, Executed
 from comfy_dist.workspace import Workspace
+from tests.engine.broken_hooks import HOOKS, HOOKS_END
 from tests.engine.broken_packs import (
     CAREFUL,
     EXTENSION,
-    HOOKS,
-    HOOKS_END,
     MIXED,
     MIXED_LEFT_OUT,
     NODE,
