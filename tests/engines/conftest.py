@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -66,37 +68,49 @@ def stand_in(folder: Path) -> Iterator[str]:
         yield address
 
 
+@dataclass(frozen=True)
+class Theirs:
+    """A running ComfyUI and its folder."""
+
+    address: str
+    folder: Path
+
+
 @pytest.fixture(scope="session")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The stand-in's, for what its kind does not matter to."""
-    with stand_in(tmp_path_factory.mktemp("stand-in")) as address:
-        yield address
+def running_comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Theirs]]:
+    """Starts one of a kind, "stock" or not, when it is first asked for."""
+    with ExitStack() as stack:
+
+        @functools.cache
+        def start(stocks: bool) -> Theirs:
+            folder = tmp_path_factory.mktemp("theirs")
+            return Theirs(stack.enter_context(stock(folder) if stocks else stand_in(folder)), folder)
+
+        yield lambda kind: start(kind.endswith("stock"))
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session", params=KINDS)
 async def shared_subject(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    running_comfyui: Callable[[str], Theirs],
 ) -> AsyncIterator[Subject]:
     kind: str = request.param
     workspace = make_workspace(tmp_path_factory.mktemp(kind))
-    theirs = tmp_path_factory.mktemp(f"{kind}-theirs")
     if kind.startswith("child"):
         found = stock_installation() if kind.endswith("stock") else installation()
-        host = Started(found, workspace, Options(device="cpu"))
-        engine = ComfyuiEngine(workspace, host)
-        try:
-            await engine.start()
-            yield Subject(kind, engine, workspace)
-        finally:
-            await engine.close()
-        return
-    with stock(theirs) if kind.endswith("stock") else stand_in(theirs) as address:
-        engine = ComfyuiEngine(workspace, Attached(Address.parse(address)))
-        try:
-            await engine.start()
-            yield Subject(kind, engine, workspace, address=address, theirs=theirs)
-        finally:
-            await engine.close()
+        subject = Subject(
+            kind, ComfyuiEngine(workspace, Started(found, workspace, Options(device="cpu"))), workspace
+        )
+    else:
+        theirs = running_comfyui(kind)
+        engine = ComfyuiEngine(workspace, Attached(Address.parse(theirs.address)))
+        subject = Subject(kind, engine, workspace, address=theirs.address, theirs=theirs.folder)
+    try:
+        await subject.engine.start()
+        yield subject
+    finally:
+        await subject.engine.close()
 
 
 @pytest_asyncio.fixture(loop_scope="session")

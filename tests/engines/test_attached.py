@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
@@ -16,24 +15,14 @@ from comfy_dist.engine import EngineDied, Executed, Interrupted
 from comfy_dist.engine.comfyui import Address, Attached, ComfyuiEngine
 from comfy_dist.messages import Job
 from comfy_dist.workspace import Workspace
-from tests.engines.conftest import COMFYUI_DIR, make_workspace, stand_in, stock
+from tests.engines.conftest import COMFYUI_DIR, Theirs, make_workspace
 from tests.engines.running import Ran, Subject, color_of, node, picture, waiting
 from tests.engines.wire import Wire
 
 
-@dataclass(frozen=True)
-class Theirs:
-    """A running ComfyUI and its folder."""
-
-    address: str
-    folder: Path
-
-
-@pytest.fixture(scope="module", params=["stand-in", *(["stock"] if COMFYUI_DIR else [])])
-def theirs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theirs]:
-    folder = tmp_path_factory.mktemp("theirs")
-    with stock(folder) if request.param == "stock" else stand_in(folder) as address:
-        yield Theirs(address, folder)
+@pytest.fixture(params=["stand-in", *(["stock"] if COMFYUI_DIR else [])])
+def theirs(request: pytest.FixtureRequest, running_comfyui: Callable[[str], Theirs]) -> Theirs:
+    return running_comfyui(request.param)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import io
 import os
 import signal
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from tests.cluster.conftest import Cluster
-from tests.engines.conftest import COMFYUI_DIR, STAND_IN, make_workspace, stand_in, stock, stock_installation
+from tests.engines.conftest import COMFYUI_DIR, STAND_IN, Theirs, make_workspace, stock_installation
 from tests.engines.running import loaded, node, picture, waiting
 from tests.engines.sick import NONSENSE, SickComfyUI, status
 from tests.support.comfy_client import ComfyClient
@@ -45,17 +45,21 @@ def comfyui(folder: Path, *flags: str) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    ours, theirs = tmp_path_factory.mktemp("ours"), tmp_path_factory.mktemp("theirs")
+def service(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    running_comfyui: Callable[[str], Theirs],
+) -> Iterator[Service]:
+    ours = tmp_path_factory.mktemp("ours")
     make_workspace(ours)
-    with ExitStack() as stack:
-        if request.param == "child-stock":
-            found = stock_installation()
-            flags = ["--comfyui-dir", str(found.folder), "--comfyui-python", str(found.python), "--cpu"]
-            yield stack.enter_context(comfyui(ours, *flags, "--", *found.arguments))
-            return
-        run = stock if request.param.endswith("stock") else stand_in
-        yield stack.enter_context(comfyui(ours, "--engine", stack.enter_context(run(theirs))))
+    if request.param == "child-stock":
+        found = stock_installation()
+        flags = ["--comfyui-dir", str(found.folder), "--comfyui-python", str(found.python), "--cpu"]
+        flags += ["--", *found.arguments]
+    else:
+        flags = ["--engine", running_comfyui(request.param).address]
+    with comfyui(ours, *flags) as service:
+        yield service
 
 
 @pytest.fixture
