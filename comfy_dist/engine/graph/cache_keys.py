@@ -30,9 +30,14 @@ def node_key(
     *,
     is_changed: Any = None,
     node_id: str | None = None,
+    scope: str | None = None,
 ) -> CacheKey:
-    """The key of one node; `sources` gives those of the nodes it links to, `node_id` joins where not None."""
-    parts: list[Any] = [class_type, node_id]
+    """The key of one node; `sources` gives those of the nodes it links to, `node_id` joins where not None.
+
+    So does `scope`, the node that expanded into it: as in ComfyUI, what is equal in two expansions, say two rounds
+    of a loop, is executed in each.
+    """
+    parts: list[Any] = [class_type, node_id, scope]
     if is_changed is not None:
         if not _is_plain(is_changed):
             return never()

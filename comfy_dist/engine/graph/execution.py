@@ -209,6 +209,7 @@ class Execution:
         for each in expansions:
             outputs += add_expansion(self._prompt, node_id, each, self._graph.definitions, added)
         await self._graph.learn(added)
+        self._cache.expand(self._graph.owner(node_id), [self._graph.keys[each] for each in added])
         sources = [source for each in expansions for source in each.sources]
         self._held.use(sources)
         self._uses[node_id] += sources

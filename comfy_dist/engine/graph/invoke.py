@@ -65,9 +65,11 @@ def settled(results: Iterable[Any]) -> list[Any]:
 
 
 async def lazy_inputs_wanted(node_class: NodeClass, instance: Any, values: InputLists) -> list[str]:
-    """The names that check_lazy_status asks for, in order."""
+    """The names that check_lazy_status asks for, in order. Blocked items ask for nothing."""
     wanted: dict[str, None] = {}
     for arguments in calls(values, input_is_list=node_class.input_is_list):
+        if blocker_in(arguments, input_is_list=node_class.input_is_list) is not None:
+            continue
         answer = instance.check_lazy_status(**arguments)
         if inspect.isawaitable(answer):
             answer = await answer

@@ -85,4 +85,5 @@ class PromptGraph:
             self.keys.__getitem__,
             is_changed=self._fingerprints.get(node_id),
             node_id=node_id if own_id else None,
+            scope=self.prompt.get_parent_node_id(node_id),
         )

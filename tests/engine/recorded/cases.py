@@ -191,6 +191,24 @@ EXECUTIONS: dict[str, list[Step]] = {
     "expansion": [Step(expanding("same")), Step(expanding("same"))],
     "nested expansion": [Step(expanding("nested"))],
     "expansion shown elsewhere": [Step({**expanding("display"), "elsewhere": text("not run")})],
+    "expansions into equal nodes": [
+        Step(
+            joined(
+                {"a": ["1", 0], "b": ["2", 0]},
+                **{
+                    "0": text("to expand twice"),
+                    "1": node("ContractExpand", kind="same", value=["0", 0]),
+                    "2": node("ContractExpand", kind="nested", value=["0", 0]),
+                },
+            )
+        )
+    ],
+    "shown in the middle": [
+        Step(
+            {"1": node("ContractAside", value="aside"), "2": node("TestConcat", a=["1", 0], b=end), "3": sink("2")}
+        )
+        for end in "ab"
+    ],
     "expansion of some items": [
         Step(
             {
@@ -240,7 +258,7 @@ EXECUTIONS: dict[str, list[Step]] = {
     ],
     "blocker in a list": [Step(numbers("ContractBlockAt", item=1))],
     "blocker at once": [
-        Step({"1": node("ContractReturn", kind="blocker", index=0), "2": sink("1"), "3": sink("1", 2)})
+        Step(joined({"a": ["1", 0], "b": ["1", 2]}, **{"1": node("ContractReturn", kind="blocker", index=0)}))
     ],
     "lazy": [Step(switch("lazy"))],
     "lazy, asked by a coroutine": [Step(switch("lazy async", "ContractAsyncSwitch"))],

@@ -32,6 +32,10 @@ EXECUTIONS: dict[str, tuple[str, str]] = {
         "the stock shows outputs nobody asked for, where their inputs equal another's",
         '"outputs": {"1": {"text": ["o"]}, "2": {"text": ["o"]}}',
     ),
+    "shown in the middle": (
+        "the stock's history repeats what an earlier prompt showed and this one did not",
+        '"outputs": {"3": {"text": ["asideb"]}}',
+    ),
     "ids changed": ("the stock's meta names the node of the earlier prompt", '"meta": {"6": {"node_id": "6"'),
     "returns short": ("the stock passes None on without a word", "which returned 1 output."),
     "returns dict": ("the stock passes None on without a word", "which returned 0 outputs."),

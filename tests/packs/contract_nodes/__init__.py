@@ -325,6 +325,12 @@ class ContractThrough(_Node):
         return {"ui": {"text": [str(value)]}, "result": (value,)}
 
 
+class ContractAside(ContractThrough):
+    """The same, but no output node."""
+
+    OUTPUT_NODE = False
+
+
 class ContractMany(_Node):
     """A list of `count` numbers."""
 

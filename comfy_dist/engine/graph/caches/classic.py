@@ -9,18 +9,33 @@ from comfy_dist.engine.graph.caches.protocol import Cached
 
 
 class ClassicCache:
-    """Forgets, when a prompt begins, what that prompt does not contain."""
+    """Forgets, when a prompt begins, what that prompt does not contain.
+
+    Of a node that expanded in the prompt before, what that expansion contained stays; of one that did not need to,
+    what it contained when it last did.
+    """
 
     def __init__(self) -> None:
         self._entries: dict[CacheKey, Cached] = {}
+        #: By owner, the nodes of its expansions in the prompt at hand.
+        self._expanded: dict[tuple[str, str], set[CacheKey]] = {}
 
     def begin(self, keys: Collection[CacheKey], owners: Mapping[str, str]) -> None:
         kept = set(keys)
         self._entries = {
             key: entry
             for key, entry in self._entries.items()
-            if key in kept or (entry.ephemeral and owners.get(entry.owner[0]) == entry.owner[1])
+            if key in kept
+            or (
+                entry.ephemeral
+                and owners.get(entry.owner[0]) == entry.owner[1]
+                and key in self._expanded.get(entry.owner, (key,))
+            )
         }
+        self._expanded.clear()
+
+    def expand(self, owner: tuple[str, str], keys: Collection[CacheKey]) -> None:
+        self._expanded.setdefault(owner, set()).update(keys)
 
     def get(self, key: CacheKey) -> Cached | None:
         return self._entries.get(key)
@@ -30,3 +45,4 @@ class ClassicCache:
 
     def clear(self) -> None:
         self._entries.clear()
+        self._expanded.clear()

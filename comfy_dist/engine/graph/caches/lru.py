@@ -22,11 +22,12 @@ class LruCache:
         self._entries: OrderedDict[CacheKey, Cached] = OrderedDict()
 
     def begin(self, keys: Collection[CacheKey], owners: Mapping[str, str]) -> None:
-        used = [key for key in keys if key in self._entries]
-        for key in used:
-            self._entries.move_to_end(key)
+        used = self._use(keys)
         for _ in range(min(len(self._entries) - self._limit, len(self._entries) - len(set(used)))):
             self._entries.popitem(last=False)
+
+    def expand(self, owner: tuple[str, str], keys: Collection[CacheKey]) -> None:
+        self._use(keys)
 
     def get(self, key: CacheKey) -> Cached | None:
         entry = self._entries.get(key)
@@ -40,3 +41,10 @@ class LruCache:
 
     def clear(self) -> None:
         self._entries.clear()
+
+    def _use(self, keys: Collection[CacheKey]) -> list[CacheKey]:
+        """Those that are there, now the most recently used."""
+        used = [key for key in keys if key in self._entries]
+        for key in used:
+            self._entries.move_to_end(key)
+        return used

@@ -17,6 +17,9 @@ class NoCache:
     def begin(self, keys: Collection[CacheKey], owners: Mapping[str, str]) -> None:
         """Nothing is there to forget."""
 
+    def expand(self, owner: tuple[str, str], keys: Collection[CacheKey]) -> None:
+        """Nor is there anything to find."""
+
     def get(self, key: CacheKey) -> Cached | None:
         return None
 

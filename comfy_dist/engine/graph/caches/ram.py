@@ -37,10 +37,11 @@ class RamCache:
 
     def begin(self, keys: Collection[CacheKey], owners: Mapping[str, str]) -> None:
         self._prompt += 1
-        for key in keys:
-            if key in self._entries:
-                self._entries[key].prompt = self._prompt
+        self._use(keys)
         self._make_room()
+
+    def expand(self, owner: tuple[str, str], keys: Collection[CacheKey]) -> None:
+        self._use(keys)
 
     def get(self, key: CacheKey) -> Cached | None:
         entry = self._entries.get(key)
@@ -55,6 +56,11 @@ class RamCache:
 
     def clear(self) -> None:
         self._entries.clear()
+
+    def _use(self, keys: Collection[CacheKey]) -> None:
+        for key in keys:
+            if key in self._entries:
+                self._entries[key].prompt = self._prompt
 
     def _make_room(self) -> None:
         missing = self._headroom - self._available()
