@@ -76,6 +76,22 @@ async def test_a_prompt_that_ends_while_nobody_listens_ends_here_once(
         assert isinstance((await subject.run(picture(1)))[1], Executed)
 
 
+async def test_a_connection_that_dies_late_deafens_nobody(theirs: Theirs, workspace: Workspace) -> None:
+    async with Wire(theirs.address) as wire, attached(wire.address, workspace) as subject:
+        ran = subject.begin(waiting(1.5, 15))
+        await ran.seen("progress")
+        before = wire.count
+        wire.hang()
+        while wire.count == before:
+            await asyncio.sleep(0.02)
+        # ComfyUI takes the new connection, of the same client, for the one that has just died.
+        wire.notice()
+        assert isinstance(await ran.outcome(), Executed)
+        after, outcome = await subject.run(picture(0x123123))
+        assert isinstance(outcome, Executed)
+        assert {"executing", "executed", "execution_success"} <= set(after.names)
+
+
 async def entry(session: aiohttp.ClientSession, address: str, prompt_id: str) -> object:
     async with session.get(f"{address}/history/{prompt_id}") as response:
         return (await response.json()).get(prompt_id)

@@ -18,6 +18,9 @@ class Wire:
         assert parts.port is not None
         self._target = (parts.hostname, parts.port)
         self._writers: set[asyncio.StreamWriter] = set()
+        #: Ends that stay open though the other one is closed.
+        self._held: set[asyncio.StreamWriter] = set()
+        self._pairs: list[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         #: Connections made so far.
@@ -43,6 +46,17 @@ class Wire:
         for writer in self._writers:
             writer.transport.abort()
 
+    def hang(self) -> None:
+        """Close every connection on this side alone, as a network does that is gone."""
+        for here, there in self._pairs:
+            self._held.add(there)
+            here.transport.abort()
+
+    def notice(self) -> None:
+        """The server finds out about those."""
+        for writer in self._held:
+            writer.transport.abort()
+
     def refuse(self) -> None:
         """Cut, and take no more."""
         if self._server is not None:
@@ -53,16 +67,17 @@ class Wire:
         self.count += 1
         there_reader, there_writer = await asyncio.open_connection(*self._target)
         self._writers |= {writer, there_writer}
+        self._pairs.append((writer, there_writer))
         for task in (
-            asyncio.create_task(_pump(reader, there_writer)),
-            asyncio.create_task(_pump(there_reader, writer)),
+            asyncio.create_task(self._pump(reader, there_writer)),
+            asyncio.create_task(self._pump(there_reader, writer)),
         ):
             self._tasks.add(task)
 
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(ConnectionError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        if writer not in self._held:
+            writer.close()

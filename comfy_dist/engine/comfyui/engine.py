@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from comfy_dist.engine.comfyui.address import Address
 from comfy_dist.engine.comfyui.catalogue import take_catalogue
-from comfy_dist.engine.comfyui.listening import Listener
+from comfy_dist.engine.comfyui.listening import WORKERS, Listener
 from comfy_dist.engine.comfyui.outcomes import HistoryEntry, failed
 from comfy_dist.engine.comfyui.publishing import Publisher, Source
 from comfy_dist.engine.comfyui.run import Lost, Run
@@ -35,8 +35,6 @@ _POLL_SECONDS = 0.2
 _FIRST_ANSWER_SECONDS = 10.0
 #: How long is waited for the news that the process has ended, when it answers no more.
 _NEWS_SECONDS = 3.0
-#: Begins the client ids of all workers, so that they know each other's prompts.
-_CLIENT = "comfy_dist-"
 
 
 class Host(Protocol):
@@ -84,7 +82,6 @@ class ComfyuiEngine:
     def __init__(self, workspace: Workspace, host: Host) -> None:
         self._workspace = workspace
         self._host = host
-        self._client_id = f"{_CLIENT}{uuid.uuid4().hex}"
         self._connection: _Connection | None = None
         self._catalogue: Catalogue | None = None
         #: How this ComfyUI ended.
@@ -128,7 +125,6 @@ class ComfyuiEngine:
         server = Server(address, address.session())
         listener = Listener(
             server,
-            self._client_id,
             self,
             patience=self._host.patience,
             gone=lambda why: self._on_end(ended, f"is out of reach ({why.rstrip('.')})"),
@@ -203,11 +199,14 @@ class ComfyuiEngine:
             run.adopt()
             return await run.follow()
         connection.unfinished.add(job.id)
+        await connection.listener.renew()
 
         async def submit() -> Submission:
             assert self._catalogue is not None
             prompt = await connection.uploader.prepare(job.prompt, self._catalogue.nodes)
-            return await server.submit(prompt, run.id, self._client_id, job.extra_data, job.outputs_to_execute)
+            return await server.submit(
+                prompt, run.id, connection.listener.client_id, job.extra_data, job.outputs_to_execute
+            )
 
         async def submit_with_files() -> Submission:
             submission = await submit()
@@ -320,4 +319,4 @@ def _settle(future: asyncio.Future[str], value: str) -> None:
 def _is_workers(item: Any) -> bool:
     """Whether an item of the queue or history (number, id, prompt, extra_data, …) was submitted by a worker."""
     extra_data = item[3] if isinstance(item, list) and len(item) > 3 else None
-    return isinstance(extra_data, dict) and str(extra_data.get("client_id", "")).startswith(_CLIENT)
+    return isinstance(extra_data, dict) and str(extra_data.get("client_id", "")).startswith(WORKERS)

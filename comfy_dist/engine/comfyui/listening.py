@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -22,6 +23,8 @@ HANDSHAKE_SECONDS = 20.0
 RETRY_SECONDS = 0.5
 #: The largest message: previews are small, what a node shows as text may not be.
 MAX_MESSAGE = 128 * 2**20
+#: Begins the client ids of all workers, so that they know each other's prompts.
+WORKERS = "comfy_dist-"
 #: Must be the first message, else previews come without their node.
 _FLAGS = '{"type": "feature_flags", "data": {"supports_preview_metadata": true}}'
 
@@ -41,20 +44,30 @@ class Hearer(Protocol):
 class Listener:
     """One client's websocket. `patience`: seconds without a connection after which `gone` is called."""
 
-    def __init__(
-        self, server: Server, client_id: str, hearer: Hearer, *, patience: float, gone: Callable[[str], None]
-    ) -> None:
+    def __init__(self, server: Server, hearer: Hearer, *, patience: float, gone: Callable[[str], None]) -> None:
+        #: Who listens; events of a prompt go to the client that submitted it.
+        self.client_id = _new_id()
         self._server = server
-        self._client_id = client_id
         self._hearer = hearer
         self._patience = patience
         self._gone = gone
         self._task: asyncio.Task[None] | None = None
+        self._reused = False
 
     async def open(self) -> None:
         """Connect, and listen until close(). Raises ServerFault."""
         socket = await self._connect()
         self._task = asyncio.create_task(self._listen(socket))
+
+    async def renew(self) -> None:
+        """Before a prompt: listen under a new id where this one was used by two connections.
+
+        ComfyUI forgets the newer one when at last it finds the older one dead. Raises ServerFault.
+        """
+        if self._reused:
+            await self.close()
+            self.client_id, self._reused = _new_id(), False
+            await self.open()
 
     async def close(self) -> None:
         if self._task is not None:
@@ -63,7 +76,7 @@ class Listener:
 
     async def _connect(self) -> aiohttp.ClientWebSocketResponse:
         address = self._server.address
-        url = address.at("ws").with_query(clientId=self._client_id)
+        url = address.at("ws").with_query(clientId=self.client_id)
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 socket = await self._server.session.ws_connect(
@@ -111,9 +124,15 @@ class Listener:
         end = time.monotonic() + self._patience
         while True:
             try:
-                return await self._connect()
+                socket = await self._connect()
+                self._reused = True
+                return socket
             except ServerFault as fault:
                 if time.monotonic() > end:
                     self._gone(str(fault))
                     return None
             await asyncio.sleep(RETRY_SECONDS)
+
+
+def _new_id() -> str:
+    return f"{WORKERS}{uuid.uuid4().hex}"

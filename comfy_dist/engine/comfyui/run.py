@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -31,8 +31,8 @@ _log = logging.getLogger(__name__)
 
 #: Seconds of silence after which is looked whether the prompt still runs.
 LOOK_SECONDS = 10.0
-#: The same for a prompt of an earlier attempt, whose events go elsewhere.
-ADOPTED_SECONDS = 1.0
+#: The same where its events may go elsewhere: of an earlier attempt's prompt, and after a lost connection.
+DEAF_SECONDS = 1.0
 #: The same once its end was told: the history has it a moment later.
 END_SECONDS = 0.25
 #: About a client's own connection, not a prompt.
@@ -107,11 +107,11 @@ class Run:
 
     # What the engine wants.
 
-    async def begin(self, submit: Callable[[], Any]) -> Outcome | None:
+    async def begin(self, submit: Callable[[], Awaitable[Submission]]) -> Outcome | None:
         """Submit it; the outcome where that was its end already."""
         if self._stopping:
             return interrupted(self.job)
-        submission: Submission = await submit()
+        submission = await submit()
         wanted = set(self.job.outputs_to_execute)
         left_out = {
             str(output)
@@ -133,7 +133,6 @@ class Run:
     def adopt(self) -> None:
         """It was submitted by an earlier attempt; what it told until now was missed."""
         self._submitted = self._began = True
-        self._look_seconds = ADOPTED_SECONDS
         self._items.put_nowait(_Look(gap=True))
 
     async def interrupt(self) -> None:
@@ -190,7 +189,8 @@ class Run:
                 if self._began:
                     self._relay(item)
             case _Look(gap):
-                self._missed |= gap
+                if gap:
+                    self._missed, self._look_seconds = True, DEAF_SECONDS
                 return await self._look()
         return None
 
