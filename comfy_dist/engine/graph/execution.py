@@ -204,7 +204,7 @@ class Execution:
     async def _expand(self, node_id: str, expansions: list[Expansion]) -> None:
         """Put the nodes that the calls returned before this one."""
         self._expanded[node_id] = expansions
-        added: set[str] = set()
+        added: dict[str, None] = {}
         outputs: list[str] = []
         for each in expansions:
             outputs += add_expansion(self._prompt, node_id, each, self._graph.definitions, added)

@@ -37,12 +37,12 @@ class Expansion:
 
 
 def add_expansion(
-    prompt: DynamicPrompt, node_id: str, expansion: Expansion, definitions: Definitions, added: set[str]
+    prompt: DynamicPrompt, node_id: str, expansion: Expansion, definitions: Definitions, added: dict[str, None]
 ) -> list[str]:
     """Add the expansion's nodes to the prompt, shown under `node_id`; the output nodes among them.
 
-    `added` are the nodes of the node's other calls; these join them. A node that is executed once more, as its
-    outputs were not kept, puts its nodes in the place of those of the time before.
+    `added` are the nodes of the node's other calls, in order; these join them. A node that is executed once more, as
+    its outputs were not kept, puts its nodes in the place of those of the time before.
 
     Raises DuplicateNodeError, ExpansionLimitError, TypeError, or NodeNotFoundError for a class that is not there.
     """
@@ -77,7 +77,7 @@ def add_expansion(
         node_class = definitions.node(node.get("class_type"))
         if node_class is None:
             raise NodeNotFoundError(f"{class_type} expands into {node.get('class_type')}, which does not exist.")
-        added.add(new_id)
+        added[new_id] = None
         prompt.add_ephemeral_node(new_id, node, node_id, node.get("override_display_id", node_id))
         if node_class.is_output:
             outputs.append(new_id)
