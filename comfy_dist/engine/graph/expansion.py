@@ -41,8 +41,8 @@ def add_expansion(
 ) -> list[str]:
     """Add the expansion's nodes to the prompt, shown under `node_id`; the output nodes among them.
 
-    `added` are the nodes of the node's other calls, in order; these join them. A node that is executed once more, as
-    its outputs were not kept, puts its nodes in the place of those of the time before.
+    `added` are the nodes of the node's other calls, in order; these join them. A node that is executed once more,
+    as its outputs were not kept, puts its nodes in the place of those of the time before.
 
     Raises DuplicateNodeError, ExpansionLimitError, TypeError, or NodeNotFoundError for a class that is not there.
     """
