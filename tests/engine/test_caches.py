@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfy_dist.cli.engines import check_engine
@@ -244,6 +244,52 @@ class Expand:
         return {"result": (made.out(0),), "expand": graph.finalize()}
 
 
+class Add:
+    RETURN_TYPES = ("INT",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"n": ("INT", {})}, "optional": {"a": ("INT", {}), "b": ("INT", {})}}
+
+    def run(self, n: int, a: int = 0, b: int = 0) -> Any:
+        return (n + 2 * a + 3 * b,)
+
+
+class Pick(Add):
+    """`a` where n is even, else `b`, without computing the other."""
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        lazy = ("INT", {"lazy": True})
+        return {"required": {"n": ("INT", {})}, "optional": {"a": lazy, "b": lazy}}
+
+    def check_lazy_status(self, n: int, a: int | None = 0, b: int | None = 0) -> list[str]:
+        return [name for name, value in (("b", b) if n % 2 else ("a", a),) if value is None]
+
+    def run(self, n: int, a: int | None = 0, b: int | None = 0) -> Any:
+        return ((b if n % 2 else a),)
+
+
+class Grow(Add):
+    """The same sum by an expansion into another, n times over."""
+
+    def run(self, n: int, a: int = 0, b: int = 0) -> Any:
+        graph = GraphBuilder()
+        if n <= 0:
+            return (2 * a + 3 * b,)
+        rest = graph.node("Grow", n=n - 1, a=a, b=b)
+        return {"result": (graph.node("Add", n=1 + a, a=rest.out(0)).out(0),), "expand": graph.finalize()}
+
+
+class Sum(Add):
+    OUTPUT_NODE = True
+
+    def run(self, n: int, a: int = 0, b: int = 0) -> Any:
+        total = n + 2 * a + 3 * b
+        return {"ui": {"total": [total]}, "result": (total,)}
+
+
 class Silent:
     """A client that does not listen."""
 
@@ -262,7 +308,9 @@ class Silent:
 
 def execute(prompt: dict[str, Any], cache: Cache) -> dict[str, Any]:
     registry = Registry()
-    registry.add({cls.__name__: cls for cls in (MakeBlock, End, LazyEnd, Expand)}, {}, "test")
+    registry.add(
+        {cls.__name__: cls for cls in (MakeBlock, End, LazyEnd, Expand, Add, Pick, Grow, Sum)}, {}, "test"
+    )
     definitions = Definitions(registry)
     verdict = check_prompt(prompt, None, definitions)
     assert verdict.valid, verdict.node_errors
@@ -350,6 +398,36 @@ def test_what_a_prompt_needs_is_never_lost_however_little_is_kept(mode: CacheMod
         outcome = execute(prompt, cache)
         assert set(outcome["outputs"]) == {f"end{i}" for i in range(length)}
     assert MakeBlock.runs == (length if mode.kind == "lru" else 2 * length)
+
+
+@st.composite
+def sums(draw: st.DrawFn) -> dict[str, Any]:
+    """A prompt of nodes that add, pick and expand; its last node shows a sum."""
+    prompt: dict[str, Any] = {}
+    count = draw(st.integers(1, 8))
+    for index in range(count):
+        kind = "Sum" if index == count - 1 else draw(st.sampled_from(["Add", "Pick", "Grow", "Sum"]))
+        links = draw(st.sets(st.sampled_from("ab"))) if index else ()
+        sources = {name: [str(draw(st.integers(0, index - 1))), 0] for name in sorted(links)}
+        prompt[str(index)] = node(kind, n=draw(st.integers(0, 3)), **sources)
+    return prompt
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(sums(), min_size=1, max_size=3))
+def test_a_prompt_gives_the_same_whatever_is_kept(prompts: list[dict[str, Any]]) -> None:
+    modes = [
+        CacheMode(),
+        CacheMode(kind="none"),
+        CacheMode(kind="lru", limit=1),
+        CacheMode(kind="ram", limit=1e-6),
+        CacheMode(kind="ram", limit=1e6),
+    ]
+    shown = []
+    for mode in modes:
+        cache = make_cache(mode)
+        shown.append([execute(prompt, cache)["outputs"] for prompt in prompts])
+    assert all(each == shown[0] for each in shown)
 
 
 def test_flags_choose_the_mode_and_two_of_them_are_refused() -> None:
