@@ -85,8 +85,9 @@ async def _publish(ctx: Context, job: Job) -> None:
     ctx.ledger.expect(job.id)
     await ctx.ledger.outbox.put(job)
     try:
-        # Both at once: the ledger's fold does not mind which of `submitted` and `started` comes first.
-        await asyncio.gather(ctx.transport.append_event(Submitted.of(job)), ctx.transport.submit(job))
+        # Both at once: the ledger's fold does not mind which of `submitted` and `started` comes first. The job
+        # before the news of it, for somebody waits for its end.
+        await asyncio.gather(ctx.transport.submit(job), ctx.transport.append_event(Submitted.of(job)))
     except BrokerUnavailable as error:
         # It may have arrived: cancelled, it will not run in either case.
         await ctx.ledger.outbox.revoke(job.id)
