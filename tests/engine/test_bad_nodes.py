@@ -96,11 +96,20 @@ async def test_a_node_that_breaks_the_contract_is_named_with_a_sentence(
     await fails(engine, with_sink(culprit, **others), said)
 
 
-async def test_an_output_that_was_not_returned_fails_where_it_is_used(engine: GraphEngine) -> None:
+async def test_an_output_that_was_not_returned_is_none_and_named_where_that_does_not_do(
+    engine: GraphEngine, caplog: pytest.LogCaptureFixture
+) -> None:
     prompt = {"1": node("ContractReturn", kind="short", index=0), "2": node("TestSink", value=["1", 0])}
     assert (await run(engine, prompt)).text("2") == "1"
+    assert "Node 1 (ContractReturn) returned 1 of its 3 outputs; the others are None." in caplog.text
     prompt["3"] = node("TestSink", value=["1", 2])
-    await fails(engine, prompt, "The input 'value' is linked to output 2 of node 1, which returned 1 output.", "3")
+    assert (await run(engine, prompt)).text("3") == "None"
+    said = "The input 'a' is None: it is linked to output 2 of node 1, which returned 1 output."
+    prompt["3"] = node("ContractLength", a=["1", 2], b=["1", 0])
+    prompt["4"] = node("TestSink", value=["3", 0])
+    ran = await fails(engine, prompt, said, "3")
+    assert isinstance(ran.outcome, Errored)
+    assert "input 'b'" not in ran.outcome.error["exception_message"]
 
 
 async def test_an_output_of_the_wrong_type_fails_where_it_is_used(engine: GraphEngine) -> None:
@@ -148,10 +157,11 @@ async def test_a_node_that_asks_for_ever_runs_once_it_has_what_it_asks_for(engin
     assert ran.text("2") == "x"
 
 
-async def test_a_node_that_asks_for_what_is_never_given_fails(engine: GraphEngine) -> None:
+async def test_a_node_that_asks_for_what_is_never_given_gets_none(engine: GraphEngine) -> None:
     culprit = node("ContractAsk", name="value", value=["0", 2])
-    prompt = with_sink(culprit, **{"0": node("ContractReturn", kind="short", index=0)})
-    await fails(engine, prompt, "The input 'value' is linked to output 2 of node 0, which returned 1 output.")
+    ran = await run(engine, with_sink(culprit, **{"0": node("ContractReturn", kind="short", index=0)}))
+    assert ran.order() == ["1", "0", "1", "2"]
+    assert ran.text("2") == "None"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -20,17 +21,19 @@ from comfy_dist.engine.graph.failures import (
     is_out_of_memory,
 )
 from comfy_dist.engine.graph.held import HeldOutputs
-from comfy_dist.engine.graph.inputs import InputLists, collect_inputs, hidden_inputs
+from comfy_dist.engine.graph.inputs import InputLists, collect_inputs, hidden_inputs, not_given
 from comfy_dist.engine.graph.instances import Instances
 from comfy_dist.engine.graph.interrupt import InterruptProcessingException, interrupt
 from comfy_dist.engine.graph.invoke import call_node, lazy_inputs_wanted, settled
-from comfy_dist.engine.graph.links import is_link
+from comfy_dist.engine.graph.links import ExecutionBlocker, is_link
 from comfy_dist.engine.graph.mapping import Values, merge, merge_ui, spread
 from comfy_dist.engine.graph.node_class import NodeClass
 from comfy_dist.engine.graph.order import ExecutionOrder
 from comfy_dist.engine.graph.prompt_graph import PromptGraph
 from comfy_dist.engine.graph.registry import Definitions
 from comfy_dist.engine.graph.returns import read_return
+
+_log = logging.getLogger(__name__)
 
 #: Nodes that an error about a cycle names.
 _CYCLE_NODES_NAMED = 20
@@ -89,7 +92,7 @@ class Execution:
         except NodeFailed as failed:
             if isinstance(failed.cause, InterruptProcessingException):
                 return record.interrupted(failed.node_id)
-            return record.failed(failed, self._tips(failed.cause))
+            return record.failed(failed, self._tips(failed))
         else:
             return record.succeeded()
         finally:
@@ -126,49 +129,47 @@ class Execution:
         try:
             if node_id in self._expanded:
                 self._finish_expansion(node_id)
-                return
-            if node_id in self._async:
+            elif node_id in self._async:
                 begun = self._async.take(node_id)
-                values, started = begun.values, begun.started
-                results = settled(begun.results)
+                values = begun.values
+                await self._end(node_id, begun)
+            elif (cached := self._find(node_id)) is not None:
+                self._record.node_shown(node_id, cached.ui)
+                self._done(node_id, cached, executed=False)
             else:
-                cached = self._find(node_id)
-                if cached is not None:
-                    self._record.node_shown(node_id, cached.ui)
-                    self._done(node_id, cached, executed=False)
-                    return
-                node_class = self._graph.class_of(node_id)
                 types = self._graph.types_of(node_id)
                 self._record.node_started(node_id)
                 values, missing = collect_inputs(self._graph.inputs_of(node_id), types, self._outputs_of)
                 values |= hidden_inputs(types, node_id, self._prompt, self._extra_data)
-                interrupt.check()
-                started = time.perf_counter()
-                instance = self._instances.get(
-                    node_id, node_class.name, node_class.cls, self._graph.owner(node_id)
-                )
-                if node_class.has_lazy_status and await self._needs_more(
-                    node_id, node_class, instance, values, missing
-                ):
-                    return
-                results = await call_node(
-                    node_id,
-                    node_class,
-                    instance,
-                    values,
-                    lambda blocker: self._record.node_blocked(node_id, blocker),
-                )
-                begun = Begun(results, values, started)
-                if begun.pending:
-                    self._async.add(node_id, begun)
-                    self._order.hold(node_id)
-                    return
-                results = settled(results)
-            self._record.node_timed(node_id, time.perf_counter() - started)
-            await self._take_results(node_id, results)
+                await self._begin(node_id, values, missing)
         except BaseException as error:
             # Also what ends programs: to sys.exit() is not a node's to decide.
             raise NodeFailed(node_id, error, values) from error
+
+    async def _begin(self, node_id: str, values: InputLists, missing: set[str]) -> None:
+        """Call the node, unless it asks for more inputs, and end it if none of its calls goes on."""
+        node_class = self._graph.class_of(node_id)
+        interrupt.check()
+        started = time.perf_counter()
+        instance = self._instances.get(node_id, node_class.name, node_class.cls, self._graph.owner(node_id))
+        if node_class.has_lazy_status and await self._needs_more(node_id, node_class, instance, values, missing):
+            return
+
+        def on_blocked(blocker: ExecutionBlocker) -> ExecutionBlocker:
+            return self._record.node_blocked(node_id, blocker)
+
+        begun = Begun(await call_node(node_id, node_class, instance, values, on_blocked), values, started)
+        if begun.pending:
+            self._async.add(node_id, begun)
+            self._order.hold(node_id)
+        else:
+            await self._end(node_id, begun)
+
+    async def _end(self, node_id: str, begun: Begun) -> None:
+        """All calls of the node are done, or one has failed."""
+        results = settled(begun.results)
+        self._record.node_timed(node_id, time.perf_counter() - begun.started)
+        await self._take_results(node_id, results)
 
     async def _needs_more(
         self, node_id: str, node_class: NodeClass, instance: Any, values: InputLists, missing: set[str]
@@ -199,6 +200,14 @@ class Execution:
         outputs = merge(
             [spread(each.result, node_class.output_is_list) for each in returned if each.result is not None]
         )
+        if 0 < len(outputs) < len(node_class.return_types):
+            _log.warning(
+                "Node %s (%s) returned %d of its %d outputs; the others are None.",
+                node_id,
+                node_class.name,
+                len(outputs),
+                len(node_class.return_types),
+            )
         self._finish(node_id, outputs, ui)
 
     async def _expand(self, node_id: str, expansions: list[Expansion]) -> None:
@@ -265,8 +274,14 @@ class Execution:
         path = " → ".join(nodes[:_CYCLE_NODES_NAMED])
         raise NodeFailed(blamed, DependencyCycleError(f"Dependency cycle detected among {path}"), None)
 
-    def _tips(self, cause: BaseException) -> str:
-        if not is_out_of_memory(cause):
+    def _tips(self, failed: NodeFailed) -> str:
+        """What helps to understand a failure."""
+        if is_out_of_memory(failed.cause):
+            self._cache.clear()
+            return OUT_OF_MEMORY_TIPS
+        if failed.values is None:
             return ""
-        self._cache.clear()
-        return OUT_OF_MEMORY_TIPS
+        node_id = failed.node_id
+        return "\n".join(
+            not_given(self._graph.inputs_of(node_id), self._graph.types_of(node_id), self._outputs_of)
+        )

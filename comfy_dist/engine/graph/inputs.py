@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from comfy_dist.engine.graph.dynamic_prompt import DynamicPrompt
-from comfy_dist.engine.graph.failures import NodeInputError
 from comfy_dist.engine.graph.links import is_link
 from comfy_dist.engine.graph.mapping import Values
 from comfy_dist.engine.graph.node_class import InputTypes
@@ -23,7 +22,7 @@ def collect_inputs(
     """The declared inputs' values, and the names of those whose source has not run (their value is None).
 
     Without `outputs_of` every linked input is such: IS_CHANGED and VALIDATE_INPUTS see only constants.
-    Raises NodeInputError where the source has run and gave no such output.
+    An output that its node did not give is None too, as in ComfyUI: many nodes do without (see `not_given`).
     """
     values: InputLists = {}
     missing: set[str] = set()
@@ -33,16 +32,25 @@ def collect_inputs(
             if outputs is None:
                 missing.add(name)
                 values[name] = [None]
-            elif value[1] >= len(outputs):
-                raise NodeInputError(
-                    f"The input '{name}' is linked to output {value[1]} of node {value[0]}, which returned "
-                    f"{len(outputs)} output{'' if len(outputs) == 1 else 's'}."
-                )
             else:
-                values[name] = outputs[value[1]]
+                values[name] = outputs[value[1]] if value[1] < len(outputs) else [None]
         elif name in types.options:
             values[name] = [value]
     return values, missing
+
+
+def not_given(inputs: Mapping[str, Any], types: InputTypes, outputs_of: OutputsOf) -> list[str]:
+    """A sentence for each input that is None as the node it is linked to gave no such output."""
+    sentences = []
+    for name, value in inputs.items():
+        if is_link(value) and name not in types.raw_links:
+            outputs = outputs_of(value[0])
+            if outputs is not None and value[1] >= len(outputs):
+                sentences.append(
+                    f"The input '{name}' is None: it is linked to output {value[1]} of node {value[0]}, which "
+                    f"returned {len(outputs)} output{'' if len(outputs) == 1 else 's'}."
+                )
+    return sentences
 
 
 def hidden_inputs(

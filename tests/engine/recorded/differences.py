@@ -16,8 +16,8 @@ VALIDATIONS: dict[str, tuple[str, str]] = {
 
 EXECUTIONS: dict[str, tuple[str, str]] = {
     "expansion without result": (
-        "nodes may expand into output nodes alone; only who needs the result fails",
-        "linked to output 0 of node 2, which returned 0 outputs",
+        "nodes may expand into output nodes alone; who is linked to the result gets None",
+        '"outputs": {"2.0.0.1": {"text": ["shown"]}, "3": {"text": ["None"]}}',
     ),
     "expansion into a cycle": (
         "names the nodes; and the stock reports success in its history",
@@ -37,9 +37,7 @@ EXECUTIONS: dict[str, tuple[str, str]] = {
         '"outputs": {"3": {"text": ["asideb"]}}',
     ),
     "ids changed": ("the stock's meta names the node of the earlier prompt", '"meta": {"6": {"node_id": "6"'),
-    "returns short": ("the stock passes None on without a word", "which returned 1 output."),
-    "returns dict": ("the stock passes None on without a word", "which returned 0 outputs."),
-    "returns uneven": ("the stock passes None on without a word", "2 outputs for one item of its inputs and 3"),
+    "returns uneven": ("the stock drops outputs without a word", "2 outputs for one item of its inputs and 3"),
     "returns none": ("says what a node must return", "returned nothing; it must return a tuple of its 3 outputs"),
     "returns number": ("says what a node must return", "returned a value of type int"),
     "returns text": ("the stock takes the characters for the outputs", "returned a value of type str"),

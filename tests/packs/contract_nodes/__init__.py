@@ -217,6 +217,20 @@ class ContractValidateExit(_Number):
         raise SystemExit("no verdict")
 
 
+class ContractValidateBare(_Number):
+    """Names no input to refuse, but may raise."""
+
+    @classmethod
+    def VALIDATE_INPUTS(cls):
+        return False
+
+
+class ContractValidateBareRaise(_Number):
+    @classmethod
+    def VALIDATE_INPUTS(cls):
+        raise RuntimeError("not on this machine")
+
+
 # Types and options
 
 
@@ -414,6 +428,18 @@ class ContractMute(_Node):
         raise ContractMuteError
 
 
+class ContractLength(_Node):
+    """The length of `a`."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"a": (ANY, {}), "b": (ANY, {})}}
+
+    async def run(self, a, b):
+        await asyncio.sleep(0.01)
+        return (len(a),)
+
+
 class ContractPreview(_Node):
     """One preview of `kind` (JPEG or PNG), 40 by 20 in `mode`, at most `longest` long; "none" is no picture."""
 
@@ -467,6 +493,9 @@ class ContractExpand(_Node):
         if kind == "own display":
             inner = graph.node("ContractThrough", value=value)
             inner.set_override_display_id(inner.id)
+            return {"result": (inner.out(0),), "expand": graph.finalize()}
+        if kind == "slow":
+            inner = graph.node("TestSleep", seconds=60, steps=600, value=value)
             return {"result": (inner.out(0),), "expand": graph.finalize()}
         if kind == "cycle":
             first = graph.node("ContractVariadic", first="")
