@@ -55,7 +55,7 @@ def validate_prompt(
     afterwards the prompt is what the executor expects. Nothing else of it changes.
 
     `validated_by_code` names, by class, the inputs that the node's own code judges; limits and combos are not
-    held against them (("*",) is all). Without `check_by_code` they pass, and an engine has the last word.
+    held against them (("*",) is all, () code that takes none). Without `check_by_code` they pass, and an engine has the last word.
     """
     refusal = _refuse(prompt, nodes)
     if refusal is not None:
@@ -213,7 +213,7 @@ class _Walk:
                 return frame
             declared = self._inputs[class_type] = tuple(inputs_of(definition))
         by_code = self.validated_by_code.get(class_type, ())
-        if by_code:
+        if class_type in self.validated_by_code:
             frame.received_types, frame.refused_inputs = {}, set()
         errors: list[Error] = []
         for each in declared:

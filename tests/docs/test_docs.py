@@ -187,7 +187,7 @@ def test_the_pins_cover_what_is_declared() -> None:
 def test_examples_run_on_core_nodes(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from comfy_dist.client.ui_format import to_prompt
     from comfy_dist.client.workflow_file import read
-    from comfy_dist.engine.graph.object_info import object_info, validated_by_code
+    from comfy_dist.engine.graph.object_info import object_info
     from comfy_dist.engine.graph.registry import Registry
     from comfy_dist.nodes import core, folders
     from comfy_dist.workspace import Workspace
@@ -199,6 +199,6 @@ def test_examples_run_on_core_nodes(path: Path, monkeypatch: pytest.MonkeyPatch,
     nodes = object_info(registry)
     file = read(str(path))
     prompt = file.prompt if file.prompt is not None else to_prompt(file.workflow or {}, nodes)
-    by_code = {node.name: validated_by_code(node) for node in registry}
+    by_code = {node.name: node.validates for node in registry if node.validates is not None}
     verdict = validate_prompt(prompt, nodes, validated_by_code=by_code)
     assert verdict.valid, verdict

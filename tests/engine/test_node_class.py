@@ -193,6 +193,7 @@ def test_a_dict_that_has_every_name_takes_every_input(category: str) -> None:
 )
 def test_what_validation_takes_is_read_from_its_signature(function: Any, names: tuple[str, ...]) -> None:
     assert read(made(VALIDATE_INPUTS=classmethod(function))).validates == names
+    assert read(made()).validates is None
 
 
 @pytest.mark.parametrize("raised", [KeyError("x"), SystemExit(1), RecursionError()])

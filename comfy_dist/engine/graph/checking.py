@@ -10,7 +10,6 @@ from typing import Any
 
 from comfy_dist.engine.graph.inputs import collect_inputs, hidden_inputs
 from comfy_dist.engine.graph.mapping import calls
-from comfy_dist.engine.graph.object_info import validated_by_code
 from comfy_dist.engine.graph.registry import Definitions
 from comfy_dist.validation import Validation, validate_prompt
 
@@ -25,8 +24,8 @@ def check_prompt(prompt: Any, targets: Sequence[str] | None, definitions: Defini
     if isinstance(prompt, dict):
         for node in prompt.values():
             node_class = definitions.node(node.get("class_type")) if isinstance(node, dict) else None
-            if node_class is not None and node_class.name not in by_code:
-                by_code[node_class.name] = validated_by_code(node_class)
+            if node_class is not None and node_class.validates is not None:
+                by_code[node_class.name] = node_class.validates
     return validate_prompt(
         prompt, definitions, targets=targets, validated_by_code=by_code, check_by_code=check_by_code
     )
@@ -35,10 +34,13 @@ def check_prompt(prompt: Any, targets: Sequence[str] | None, definitions: Defini
 def _run_validate_inputs(
     node: Mapping[str, Any], node_id: str, received_types: Mapping[str, Any], definitions: Definitions
 ) -> list[tuple[str, Any]]:
-    """Call VALIDATE_INPUTS with the constants it names; one refusal per argument, as ComfyUI reports it."""
+    """Call VALIDATE_INPUTS with the constants it names; one refusal per argument, as ComfyUI reports it.
+
+    So one without arguments can only refuse by raising.
+    """
     node_class = definitions.node(node["class_type"])
     assert node_class is not None
-    names = validated_by_code(node_class)
+    names = node_class.validates or ()
     types = definitions.input_types(node_class)
     values, _ = collect_inputs(node["inputs"], types, None)
     values |= hidden_inputs(types, node_id, None, {})

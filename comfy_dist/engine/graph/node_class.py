@@ -34,8 +34,8 @@ class NodeClass:
     not_idempotent: bool
     has_is_changed: bool
     has_lazy_status: bool
-    #: The names that its VALIDATE_INPUTS takes; ("*",) for **kwargs, nothing without one.
-    validates: tuple[str, ...]
+    #: The names that its VALIDATE_INPUTS takes, ("*",) for **kwargs; None where it has none.
+    validates: tuple[str, ...] | None
 
     @classmethod
     def of(cls, name: str, node: type, display_name: str, module: str) -> NodeClass:
@@ -122,9 +122,9 @@ def _plain_input(info: Any) -> tuple[Any, ...]:
     return (plain_type(info),) if isinstance(info, str) else (plain_type(info[0]), *info[1:])
 
 
-def _arguments(function: Any) -> tuple[str, ...]:
+def _arguments(function: Any) -> tuple[str, ...] | None:
     if function is None:
-        return ()
+        return None
     names: list[str] = []
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:

@@ -1,4 +1,4 @@
-"""/object_info of the node classes here, and which inputs they validate by code."""
+"""/object_info of the node classes here."""
 
 from __future__ import annotations
 
@@ -73,8 +73,3 @@ def _describe_attributes(node_class: NodeClass) -> dict[str, Any]:
 
 def _names(given: Any) -> list[Any]:
     return [given] if isinstance(given, str) else list(given or ())
-
-
-def validated_by_code(node_class: NodeClass) -> tuple[str, ...]:
-    """The names that its VALIDATE_INPUTS takes; ("*",) for **kwargs, nothing without one."""
-    return node_class.validates

@@ -35,7 +35,7 @@ from comfy_dist.engine.graph.execution import Execution
 from comfy_dist.engine.graph.failures import describe_failure
 from comfy_dist.engine.graph.instances import Instances
 from comfy_dist.engine.graph.interrupt import interrupt
-from comfy_dist.engine.graph.object_info import object_info, validated_by_code
+from comfy_dist.engine.graph.object_info import object_info
 from comfy_dist.engine.graph.packs import find_packs, load_packs
 from comfy_dist.engine.graph.process_registry import registry
 from comfy_dist.engine.graph.registry import Definitions
@@ -232,7 +232,7 @@ class Process:
         """The fields of a Catalogue, with folders as they are now."""
         assert self._workspace is not None
         nodes = object_info(registry)
-        by_code = {node.name: names for node in registry if (names := validated_by_code(node))}
+        by_code = {node.name: node.validates for node in registry if node.validates is not None}
         content = {
             "nodes": nodes,
             "validated_by_code": {name: by_code[name] for name in nodes if name in by_code},

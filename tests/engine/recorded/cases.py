@@ -111,6 +111,8 @@ VALIDATIONS: dict[str, dict[str, Any]] = {
         "code: hidden": {"bad": node("ContractValidateHidden", number=1), "2": sink("bad")},
         "code: hidden, good": with_sink(node("ContractValidateHidden", number=1)),
         "code: async": with_sink(node("ContractValidateAsync", number=3)),
+        "code: no arguments": with_sink(node("ContractValidateBare", number=1)),
+        "code: no arguments, raises": with_sink(node("ContractValidateBareRaise", number=1)),
         "code: raises": with_sink(node("ContractValidateRaise", number=1)),
         "code: raises twice": {**with_sink(node("ContractValidateRaise", number=1)), "3": sink("1")},
     }.items()
@@ -296,6 +298,7 @@ EXECUTIONS: dict[str, list[Step]] = {
             steps_count=False,
         )
     ],
+    "interrupted in an expansion": [Step(expanding("slow"), interrupt=True, steps_count=False)],
     "no client id": [Step({"1": text("anonymous"), "2": sink("1")}, anonymous=True)],
     "targets": [
         Step({"1": text("t"), "2": sink("1"), "3": node("PreviewAny", source="not wanted")}, targets=("2",))
