@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import torch
+
+from comfy_dist.memory import main_memory
 
 
 def get_device() -> torch.device:
@@ -27,7 +28,7 @@ def unusable(device: str) -> str | None:
 def devices() -> list[dict[str, Any]]:
     """It, as /system_stats shows devices; sizes in bytes."""
     if get_device().type == "cpu":
-        total, free = _main_memory()
+        total, free = main_memory()
         sizes = {"vram_total": total, "vram_free": free, "torch_vram_total": total, "torch_vram_free": free}
         return [{"name": "cpu", "type": "cpu", "index": None, **sizes}]
     free, total = torch.cuda.mem_get_info(0)
@@ -46,13 +47,3 @@ def devices() -> list[dict[str, Any]]:
             "torch_vram_free": unused,
         }
     ]
-
-
-def _main_memory() -> tuple[int, int]:
-    """Total and available bytes; zeros where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return 0, 0
-    sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.endswith("kB")}
-    return sizes.get("MemTotal", 0), sizes.get("MemAvailable", 0)
