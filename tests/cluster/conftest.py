@@ -43,7 +43,8 @@ class Cluster:
 
     def worker(self, name: str, *arguments: str) -> Process:
         """A worker, not awaited."""
-        return self._start("worker", "--cpu", "--worker-name", name, "--health-port", "0", *arguments)
+        device = () if "--devices" in arguments else ("--cpu",)
+        return self._start("worker", *device, "--worker-name", name, "--health-port", "0", *arguments)
 
     def frontend(self, name: str, *arguments: str, port: int = 0) -> tuple[Process, str]:
         """A frontend and its address."""

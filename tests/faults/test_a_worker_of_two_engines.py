@@ -1,0 +1,159 @@
+"""A worker with an engine for each of two devices holds two jobs, and loses neither when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.cluster.conftest import Cluster
+from tests.support.comfy_client import ComfyClient, sleeping
+from tests.support.processes import Process
+from tests.support.rabbitmq import Rabbit
+
+
+class Twins:
+    """A frontend, and a worker of two engines that is started again where a test has ended it."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.started = 0
+        _, self.address = cluster.frontend("f")
+        self.worker = self.start()
+
+    def start(self, *arguments: str) -> Process:
+        self.started += 1
+        self.worker = self.cluster.worker(f"twin{self.started}", "--devices", "cpu,cpu", *arguments)
+        return self.worker
+
+
+@pytest.fixture(scope="module")
+def twins(cluster: Cluster) -> Twins:
+    return Twins(cluster)
+
+
+@pytest.fixture
+async def client(twins: Twins, session: aiohttp.ClientSession) -> AsyncIterator[ComfyClient]:
+    """Connected, when one worker is there and idle."""
+    if twins.worker.process.poll() is not None:
+        twins.start()
+    async with ComfyClient(session, twins.address) as client:
+
+        async def idle() -> bool:
+            return [worker["state"] for worker in await workers(client)] == ["idle"]
+
+        await client.until(idle, 60)
+        yield client
+
+
+async def workers(client: ComfyClient) -> list[dict[str, Any]]:
+    return list((await client.ask("GET", "/distributed/workers"))["workers"])
+
+
+async def until_queue(client: ComfyClient, running: set[str], pending: set[str]) -> None:
+    async def so() -> bool:
+        return await client.queue() == (running, pending)
+
+    await client.until(so)
+
+
+def counted(seconds: float, marks: Path) -> dict[str, Any]:
+    """Writes a line each time it begins, then takes its time."""
+    prompt = sleeping(seconds)
+    mark = {"path": str(marks), "label": "ran", "value": prompt["1"]["inputs"]["value"]}
+    return prompt | {"1": {"class_type": "TestCounter", "inputs": mark}}
+
+
+def beginnings(marks: Path) -> int:
+    return len(marks.read_text().split()) if marks.exists() else 0
+
+
+async def until_begun(client: ComfyClient, *all_marks: Path) -> None:
+    async def begun() -> bool:
+        return all(beginnings(marks) for marks in all_marks)
+
+    await client.until(begun)
+
+
+async def test_it_holds_a_message_for_each_busy_engine_and_none_while_it_waits(
+    twins: Twins, client: ComfyClient, rabbit: Rabbit
+) -> None:
+    queue = f"{twins.cluster.name}.jobs"
+    first, second, third = [await client.post(sleeping(60, 600)) for _ in range(3)]
+    await until_queue(client, {first, second}, {third})
+    await asyncio.to_thread(rabbit.until_counts, queue, ready=1, held=2)
+    await client.ask("POST", "/queue", {"delete": [third]})
+    await client.ask("POST", "/interrupt", {"prompt_id": first})
+    await until_queue(client, {second}, set())
+    await asyncio.to_thread(rabbit.until_counts, queue, ready=0, held=1)
+    await client.ask("POST", "/interrupt", {"prompt_id": second})
+    await until_queue(client, set(), set())
+    await asyncio.to_thread(rabbit.until_counts, queue, ready=0, held=0)
+
+
+async def test_a_stop_lets_both_jobs_finish_and_takes_no_third(
+    twins: Twins, client: ComfyClient, tmp_path: Path
+) -> None:
+    short, long, waiting = [
+        await client.post(counted(seconds, tmp_path / name))
+        for seconds, name in ((0.5, "short"), (2, "long"), (0, "waiting"))
+    ]
+    await until_begun(client, tmp_path / "short", tmp_path / "long")
+    assert await asyncio.to_thread(twins.worker.stop, signal.SIGTERM) == 0
+    for id_ in (short, long):
+        assert (await client.in_history(id_))["status"]["completed"]
+    assert "Traceback" not in twins.worker.log
+    await until_queue(client, set(), {waiting})
+    twins.start()
+    assert (await client.in_history(waiting, 60))["status"]["completed"]
+    assert [beginnings(tmp_path / name) for name in ("short", "long", "waiting")] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("ends", ["told twice", "out of patience"])
+async def test_both_jobs_are_given_back_when_its_patience_ends(
+    twins: Twins, client: ComfyClient, tmp_path: Path, ends: str
+) -> None:
+    if ends == "out of patience":
+        await asyncio.to_thread(twins.worker.stop, signal.SIGTERM)
+        twins.start("--drain-timeout", "0.5s", "--max-attempts", "1")
+    marks = [tmp_path / "first", tmp_path / "second"]
+    ids = [await client.post(counted(4, each)) for each in marks]
+    await until_begun(client, *marks)
+    stopped = twins.worker
+    stopped.process.send_signal(signal.SIGTERM)
+    if ends == "told twice":
+        stopped.wait_for("stops as soon as")
+        stopped.process.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(stopped.process.wait, 30) == 0
+    assert "Traceback" not in stopped.log
+    await until_queue(client, set(), set(ids))
+    twins.start("--max-attempts", "1")
+    for id_ in ids:
+        assert (await client.in_history(id_, 60))["status"]["completed"]
+    assert [beginnings(each) for each in marks] == [2, 2]
+
+
+async def test_both_jobs_of_a_killed_worker_run_again_elsewhere_and_end_once(
+    twins: Twins, client: ComfyClient, rabbit: Rabbit, tmp_path: Path
+) -> None:
+    marks = [tmp_path / "first", tmp_path / "second"]
+    ids = [await client.post(counted(3, each)) for each in marks]
+    await until_queue(client, set(ids), set())
+    await until_begun(client, *marks)
+    twins.worker.kill()
+    twins.start()
+    for id_ in ids:
+        assert (await client.in_history(id_, 60))["status"]["completed"]
+        await client.ended(id_)
+        job = await client.ask("GET", f"/api/jobs/{id_}")
+        assert job["status"] == "completed"
+    ends = [m["data"]["prompt_id"] for m in client.messages if m["type"] == "execution_success"]
+    assert sorted(ends) == sorted(ids)
+    assert [beginnings(each) for each in marks] == [2, 2]
+    await asyncio.to_thread(rabbit.until_counts, f"{twins.cluster.name}.jobs", ready=0, held=0)
+    await until_queue(client, set(), set())
