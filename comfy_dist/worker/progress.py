@@ -18,6 +18,9 @@ TERMINAL = frozenset({"execution_success", "execution_error", "execution_interru
 FOR_EVERYONE = frozenset({"progress_state"})
 #: Messages sent as one at most.
 BATCH = 32
+#: The first messages wait so many times longer than others: a cached prompt has ended by then, and they travel
+#: with its end.
+FIRST_BURST = 6
 #: Bytes that may travel with the end of a job.
 TRAIL_BYTES = 4096
 #: ComfyUI's binary event: a preview with metadata.
@@ -103,12 +106,14 @@ class ProgressSender:
         return tuple(Trailing(event=each.event, node=each.node, body=each.body.decode()) for each in waiting)
 
     async def run(self) -> None:
-        """Send until finish(), what comes within a moment together."""
+        """Send until finish(), what comes within a moment together; at first a longer one, for short jobs."""
+        moment = self._transport.burst_seconds * FIRST_BURST
         while not self._finished.is_set() or self._outgoing:
             await self._wanted.wait()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._transport.burst_seconds):
+                async with asyncio.timeout(moment):
                     await self._finished.wait()
+            moment = self._transport.burst_seconds
             self._wanted.clear()
             while self._outgoing:
                 batch, self._outgoing = self._outgoing[:BATCH], self._outgoing[BATCH:]
