@@ -80,6 +80,8 @@ class Engine(Protocol):
 
     #: Its kind, as --engine names it.
     name: str
+    #: Whether its combos list files outside of the workspace, which change unseen.
+    own_files: bool
 
     async def start(self) -> Catalogue:
         """Start or restart it; idempotent while it runs. Raises ComfyDistError when it cannot."""

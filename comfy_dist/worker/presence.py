@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from comfy_dist import __version__
-from comfy_dist.errors import ComfyDistError
+from comfy_dist.engine import Engine
 from comfy_dist.memory import main_memory
 from comfy_dist.messages import (
     Announcement,
@@ -37,10 +37,16 @@ log = logging.getLogger(__name__)
 ANNOUNCE_SECONDS = 5.0
 #: Between two looks at the folders behind combos.
 WATCH_SECONDS = 2.0
+#: Between two looks at the files of an engine that lists others than the workspace's, while it is idle.
+OWN_FILES_SECONDS = 60.0
 #: A change is announced after this moment, together with what follows it at once.
 SETTLE_SECONDS = 0.1
 #: A running job's progress is announced at most this often.
 PROGRESS_SECONDS = 1.0
+#: After this nobody waits for the answer to a command.
+COMMAND_SECONDS = 30.0
+#: Who of several engines is asked first, and for which the worker stands.
+_READIEST = (WorkerState.IDLE, WorkerState.BUSY, WorkerState.STARTING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,7 @@ class Presence:
         self._workspace = workspace
         #: Set when there is something to announce.
         self.changed = changed
-        self._folders: frozenset[tuple[str, int]] = frozenset()
+        self._folders: frozenset[tuple[str, int]] | None = None
         self._started_at = now_ms()
         self._memory = main_memory()
 
@@ -86,10 +92,7 @@ class Presence:
         """Of the worker as a whole: idle while one of its engines is."""
         if self._draining.begun:
             return WorkerState.DRAINING
-        states = {standing.state for standing in self._standings}
-        return next(
-            state for state in (WorkerState.IDLE, WorkerState.BUSY, WorkerState.STARTING) if state in states
-        )
+        return min((standing.state for standing in self._standings), key=_READIEST.index)
 
     @property
     def catalogue(self) -> Catalogue | None:
@@ -99,6 +102,13 @@ class Presence:
             return None
         devices = tuple(device for catalogue in known for device in catalogue.devices)
         return known[0].model_copy(update={"devices": devices})
+
+    @property
+    def _readiest(self) -> Engine:
+        """Who answers soonest: one that is idle."""
+        standings = sorted(self._standings, key=lambda standing: _READIEST.index(standing.state))
+        engines = [standing.engine for standing in standings]
+        return next((engine for engine in engines if engine.running), engines[0])
 
     @property
     def _running(self) -> list[ProgressSender]:
@@ -135,10 +145,11 @@ class Presence:
         while True:
             if time.monotonic() - measured >= ANNOUNCE_SECONDS:
                 measured, self._memory = time.monotonic(), main_memory()
-            await self._transport.announce(self.announcement())
+            # Before it is made: what changes while it is sent is news again.
             self.changed.clear()
             for progress in self._running:
                 progress.changed.clear()
+            await self._transport.announce(self.announcement())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ANNOUNCE_SECONDS):
                     await self._news()
@@ -166,37 +177,47 @@ class Presence:
         await self._transport.announce(self.announcement(WorkerState.GONE))
 
     async def watch_folders(self) -> None:
-        """Take the catalogue anew when a folder whose files stand in combos has changed, until cancelled."""
-        while True:
-            await asyncio.sleep(WATCH_SECONDS)
-            if self.catalogue is not None:
-                await self._look_at_folders()
+        """Take the catalogues anew when a folder whose files stand in combos has changed, until cancelled.
 
-    async def _look_at_folders(self) -> None:
+        Folders outside of the workspace are not watched: engines that have such are asked now and then.
+        """
+        asked = time.monotonic()
+        while True:
+            if await self._folders_changed():
+                for standing in self._standings:
+                    standing.stale = True
+            if time.monotonic() - asked >= OWN_FILES_SECONDS:
+                asked = time.monotonic()
+                for standing in self._standings:
+                    standing.stale |= standing.engine.own_files and standing.state is WorkerState.IDLE
+            for standing in self._standings:
+                if standing.stale and standing.state is not WorkerState.STARTING:
+                    await standing.learn_anew()
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def _folders_changed(self) -> bool:
         folders = await asyncio.to_thread(lambda: frozenset(_stamps(self._workspace)))
-        if folders == self._folders:
-            return
-        first, self._folders = not self._folders, folders
-        for standing in self._standings:
-            if not first and standing.state is not WorkerState.STARTING:
-                try:
-                    standing.learn(await standing.engine.catalogue())
-                except ComfyDistError as error:
-                    log.debug("The catalogue could not be taken anew: %s", error)
+        before, self._folders = self._folders, folders
+        return before is not None and folders != before
 
     async def obey(self) -> None:
-        """Answer commands until cancelled."""
-        async for received in self._transport.commands():
-            try:
-                result = await self._do(received.command)
-            except Exception as error:  # noqa: BLE001  (whatever someone sent, the worker goes on)
-                log.warning("The command %s failed: %s", received.command.verb, error)
-                result = {"error": str(error)}
-            if result is not None:
-                await self._answer(received, result)
+        """Answer commands until cancelled; one that takes long keeps no other waiting."""
+        async with asyncio.TaskGroup() as group:
+            async for received in self._transport.commands():
+                group.create_task(self._answer(received))
 
-    async def _answer(self, received: ReceivedCommand, result: dict[str, Any]) -> None:
-        await received.reply(Reply(command=received.command.id, worker=self._identity.id, result=result))
+    async def _answer(self, received: ReceivedCommand) -> None:
+        command = received.command
+        try:
+            async with asyncio.timeout(COMMAND_SECONDS):
+                result = await self._do(command)
+        except TimeoutError:
+            result = {"error": f"No engine answered within {COMMAND_SECONDS:g} s."}
+        except Exception as error:  # noqa: BLE001  (whatever someone sent, the worker goes on)
+            log.warning("The command %s failed: %s", command.verb, error)
+            result = {"error": str(error)}
+        if result is not None:
+            await received.reply(Reply(command=command.id, worker=self._identity.id, result=result))
 
     async def _do(self, command: Command) -> dict[str, Any] | None:
         """The answer; None: nobody waits for one."""
@@ -209,9 +230,7 @@ class Presence:
                 return catalogue.model_dump(mode="json") if (catalogue := self.catalogue) else {}
             case "validate":
                 targets = tuple(arguments["targets"]) if arguments.get("targets") else None
-                engines = [standing.engine for standing in self._standings]
-                running = next((engine for engine in engines if engine.running), engines[0])
-                return (await running.validate(arguments["prompt"], targets)).model_dump(mode="json")
+                return (await self._readiest.validate(arguments["prompt"], targets)).model_dump(mode="json")
             case "free":
                 for standing in self._standings:
                     standing.ask_to_free(

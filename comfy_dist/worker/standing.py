@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 
-from comfy_dist.engine import Engine, EngineDied
+from comfy_dist.engine import Engine
+from comfy_dist.errors import ComfyDistError
 from comfy_dist.messages import AttemptFailed, Catalogue, Failed, Finished, Message, WorkerState
 from comfy_dist.worker.progress import ProgressSender
+
+log = logging.getLogger(__name__)
 
 
 class Standing:
@@ -19,6 +22,8 @@ class Standing:
         self.changed = changed
         self.state = WorkerState.STARTING
         self.catalogue: Catalogue | None = None
+        #: Whether files that its combos list may have changed since.
+        self.stale = False
         self.progress: ProgressSender | None = None
         self.finished = self.failed = 0
         #: Set while memory is to be freed at the next idle moment.
@@ -41,6 +46,15 @@ class Standing:
             self.catalogue = catalogue
             self.changed.set()
 
+    async def learn_anew(self) -> None:
+        """Take the catalogue again; one that cannot be had now stays stale."""
+        self.stale = False
+        try:
+            self.learn(await self.engine.catalogue())
+        except ComfyDistError as error:
+            self.stale = True
+            log.debug("The catalogue could not be taken anew: %s", error)
+
     def begin(self, progress: ProgressSender) -> None:
         self.progress = progress
         self.become(WorkerState.BUSY)
@@ -61,6 +75,7 @@ class Standing:
         if self.free_wanted.is_set():
             self.free_wanted.clear()
             wanted, self._free = self._free, {}
-            # An engine that has died holds nothing.
-            with contextlib.suppress(EngineDied):
+            try:
                 await self.engine.free(**wanted)
+            except ComfyDistError as error:
+                log.warning("The memory could not be freed: %s", error)

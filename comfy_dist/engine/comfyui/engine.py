@@ -78,6 +78,7 @@ class ComfyuiEngine:
     """Executes prompts in a stock ComfyUI that `host` starts or names."""
 
     name = "comfyui"
+    own_files = True
 
     def __init__(self, workspace: Workspace, host: Host) -> None:
         self._workspace = workspace

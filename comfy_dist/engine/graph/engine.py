@@ -58,6 +58,7 @@ class GraphEngine:
     """
 
     name = "graph"
+    own_files = False
 
     def __init__(
         self,
