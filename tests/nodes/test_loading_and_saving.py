@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -100,6 +103,45 @@ class TestLoading:
         data = (workspace.input / "a.jpg").read_bytes()
         (workspace.input / "cut.jpg").write_bytes(data[: len(data) // 2])
         assert self.load(workspace, "cut.jpg")[0].shape == (1, 64, 64, 3)
+
+    @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+    @pytest.mark.parametrize("kind", ["png", "gif", "tiff"])
+    def test_a_cut_off_animation_shows_the_frames_it_has(self, workspace: Workspace, kind: str) -> None:
+        frames = [Image.fromarray((noise(40, 40, 3) * 255).byte().numpy() ^ mask) for mask in (0, 85, 170)]
+        frames[0].save(workspace.input / f"whole.{kind}", save_all=True, append_images=frames[1:])
+        data = (workspace.input / f"whole.{kind}").read_bytes()
+        (workspace.input / f"cut.{kind}").write_bytes(data[: len(data) // 2])
+        whole, _ = self.load(workspace, f"whole.{kind}")
+        cut, _ = self.load(workspace, f"cut.{kind}")
+        assert len(whole) == 3
+        assert 1 <= len(cut) < 3
+        assert torch.equal(cut[0], whole[0])
+
+    def test_a_picture_that_would_fill_the_memory_is_named(self, workspace: Workspace) -> None:
+        Image.new("1", (1, 1)).save(workspace.input / "bomb.png")
+        data = (workspace.input / "bomb.png").read_bytes()
+        header = b"IHDR" + struct.pack(">II", 30_000, 30_000) + data[24:29]
+        content = data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
+        (workspace.input / "bomb.png").write_bytes(content)
+        for load in (LoadImage().load_image, lambda name: LoadImageMask().load_image(name, "red")):
+            with pytest.raises(UnusableInput, match=r"^bomb\.png is too large to be loaded: .*900000000 pixels"):
+                load("bomb.png")
+
+    @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+    @pytest.mark.parametrize("name", ["animated.gif", "animated.png", "animated.webp", "pages.tiff", "turned.jpg"])
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(data=st.data())
+    def test_a_picture_with_any_bytes_changed_is_loaded_or_named(
+        self, workspace: Workspace, name: str, data: st.DataObject
+    ) -> None:
+        content = bytearray((Path(__file__).parent / "files" / name).read_bytes())
+        places = st.integers(0, len(content) - 1)
+        for place, byte in data.draw(st.lists(st.tuples(places, st.integers(0, 255)), min_size=1, max_size=5)):
+            content[place] = byte
+        (workspace.input / name).write_bytes(content[: data.draw(places)] if data.draw(st.booleans()) else content)
+        with suppress(UnusableInput):
+            image, mask = LoadImage().load_image(name)
+            assert image.shape[0] == mask.shape[0] >= 1
 
     def test_names_are_listed_annotated_and_kept_inside(self, workspace: Workspace) -> None:
         for name in ("b.png", "a.JPG", "c.webp", "notes.txt", "m.mp4"):

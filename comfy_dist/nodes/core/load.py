@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import mimetypes
 import os
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
 import torch
-from PIL import Image, ImageFile, ImageOps, ImageSequence, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, ImageSequence
 
 from comfy_dist.nodes import folders
 from comfy_dist.nodes.core.inputs import Inputs, UnusableInput, side
@@ -65,16 +69,11 @@ class LoadImage:
         """
         images: list[torch.Tensor] = []
         masks: list[torch.Tensor | None] = []
-        with open_picture(folders.annotated(image)) as file:
-            for frame in ImageSequence.Iterator(file):
-                picture = ImageOps.exif_transpose(frame)
-                if images and picture.size != (images[0].shape[1], images[0].shape[0]):
-                    continue
-                images.append(pixels(in_eight_bits(picture).convert("RGB")))
-                masks.append(_mask(picture))
-                # An MPO's further frames are other views of one photo.
-                if file.format == "MPO":
-                    break
+        for picture in frames(folders.annotated(image)):
+            if images and picture.size != (images[0].shape[1], images[0].shape[0]):
+                continue
+            images.append(pixels(in_eight_bits(picture).convert("RGB")))
+            masks.append(_mask(picture))
         size = (64, 64) if all(mask is None for mask in masks) else images[0].shape[:2]
         return torch.stack(images), torch.stack([torch.zeros(size) if mask is None else mask for mask in masks])
 
@@ -147,33 +146,69 @@ class LoadImageMask:
 
     def load_image(self, image: str, channel: str) -> tuple[torch.Tensor]:
         """MASK float32 [1, H, W] in 0…1 of the first frame; that of alpha is 1 where transparent."""
-        with open_picture(folders.annotated(image)) as file:
-            picture = in_eight_bits(ImageOps.exif_transpose(file)).convert("RGBA")
+        picture = in_eight_bits(next(frames(folders.annotated(image)))).convert("RGBA")
         mask = pixels(picture.getchannel(channel[0].upper()))[None]
         return (1.0 - mask if channel == "alpha" else mask,)
 
 
-def open_picture(path: Path) -> Image.Image:
-    """The file with its first frame read; cut-off files show what they have.
+#: What Pillow raises at files that are broken, beside the errors of the file system.
+_BROKEN = (
+    OSError,
+    EOFError,
+    ValueError,
+    SyntaxError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    struct.error,
+    zlib.error,
+)
 
-    Raises UnusableInput for what is no picture.
+
+def frames(path: Path) -> Iterator[Image.Image]:
+    """The pictures of a file, turned as EXIF says. A broken file gives what it has.
+
+    Raises UnusableInput for what is no picture, or would be a huge one.
     """
-    try:
+    with open_picture(path) as file:
+        sequence = ImageSequence.Iterator(file)
+        with _reading(path):
+            picture = ImageOps.exif_transpose(next(sequence))
+        yield picture
+        # An MPO's further frames are other views of one photo.
+        while file.format != "MPO":
+            try:
+                with _reading(path):
+                    picture = ImageOps.exif_transpose(next(sequence))
+            except (StopIteration, UnusableInput):
+                return
+            yield picture
+
+
+def open_picture(path: Path) -> Image.Image:
+    """The file with its first frame read, of which a broken file may lack a part. Raises UnusableInput."""
+    with _reading(path):
         file = Image.open(path)
         file.load()
-    except (OSError, ValueError, SyntaxError):
-        before = ImageFile.LOAD_TRUNCATED_IMAGES
-        ImageFile.LOAD_TRUNCATED_IMAGES = True
-        try:
-            file = Image.open(path)
-            file.load()
-        except (UnidentifiedImageError, ValueError, SyntaxError) as error:
-            raise UnusableInput(
-                f"{path.name} is no picture that can be read: unknown format, or broken."
-            ) from error
-        finally:
-            ImageFile.LOAD_TRUNCATED_IMAGES = before
     return file
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Pillow makes do with files that end early, and says in a sentence what it cannot read."""
+    before = ImageFile.LOAD_TRUNCATED_IMAGES
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    try:
+        yield
+    except Image.DecompressionBombError as error:
+        raise UnusableInput(f"{path.name} is too large to be loaded: {error}") from error
+    except _BROKEN as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise UnusableInput(f"{path.name} is no picture that can be read: unknown format, or broken.") from error
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def in_eight_bits(picture: Image.Image) -> Image.Image:
