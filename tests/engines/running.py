@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from comfy_dist.engine import EngineEvent, Executed, Outcome, Preview
+from comfy_dist.engine import EngineEvent, Executed, NodeText, Outcome, Preview
 from comfy_dist.engine.comfyui import ComfyuiEngine
 from comfy_dist.messages import Job
 from comfy_dist.workspace import Workspace
@@ -54,11 +54,11 @@ class Ran:
     """An execution in the middle or at its end."""
 
     job: Job
-    sent: list[EngineEvent | Preview] = field(default_factory=list)
+    sent: list[EngineEvent | Preview | NodeText] = field(default_factory=list)
     task: asyncio.Task[Outcome] | None = None
     _more: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def emit(self, item: EngineEvent | Preview) -> None:
+    def emit(self, item: EngineEvent | Preview | NodeText) -> None:
         self.sent.append(item)
         self._more.set()
 

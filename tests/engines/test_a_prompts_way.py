@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from comfy_dist.engine import Errored, Executed, Interrupted
+from comfy_dist.engine import EngineEvent, Errored, Executed, Interrupted, NodeText
 from tests.engines.conftest import KINDS
 from tests.engines.running import Subject, color_of, loaded, node, picture, waiting
 
@@ -109,6 +110,21 @@ async def test_previews_name_their_prompt_and_node(subject: Subject) -> None:
     for each in previews:
         assert (each["node_id"], each["display_node_id"], each["prompt_id"]) == ("1", "1", ran.job.id)
         assert each["image"].startswith((b"\xff\xd8", b"\x89PNG"))
+
+
+async def test_a_text_that_a_node_shows_below_itself_comes_while_it_runs(subject: Subject) -> None:
+    text = f"half way, {uuid.uuid4().hex} grüß"
+    prompt = {"5": node("TestText", text=text), "2": node("TestSink", value=["5", 0])}
+    ran, outcome = await subject.run(prompt)
+    assert isinstance(outcome, Executed)
+    begins, shown = ("executing", "5"), ("text", "5")
+    order = [
+        ("text", each.node) if isinstance(each, NodeText) else (each.event, each.data.get("node"))
+        for each in ran.sent
+        if isinstance(each, NodeText | EngineEvent)
+    ]
+    assert order.index(begins) < order.index(shown) < order.index(("executing", "2"))
+    assert [each.text for each in ran.sent if isinstance(each, NodeText)] == [text]
 
 
 async def test_a_prompt_that_this_comfyui_does_not_accept_ends_with_its_reasons(subject: Subject) -> None:

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from comfy_dist.engine import NodeText
+from comfy_dist.engine.comfyui.binary_events import node_text, picture
 from comfy_dist.engine.comfyui.catalogue import names_files
 from comfy_dist.engine.comfyui.installation import (
     Installation,
@@ -21,7 +23,6 @@ from comfy_dist.engine.comfyui.installation import (
     unknown_flag,
 )
 from comfy_dist.engine.comfyui.names import candidates
-from comfy_dist.engine.comfyui.previews import picture
 from comfy_dist.engine.comfyui.publishing import place_exclusively
 from comfy_dist.engine.comfyui.run import renamed
 from comfy_dist.engine.comfyui.timings import Timings
@@ -106,6 +107,17 @@ def test_a_preview_with_metadata_keeps_it_under_the_jobs_id() -> None:
 def test_a_broken_frame_is_no_picture_and_no_error(body: bytes) -> None:
     found = picture(body)
     assert found is None or body[3] in (1, 4)
+
+
+def test_a_text_names_its_node() -> None:
+    assert node_text(frame(3, 3, "4.1grüß".encode())) == NodeText("4.1", "grüß")
+    assert node_text(frame(3, 0, b"")) == NodeText("", "")
+
+
+@given(st.binary(max_size=40) | st.binary(max_size=30).map(lambda rest: b"\0\0\0\3" + rest))
+def test_a_broken_frame_is_no_text_and_no_error(body: bytes) -> None:
+    found = node_text(body)
+    assert found is None or body[3] == 3
 
 
 def test_a_node_is_timed_while_it_is_seen_running() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from comfy_dist.engine.comfyui.binary_events import Picture, node_text, picture
 from comfy_dist.engine.comfyui.outcomes import (
     ENDS,
     HistoryEntry,
@@ -20,11 +21,10 @@ from comfy_dist.engine.comfyui.outcomes import (
     outcome_of,
     refused,
 )
-from comfy_dist.engine.comfyui.previews import Picture, picture
 from comfy_dist.engine.comfyui.publishing import Publisher, Unpublished
 from comfy_dist.engine.comfyui.server import Server, ServerFault, Submission, Unreachable, list_of
 from comfy_dist.engine.comfyui.timings import Timings
-from comfy_dist.engine.protocol import Emit, EngineEvent, Outcome
+from comfy_dist.engine.protocol import Emit, EngineEvent, NodeText, Outcome
 from comfy_dist.messages import Job
 
 _log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class _Look:
     gap: bool = False
 
 
-_Item: TypeAlias = _Event | Picture | _Look
+_Item: TypeAlias = _Event | Picture | NodeText | _Look
 
 
 class Lost(Exception):
@@ -101,6 +101,8 @@ class Run:
         found = picture(body)
         if found is not None and found.metadata.get("prompt_id", self.id) == self.id:
             self._items.put_nowait(found)
+        elif (text := node_text(body)) is not None:
+            self._items.put_nowait(text)
 
     def on_gap(self) -> None:
         self._items.put_nowait(_Look(gap=True))
@@ -166,6 +168,9 @@ class Run:
         match item:
             case Picture():
                 self._emit(item.preview(self.job.id, self.node))
+            case NodeText() if self._began and not self._ending:
+                # It names no prompt and goes to everybody, but no other runs beside ours.
+                self._emit(item)
             case _Event("execution_start"):
                 self._relay(item)
                 self._began = True

@@ -287,6 +287,23 @@ class TestPreview(_Passing):
         return (value,)
 
 
+class TestText(_Passing):
+    """Shows a text below itself while it runs; passes it on."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {"text": ("STRING", {"default": "hello"})},
+            "hidden": {"unique_id": "UNIQUE_ID"},
+        }
+
+    def run(self, text, unique_id):
+        from server import PromptServer
+
+        PromptServer.instance.send_progress_text(text, unique_id)
+        return (text,)
+
+
 class TestPrint(_Passing):
     """Writes to stdout in every way a node may; the protocol must not notice."""
 
@@ -341,6 +358,7 @@ NODE_CLASS_MAPPINGS = {
         TestConcat,
         TestValidated,
         TestPreview,
+        TestText,
         TestPrint,
         TestTensor,
     )

@@ -1,4 +1,4 @@
-"""ComfyUI's binary websocket frames, as previews that name their node."""
+"""ComfyUI's binary websocket frames: pictures and texts of running nodes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from comfy_dist.engine.protocol import Preview
+from comfy_dist.engine.protocol import NodeText, Preview
 
-_U32 = struct.Struct(">I")
-_PLAIN, _WITH_METADATA = 1, 4
+_U32, _TWO_U32 = struct.Struct(">I"), struct.Struct(">II")
+_PLAIN, _TEXT, _WITH_METADATA = 1, 3, 4
 _FORMATS = {1: "image/jpeg", 2: "image/png"}
 
 
@@ -36,9 +36,7 @@ def picture(frame: bytes) -> Picture | None:
     """The picture in a binary frame, big-endian: u32 event; then u32 format and the image, or u32 length, JSON
     metadata and the image. None for other frames, and broken ones.
     """
-    if len(frame) < 2 * _U32.size:
-        return None
-    (event,), (number,), rest = _U32.unpack_from(frame), _U32.unpack_from(frame, _U32.size), frame[2 * _U32.size :]
+    event, number, rest = _parts(frame)
     if event == _PLAIN:
         return Picture({"image_type": _FORMATS.get(number, "image/jpeg")}, rest)
     if event != _WITH_METADATA or number > len(rest):
@@ -48,3 +46,22 @@ def picture(frame: bytes) -> Picture | None:
     except ValueError:
         return None
     return Picture(metadata, rest[number:]) if isinstance(metadata, dict) else None
+
+
+def node_text(frame: bytes) -> NodeText | None:
+    """The text in a binary frame: u32 3, u32 length, the node's id, text. None for other frames, and broken ones."""
+    event, length, rest = _parts(frame)
+    if event != _TEXT or length > len(rest):
+        return None
+    try:
+        return NodeText(rest[:length].decode(), rest[length:].decode())
+    except UnicodeDecodeError:
+        return None
+
+
+def _parts(frame: bytes) -> tuple[int, int, bytes]:
+    """The two numbers that a frame begins with, and what follows; event 0, which is none, where it is too short."""
+    if len(frame) < _TWO_U32.size:
+        return 0, 0, b""
+    event, number = _TWO_U32.unpack_from(frame)
+    return event, number, frame[_TWO_U32.size :]
