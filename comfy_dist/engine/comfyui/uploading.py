@@ -74,6 +74,7 @@ class Uploader:
         digest = self._digests.get(stamp)
         if digest is None:
             digest = self._digests[stamp] = await asyncio.to_thread(_digest, path)
+            _forget_oldest(self._digests)
         known = self._uploaded.get((wanted, digest))
         if known is None:
             file = await asyncio.to_thread(path.open, "rb")
@@ -82,9 +83,7 @@ class Uploader:
             finally:
                 await asyncio.to_thread(file.close)
             self._uploaded[wanted, digest] = known
-            if len(self._uploaded) > REMEMBERED:
-                del self._uploaded[next(iter(self._uploaded))]
-                del self._digests[next(iter(self._digests))]
+            _forget_oldest(self._uploaded)
         return known
 
 
@@ -117,6 +116,11 @@ def _takes_file(specification: Any, value: str) -> bool:
         return True
     combo = specification[0] if isinstance(specification, list) and specification else None
     return isinstance(combo, list) and value not in combo
+
+
+def _forget_oldest(known: dict[Any, Any]) -> None:
+    if len(known) > REMEMBERED:
+        del known[next(iter(known))]
 
 
 def _digest(path: Path) -> str:
