@@ -49,7 +49,7 @@ def picture(frame: bytes) -> Picture | None:
 
 
 def node_text(frame: bytes) -> NodeText | None:
-    """The text in a binary frame: u32 3, u32 length, the node's id, text. None for other frames, and broken ones."""
+    """The text in a binary frame: u32 3, u32 length, the node's id, text. None for others, and broken ones."""
     event, length, rest = _parts(frame)
     if event != _TEXT or length > len(rest):
         return None
@@ -60,7 +60,7 @@ def node_text(frame: bytes) -> NodeText | None:
 
 
 def _parts(frame: bytes) -> tuple[int, int, bytes]:
-    """The two numbers that a frame begins with, and what follows; event 0, which is none, where it is too short."""
+    """The two numbers that a frame begins with, and what follows; event 0, which is none, for a short one."""
     if len(frame) < _TWO_U32.size:
         return 0, 0, b""
     event, number = _TWO_U32.unpack_from(frame)
