@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from comfy_dist.errors import ComfyDistError
 from comfy_dist.workspace import PathRefused, Workspace, inside, split_annotation
 
 Buffer: TypeAlias = bytes | memoryview
@@ -18,6 +19,10 @@ _NUMBER = re.compile(r"(\d+)(?:_|\.|$)", re.ASCII)
 
 _workspace: Workspace | None = None
 _save_metadata = True
+
+
+class NotSaved(ComfyDistError):
+    """A file that the disk did not take: it is full or read-only, or the name too long."""
 
 
 def use(workspace: Workspace, *, save_metadata: bool = True) -> None:
@@ -77,22 +82,27 @@ def save_place(
     """Where to save under `prefix`, which may name subfolders and hold %width%, %height%, %year%, …
 
     The folder is made, and searched for the next number unless `number` tells it. Raises PathRefused where
-    the prefix leads out of `root`.
+    the prefix leads out of `root`, and NotSaved where there can be no such folder.
     """
     prefix = fill_variables(prefix, width, height)
     path = Path(os.path.normpath(prefix))
     subfolder = "" if str(path.parent) == "." else path.parent.as_posix()
     try:
-        place = inside(root, path.as_posix()).parent if prefix else root
+        inside(root, path.as_posix())
+        # Not the parent of that: the prefix may be the folder itself, "." or "a/..".
+        place = inside(root, subfolder)
     except PathRefused as error:
         raise PathRefused(
             f"The filename prefix {prefix!r} leads out of the folder {root.name}; "
             "use a name, or a subfolder of it and a name."
         ) from error
-    place.mkdir(parents=True, exist_ok=True)
-    if number is None:
-        with os.scandir(place) as entries:
-            number = next_number([entry.name for entry in entries], path.name)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        if number is None:
+            with os.scandir(place) as entries:
+                number = next_number([entry.name for entry in entries], path.name)
+    except OSError as error:
+        raise NotSaved(f"There can be no folder for the filename prefix {prefix!r}: {error.strerror}.") from error
     return SavePlace(place, path.name, number, subfolder, prefix)
 
 
@@ -131,7 +141,7 @@ def next_number(names: list[str], name: str) -> int:
 def create_numbered(place: SavePlace, number: int, name: str, extension: str, content: Buffer) -> int:
     """Create "<name>_<number>_<extension>" exclusively, with the next number while another has it.
 
-    Returns the number it got. Several workers may share the folder.
+    Returns the number it got. Several workers may share the folder. Raises NotSaved.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     while True:
@@ -141,10 +151,14 @@ def create_numbered(place: SavePlace, number: int, name: str, extension: str, co
         except FileExistsError:
             number += 1
             continue
+        except OSError as error:
+            raise NotSaved(f"The file {path.name} cannot be made: {error.strerror}.") from error
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
-        except BaseException:
+        except BaseException as error:
             path.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise NotSaved(f"The file {path.name} cannot be written: {error.strerror}.") from error
             raise
         return number

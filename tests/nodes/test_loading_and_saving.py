@@ -22,6 +22,7 @@ from comfy_dist.nodes.core.image_sets import LoadImageSetFromFolderNode
 from comfy_dist.nodes.core.inputs import UnusableInput
 from comfy_dist.nodes.core.load import LoadImage, LoadImageMask, LoadImageOutput, WebcamCapture
 from comfy_dist.nodes.core.save import MaskPreview, PreviewImage, SaveImage
+from comfy_dist.nodes.folders import NotSaved
 from comfy_dist.workspace import PathRefused, Workspace
 
 
@@ -254,6 +255,35 @@ class TestSaving:
     def test_a_prefix_cannot_leave_the_folder(self, workspace: Workspace, prefix: str) -> None:
         with pytest.raises(PathRefused, match="leads out of the folder output"):
             SaveImage().save_images(noise(1, 2, 2, 3), prefix)
+        assert not names_in(workspace.output)
+
+    @pytest.mark.parametrize("prefix", ["", ".", "./", "a/..", "a/../."])
+    def test_a_prefix_that_is_the_folder_itself_saves_into_it(self, workspace: Workspace, prefix: str) -> None:
+        [saved] = SaveImage().save_images(noise(1, 2, 2, 3), prefix)["ui"]["images"]
+        assert (saved["filename"], saved["subfolder"]) == ("_00001_.png", "")
+        assert names_in(workspace.output) == ["_00001_.png"]
+
+    def test_what_the_disk_does_not_take_is_named(self, workspace: Workspace) -> None:
+        (workspace.output / "file").touch()
+        for prefix, sentence in (
+            ("x" * 250, r"The file x+_00001_\.png cannot be made: File name too long\."),
+            ("x" * 300 + "/a", r"There can be no folder for the filename prefix 'x+/a': File name too long\."),
+            ("file/a", r"There can be no folder for the filename prefix 'file/a': File exists\."),
+            ("file/a/b", r"There can be no folder for the filename prefix 'file/a/b': Not a directory\."),
+        ):
+            with pytest.raises(NotSaved, match=f"^{sentence}$"):
+                SaveImage().save_images(noise(1, 2, 2, 3), prefix)
+        assert names_in(workspace.output) == ["file"]
+
+    def test_a_full_disk_is_named_and_leaves_no_half_file(self, workspace: Workspace) -> None:
+        resource = pytest.importorskip("resource")
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        try:
+            with pytest.raises(NotSaved, match=r"^The file pic_00001_\.png cannot be written: File too large\.$"):
+                SaveImage().save_images(noise(1, 64, 64, 3), "pic")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert not names_in(workspace.output)
 
     def test_a_link_out_of_the_folder_is_not_followed(self, workspace: Workspace, tmp_path: Path) -> None:
