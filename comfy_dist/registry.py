@@ -40,6 +40,15 @@ class Registry:
         """The live workers, by name."""
         return sorted((worker for worker, _ in self._seen.values()), key=lambda worker: (worker.name, worker.id))
 
+    def able(self, classes: frozenset[str]) -> list[Announcement]:
+        """The live workers that have all these node classes, by name."""
+        return [
+            worker
+            for worker in self.workers
+            if (catalogue := self._catalogues.get(worker.catalogue)) is not None
+            and classes <= catalogue.nodes.keys()
+        ]
+
     def learn(self, catalogue: Catalogue) -> None:
         """Remember a catalogue, from a worker or from an earlier run of this frontend."""
         self._catalogues[catalogue.hash] = catalogue

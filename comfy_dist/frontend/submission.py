@@ -6,13 +6,14 @@ import asyncio
 import logging
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.frontend.answers import MAX_ID, MAX_NUMBER, Refused
 from comfy_dist.frontend.context import Context
-from comfy_dist.messages import Catalogue, Command, Job, Prompt, Submitted, Urgency, now_ms
+from comfy_dist.messages import Announcement, Catalogue, Command, Job, Prompt, Submitted, Urgency, now_ms
 from comfy_dist.validation import Validation, validate_prompt
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,8 @@ async def submit(ctx: Context, request: dict[str, Any]) -> tuple[float, str, dic
     if earlier is None and ctx.ledger.accepted >= ctx.settings.max_queue_size:
         limit = ctx.settings.max_queue_size
         raise Refused(429, f"{limit} prompts wait already; try again later.", kind="queue_full")
-    verdict = await _validate(ctx, job.prompt, request.get("partial_execution_targets"))
+    able = ctx.registry.able(job.classes)
+    verdict = await _validate(ctx, job.prompt, request.get("partial_execution_targets"), able)
     if not verdict.valid:
         raise Invalid(verdict)
     if earlier is not None:
@@ -61,7 +63,8 @@ async def submit(ctx: Context, request: dict[str, Any]) -> tuple[float, str, dic
         if earlier.prompt != job.prompt:
             raise Refused(409, f"The prompt_id {job.id} belongs to another prompt.", kind="prompt_id_in_use")
         return earlier.number, job.id, {}
-    job = job.model_copy(update={"outputs_to_execute": verdict.outputs})
+    selective = 0 < len(able) < len(ctx.registry.workers)
+    job = job.model_copy(update={"outputs_to_execute": verdict.outputs, "selective": selective})
     await _publish(ctx, job)
     return job.number, job.id, verdict.node_errors
 
@@ -148,8 +151,8 @@ def _number(request: dict[str, Any], front: bool) -> float:
     return -rank if front else rank
 
 
-async def _validate(ctx: Context, prompt: Prompt, targets: Any) -> Validation:
-    """What the catalogue can tell; for classes that validate by code, what a live worker's engine says.
+async def _validate(ctx: Context, prompt: Prompt, targets: Any, able: Sequence[Announcement]) -> Validation:
+    """What the catalogue can tell; for classes that validate by code, what the engine of an able worker says.
 
     Where none answers in time the prompt is accepted: its engine validates before it starts.
     """
@@ -175,10 +178,10 @@ async def _validate(ctx: Context, prompt: Prompt, targets: Any) -> Validation:
     if not verdict.valid or not _needs_code(prompt, catalogue):
         return verdict
     arguments = {"prompt": prompt, "targets": targets}
-    worker = next((worker.id for worker in ctx.registry.workers if worker.catalogue), None)
-    if worker is None:
+    if not able:
         return verdict
-    reply = await ctx.transport.ask(Command(verb="validate", worker=worker, arguments=arguments), VALIDATE_SECONDS)
+    command = Command(verb="validate", worker=able[0].id, arguments=arguments)
+    reply = await ctx.transport.ask(command, VALIDATE_SECONDS)
     if reply is None or ("error" in reply.result and "valid" not in reply.result):
         return verdict
     return Validation.model_validate(reply.result)

@@ -38,10 +38,17 @@ class Job(Message):
     #: Time-ordered rank that clients see, as ComfyUI's `number`; negative for `front`.
     number: float = 0
     urgency: Urgency = Urgency.NORMAL
+    #: Whether a live worker lacked one of its node classes when it was accepted: such a one leaves it to others.
+    selective: bool = False
     #: The frontend that accepted it.
     frontend: str = ""
     #: Milliseconds since the epoch.
     created_at: int = 0
+
+    @property
+    def classes(self) -> frozenset[str]:
+        """The node classes of its prompt."""
+        return frozenset(str(node.get("class_type")) for node in self.prompt.values() if isinstance(node, dict))
 
     def public_extra_data(self) -> dict[str, Any]:
         """extra_data without credentials."""

@@ -134,9 +134,9 @@ class MemoryDelivery:
     async def requeue(self) -> None:
         await self.broker.put(self.job, self.order)
 
-    async def park(self) -> None:
+    async def park(self, *, shortly: bool = False) -> None:
         loop = asyncio.get_running_loop()
-        loop.call_later(self.broker.park_seconds, self._unpark)
+        loop.call_later(self.broker.park_seconds / 10 if shortly else self.broker.park_seconds, self._unpark)
 
     def _unpark(self) -> None:
         task = asyncio.ensure_future(self.broker.put(self.job))

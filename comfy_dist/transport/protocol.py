@@ -46,8 +46,8 @@ class Delivery(Protocol):
         """Back to the head of its queue."""
         ...
 
-    async def park(self) -> None:
-        """Out of the way for a few seconds; then it is delivered again."""
+    async def park(self, *, shortly: bool = False) -> None:
+        """Out of the way for a few seconds, or for half a one; then it is delivered again, behind the others."""
         ...
 
     async def bury(self, reason: str) -> None:

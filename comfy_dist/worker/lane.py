@@ -14,6 +14,7 @@ from comfy_dist.messages import (
     AttemptFailedFact,
     Cancelled,
     Failed,
+    Job,
     Released,
     ReleasedFact,
     WorkerState,
@@ -109,6 +110,10 @@ class Lane:
             await asyncio.gather(taking, *waits, return_exceptions=True)
 
     async def _handle(self, delivery: Delivery) -> None:
+        if self._lacks_nodes(delivery.job):
+            log.info("Prompt %s has nodes that this engine lacks; it is left to another worker.", delivery.job.id)
+            await self._insist(lambda: delivery.park(shortly=True))
+            return
         if not self._arbiter.take_in_hand(delivery.job.id):
             await self._park(delivery, self._worker)
             return
@@ -116,6 +121,14 @@ class Lane:
             await self._decide(delivery)
         finally:
             self._arbiter.let_go(delivery.job.id)
+
+    def _lacks_nodes(self, job: Job) -> bool:
+        """Whether others can execute the job and this engine cannot. What is over, anyone takes off the queue."""
+        catalogue, claims = self._standing.catalogue, self._arbiter.claims
+        if not job.selective or catalogue is None:
+            return False
+        over = claims.has_ended(job.id) or claims.is_cancelled(job.id) is not None
+        return not over and not job.classes <= catalogue.nodes.keys()
 
     async def _park(self, delivery: Delivery, worker: str) -> None:
         log.info("Prompt %s is executed by %s; this delivery is parked.", delivery.job.id, worker)

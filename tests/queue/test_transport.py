@@ -134,6 +134,17 @@ async def test_a_requeued_job_comes_again_first(join: Join) -> None:
     assert [delivery.job.id for delivery in again] == ["a", "b"]
 
 
+async def test_a_job_that_is_parked_shortly_is_back_before_one_that_is_not(join: Join) -> None:
+    frontend, worker = await join(), await join()
+    for name in ("shortly", "longer"):
+        await frontend.submit(Job(id=name, prompt={}))
+        await (await asyncio.wait_for(worker.taker().take(), 10)).park(shortly=name == "shortly")
+    back = [await asyncio.wait_for(worker.taker().take(), 15) for _ in range(2)]
+    assert [delivery.job.id for delivery in back] == ["shortly", "longer"]
+    for delivery in back:
+        await delivery.acknowledge()
+
+
 async def test_a_parked_job_comes_back_after_others(join: Join) -> None:
     frontend, worker = await join(), await join()
     for id_ in ("a", "b"):

@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 #: Seconds that a taker goes on listening while its job runs: in that time most short ones have ended.
 LINGER_SECONDS = 0.05
 
+#: Seconds that a delivery is parked shortly; behind one that is parked for longer it waits as long as that.
+SHORTLY_SECONDS = 0.5
+
 #: Seconds after which a taker to whom nothing comes listens anew, on another channel: RabbitMQ 3.10 does not tell
 #: the consumers of a quorum queue that it was deleted, and what is then put into a new one of that name goes to
 #: them and is seen by nobody until their channel closes.
@@ -52,8 +55,9 @@ class AmqpDelivery:
         with contextlib.suppress(*LOST):
             await self.message.nack(requeue=True)
 
-    async def park(self) -> None:
-        await self.publisher.confirm(self._copy(), self.queue, exchange=self.names.parked)
+    async def park(self, *, shortly: bool = False) -> None:
+        expiration = {"expiration": SHORTLY_SECONDS} if shortly else {}
+        await self.publisher.confirm(self._copy(**expiration), self.queue, exchange=self.names.parked)
         await self.acknowledge()
 
     async def bury(self, reason: str) -> None:
