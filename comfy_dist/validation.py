@@ -54,8 +54,9 @@ def validate_prompt(
     values of INT, FLOAT, STRING and BOOLEAN inputs are cast, and {"__value__": x} unwrapped, in place:
     afterwards the prompt is what the executor expects. Nothing else of it changes.
 
-    `validated_by_code` names, by class, the inputs that the node's own code judges; limits and combos are not
-    held against them (("*",) is all, () code that takes none). Without `check_by_code` they pass, and an engine has the last word.
+    `validated_by_code` names, by class, the inputs that the node's own code judges: ("*",) is all, () code that
+    takes none. Limits and combos are not held against them; without `check_by_code` they pass, and an engine has
+    the last word.
     """
     refusal = _refuse(prompt, nodes)
     if refusal is not None:
@@ -288,7 +289,7 @@ class _Walk:
             return
         try:
             refused = self.check_by_code(frame.node_id, frame.received_types)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a custom node's code may raise anything
+        except BaseException as error:  # noqa: BLE001 - a custom node's code may raise anything
             self.reasons.setdefault(frame.node_id, []).append(_raised(error, frame.via))
             return
         for name, verdict in refused:

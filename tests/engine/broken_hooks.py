@@ -4,6 +4,7 @@ from __future__ import annotations
 
 #: Each class is broken in one hook: its name says which, and what it raises.
 HOOKS = """
+from asyncio import CancelledError
 from comfy_api.latest import ComfyExtension, io, ui
 
 def failing(raised):
@@ -35,7 +36,7 @@ class FailingUi(ui.PreviewText):
     as_dict = failing(LookupError)
 
 NODE_CLASS_MAPPINGS = {}
-for raised in (ValueError, SystemExit):
+for raised in (ValueError, SystemExit, CancelledError):
     hooks = {
         "VALIDATE_INPUTS": (Older, classmethod(failing(raised))),
         "IS_CHANGED": (Older, classmethod(failing(raised))),
@@ -60,7 +61,7 @@ NODE_CLASS_MAPPINGS["as_dict"] = type(
 #: {class: whether the prompt is refused, fails, or runs nevertheless}
 HOOKS_END = {
     f"{hook}_{contract}_{raised}": end
-    for raised in ("ValueError", "SystemExit")
+    for raised in ("ValueError", "SystemExit", "CancelledError")
     for hook, contract, end in (
         ("VALIDATE_INPUTS", "Older", "refused"),
         ("IS_CHANGED", "Older", "runs"),

@@ -36,6 +36,10 @@ SKIPPED = {
     "syntax": ("def broken(:\n", "SyntaxError: invalid syntax (syntax.py, line 1)."),
     "raises": ("\nraise RuntimeError('no luck')\n", "RuntimeError: no luck (raises.py, line 2)."),
     "exits": ("import sys\nsys.exit(3)\n", "SystemExit: 3 (exits.py, line 2)."),
+    "cancels": (
+        "from asyncio import CancelledError\nraise CancelledError\n",
+        "CancelledError (cancels.py, line 2).",
+    ),
     "recursion": ("def again():\n    again()\nagain()\n", "RecursionError: maximum recursion depth exceeded"),
     "nothing": ("x = 1\n", "It has neither NODE_CLASS_MAPPINGS nor comfy_entrypoint."),
     "not_a_dict": ("NODE_CLASS_MAPPINGS = ['A']\n", "Its NODE_CLASS_MAPPINGS is of type list; it must be a dict."),

@@ -29,7 +29,7 @@ async def fingerprints(nodes: Mapping[str, Mapping[str, Any]], definitions: Defi
             continue
         try:
             found[node_id] = await _ask(node_id, node, definitions)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a custom node's code may raise anything
+        except BaseException as error:  # noqa: BLE001 - a custom node's code may raise anything
             _log.debug("IS_CHANGED of node %s (%s) raised: %s", node_id, node_class.name, error)
             found[node_id] = ALWAYS
     return found

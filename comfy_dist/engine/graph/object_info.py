@@ -21,7 +21,7 @@ def object_info(registry: Registry) -> dict[str, dict[str, Any]]:
         name = node_class.name
         try:
             found[name] = describe(node_class)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a custom node's code may raise anything
+        except BaseException as error:  # noqa: BLE001 - a custom node's code may raise anything
             fault = sentence(error)
             if registry.faults.get(name) != fault:
                 _log.warning("The node %s is left out for now, as INPUT_TYPES raised %s", name, fault)

@@ -41,7 +41,7 @@ def import_pack(path: Path) -> Imported:
     with compat.asked_in_vain() as asked:
         try:
             return Imported(_import(path))
-        except (Exception, SystemExit):
+        except BaseException:
             if not asked:
                 raise
     with compat.with_placeholders() as asked:

@@ -47,7 +47,7 @@ def load_packs(registry: Registry, packs: Iterable[Path]) -> dict[str, Path]:
     for path in packs:
         try:
             run_prestartup_script(path)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a pack's code may raise anything
+        except BaseException as error:  # noqa: BLE001 - a pack's code may raise anything
             _log.warning("The prestartup_script.py of the node pack %s fails: %s", path.name, _why(error))
     web_folders: dict[str, Path] = {}
     for path in packs:
@@ -57,7 +57,7 @@ def load_packs(registry: Registry, packs: Iterable[Path]) -> dict[str, Path]:
         try:
             imported = import_pack(path)
             classes, display_names = _contents(imported.module)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a pack's code may raise anything
+        except BaseException as error:  # noqa: BLE001 - a pack's code may raise anything
             _log.error("The node pack %s is skipped: %s", path.name, _why(error))
             continue
         if imported.lacking:
@@ -158,7 +158,7 @@ def _names(node: type[ComfyNode]) -> tuple[str, str | None]:
     """Its id and display name; where its schema cannot be had, the class's, by which the registry refuses it."""
     try:
         schema = node.GET_SCHEMA()
-    except (Exception, SystemExit):  # noqa: BLE001 - the registry asks again, and says why
+    except BaseException:  # noqa: BLE001 - the registry asks again, and says why
         return node.__name__, None
     return schema.node_id, schema.display_name
 

@@ -137,7 +137,7 @@ class Process:
             )
             with torch.inference_mode():
                 return await self._execution.run()
-        except Exception as error:  # noqa: BLE001 - the worker must get an outcome, whatever went wrong
+        except BaseException as error:  # noqa: BLE001 - the worker must get an outcome, whatever went wrong
             _log.exception("Executing %s failed outside of a node", job_id)
             return self._error(job_id, started, "", "", describe_failure(error, None))
         finally:
@@ -223,7 +223,7 @@ class Process:
                 else:
                     result = self.catalogue()
                 answer: dict[str, Any] = {"result": result}
-            except Exception as error:  # noqa: BLE001 - who asked must get an answer
+            except BaseException as error:  # noqa: BLE001 - who asked must get an answer
                 _log.exception("The question %s failed", header["op"])
                 answer = {"error": f"{type(error).__name__}: {error}"}
             self._channel.send({"op": "answer", "id": header["id"], **answer})

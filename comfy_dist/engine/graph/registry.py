@@ -38,7 +38,7 @@ class Registry:
                 continue
             try:
                 node = NodeClass.of(name, cls, str(display_names.get(name, name)), module)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - a custom node's code may raise anything
+            except BaseException as error:  # noqa: BLE001 - a custom node's code may raise anything
                 refused[name] = sentence(error)
                 continue
             self._nodes[name] = node
@@ -46,7 +46,7 @@ class Registry:
             self.display_names[name] = node.display_name
             try:
                 InputTypes.of(node.declared_inputs())
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - a custom node's code may raise anything
+            except BaseException as error:  # noqa: BLE001 - a custom node's code may raise anything
                 refused[name] = self.faults[name] = sentence(error)
             else:
                 taken.append(name)
@@ -101,7 +101,7 @@ class Definitions(Mapping[str, Mapping[str, Any]]):
         }
         try:
             self.input_types(node_class)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a custom node's code may raise anything
+        except BaseException as error:  # noqa: BLE001 - a custom node's code may raise anything
             return definition | {"fault": f"INPUT_TYPES of {name} raised {sentence(error)}"}
         return definition | {"input": self._declared[name]}
 
