@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfy_dist.nodes.core.alpha import JoinImageWithAlpha, PorterDuffImageComposite, SplitImageWithAlpha
+from comfy_dist.nodes.core.blending import ImageBlend
 from comfy_dist.nodes.core.channels import CHANNELS, ImageColorToMask, ImageToMask, MaskToImage
 from comfy_dist.nodes.core.compositing import ImageCompositeMasked
 from comfy_dist.nodes.core.images import EmptyImage
@@ -199,7 +200,7 @@ class TestCompositing:
         # The image with the mask and that with its inverse are both together.
         assert torch.allclose(put(mask) + put(1 - mask), covered + kept, atol=1e-5)
 
-    @pytest.mark.parametrize(("of_destination", "of_source"), [(3, 4), (4, 3), (4, 1), (1, 3)])
+    @pytest.mark.parametrize(("of_destination", "of_source"), [(3, 4), (4, 3), (2, 1), (1, 3)])
     def test_channels_are_those_of_the_destination(self, of_destination: int, of_source: int) -> None:
         destination, source = torch.rand(1, 4, 5, of_destination), torch.rand(1, 2, 2, of_source)
         (image,) = call(
@@ -209,6 +210,18 @@ class TestCompositing:
         shared = min(of_destination, of_source)
         assert torch.equal(image[:, 2:, 1:3, :shared], source[..., :shared])
         assert bool((image[:, 2:, 1:3, shared:] == 1).all()), "what the source lacks is opaque"
+
+    @pytest.mark.parametrize("channels", [3, 4])
+    def test_one_channel_is_grey_on_colours(self, channels: int) -> None:
+        destination, source = torch.rand(1, 4, 5, channels), torch.rand(1, 4, 5, 1)
+        (covered,) = call(
+            ImageCompositeMasked, destination=destination, source=source, x=0, y=0, resize_source=False
+        )
+        (blended,) = call(ImageBlend, image1=destination, image2=source, blend_factor=1.0, blend_mode="normal")
+        for image in (covered, blended):
+            assert image.shape == destination.shape
+            assert torch.equal(image[..., :3], source.expand(-1, -1, -1, 3))
+            assert bool((image[..., 3:] == 1).all())
 
     @laws
     @given(images(), SEED)

@@ -7,6 +7,9 @@ import torch
 from comfy_dist.nodes.core.inputs import Inputs, side
 from comfy_dist.nodes.core.resize import repeat_to_batch_size
 
+#: Red, green and blue; what comes after them is alpha.
+_COLOURS = 3
+
 
 class ImageCompositeMasked:
     """Puts the source on the destination at x, y, where the mask says how much of it shows."""
@@ -44,11 +47,14 @@ class ImageCompositeMasked:
 
 
 def with_channels_of(destination: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
-    """source [..., c] with the channels of destination: left out where it lacks them, 1 where source does.
+    """source [..., c] with the channels of destination: left out where it lacks them, opaque where source does.
 
-    ComfyUI 0.3.64 fails at an opaque source on a destination with alpha; later versions do as here.
+    A source of one channel is grey in all colours. ComfyUI 0.3.64 gives the result a channel more instead, which
+    holds the brightness of a grey source, and fails at others; later versions make them opaque as here.
     """
     channels = destination.shape[-1]
+    if source.shape[-1] == 1 and channels >= _COLOURS:
+        source = source.expand(*source.shape[:-1], _COLOURS)
     if source.shape[-1] >= channels:
         return source[..., :channels]
     return torch.nn.functional.pad(source, (0, channels - source.shape[-1]), value=1.0)
