@@ -53,6 +53,32 @@ def workspace(tmp_path: Path) -> None:
             },
             "image1 has 3 images and image2 2",
         ),
+        (
+            "ImageScaleBy",
+            {"image": SMALL, "upscale_method": "lanczos", "scale_by": 0.1},
+            "Nothing is left of 8 x 3 resized to 1 x 0; make it larger",
+        ),
+        (
+            "ImageScaleToMaxDimension",
+            {"image": RGB, "upscale_method": "area", "largest_size": 0},
+            "Nothing is left of 8 x 8 resized to 0 x 0",
+        ),
+        (
+            "ResizeAndPadImage",
+            {
+                "image": torch.rand(1, 1, 9, 3),
+                "target_width": 4,
+                "target_height": 4,
+                "padding_color": "white",
+                "interpolation": "bicubic",
+            },
+            "Nothing is left of 9 x 1 resized to 4 x 0",
+        ),
+        (
+            "ImageBatch",
+            {"image1": torch.rand(1, 1, 1, 3), "image2": torch.rand(1, 1, 8, 3)},
+            "Nothing is left of the middle of 8 x 1 in the aspect of 1 x 1",
+        ),
         ("ImageBatch", {"image1": RGB, "image2": RGBA}, "image1 has 3 channels and image2 4"),
         ("RebatchImages", {"images": [RGB, SMALL], "batch_size": [2]}, "these have 8 x 3 x 3 and 8 x 8 x 3"),
         ("SaveImage", {"images": torch.rand(1, 2, 2, 5)}, "one to four channels; these images have 5"),

@@ -17,6 +17,10 @@ def latent(*shape: int, **more: Any) -> dict[str, Any]:
     return {"samples": torch.rand(shape), **more}
 
 
+def sound(batch: int, samples: int = 9) -> dict[str, Any]:
+    return {"waveform": torch.zeros(batch, 1, samples), "sample_rate": 9}
+
+
 ONE, TWO, OTHER = latent(1, 4, 8, 9), latent(2, 4, 8, 9), latent(1, 16, 8, 9)
 KINDS = "4 channels and the other 16: they are of different kinds of models"
 
@@ -69,10 +73,12 @@ KINDS = "4 channels and the other 16: they are of different kinds of models"
             "radius of 9 needs latents of more than 9 on each side; this one has 9 x 8",
         ),
         ("SetFirstSigma", {"sigmas": torch.zeros(0), "sigma": 1.0}, "no sigmas"),
-        ("SplitAudioChannels", {"audio": {"waveform": torch.zeros(1, 1, 9), "sample_rate": 9}}, "this has 1"),
+        ("SplitAudioChannels", {"audio": sound(1)}, "this has 1"),
+        ("AudioConcat", {"audio1": sound(2), "audio2": sound(3), "direction": "after"}, "batch of 2 .* one of 3"),
+        ("AudioMerge", {"audio1": sound(3), "audio2": sound(2), "merge_method": "add"}, "batch of 3 .* one of 2"),
         (
             "TrimAudioDuration",
-            {"audio": {"waveform": torch.zeros(1, 1, 9), "sample_rate": 9}, "start_index": 0.0, "duration": 0.0},
+            {"audio": sound(1), "start_index": 0.0, "duration": 0.0},
             "Nothing is left of 1 s of audio",
         ),
     ],
@@ -80,6 +86,17 @@ KINDS = "4 channels and the other 16: they are of different kinds of models"
 def test_what_cannot_be_used_is_named(node: str, inputs: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UnusableInput, match=sentence):
         call(core.NODE_CLASS_MAPPINGS[node], **inputs)
+
+
+def test_audio_of_nothing_goes_with_any() -> None:
+    nothing = {"waveform": torch.zeros(1, 1, 0), "sample_rate": 4}
+    for given in ((nothing, sound(2)), (sound(2), nothing)):
+        audio1, audio2 = given
+        (joined,) = call(core.NODE_CLASS_MAPPINGS["AudioConcat"], audio1=audio1, audio2=audio2, direction="after")
+        assert joined["waveform"].shape == (2, 2, 9)
+        (merged,) = call(core.NODE_CLASS_MAPPINGS["AudioMerge"], audio1=audio1, audio2=audio2, merge_method="add")
+        assert merged["waveform"].shape == (2, 1, audio1["waveform"].shape[-1])
+        assert joined["sample_rate"] == merged["sample_rate"] == 9
 
 
 def test_one_channel_goes_with_all() -> None:

@@ -109,7 +109,9 @@ class AudioConcat:
 
     def concat(self, audio1: Audio, audio2: Audio, direction: str) -> tuple[Audio]:
         first, second, rate = _at_one_rate(audio1, audio2)
-        parts = [each.repeat(1, 2, 1) if each.shape[1] == 1 else each for each in (first, second)]
+        batch = max(len(first), len(second))
+        stereo = (each.repeat(1, 2, 1) if each.shape[1] == 1 else each for each in (first, second))
+        parts = [each.expand(batch, -1, -1) for each in stereo]
         return (_audio(torch.cat(parts if direction == "after" else parts[::-1], dim=2), rate),)
 
 
@@ -138,8 +140,9 @@ class AudioMerge:
             waveform = first - second
         else:
             waveform = first * second
-        loudest = waveform.abs().max()
-        return (_audio(waveform / loudest if loudest > 1.0 else waveform, rate),)
+        if waveform.numel():
+            waveform = waveform / waveform.abs().max().clamp(min=1.0)
+        return (_audio(waveform, rate),)
 
 
 class AudioAdjustVolume:
@@ -159,7 +162,13 @@ class AudioAdjustVolume:
 
 
 def _at_one_rate(audio1: Audio, audio2: Audio) -> tuple[torch.Tensor, torch.Tensor, int]:
-    """Both waveforms at the higher of their sample rates, and that."""
+    """Both waveforms at the higher of their sample rates, and that. Raises UnusableInput for unequal batches."""
+    batches = len(audio1["waveform"]), len(audio2["waveform"])
+    if batches[0] != batches[1] and 1 not in batches:
+        raise UnusableInput(
+            f"audio1 is a batch of {batches[0]} and audio2 one of {batches[1]}; equal batches go together, or one "
+            "audio with a batch."
+        )
     rate = max(audio1["sample_rate"], audio2["sample_rate"])
     first, second = (resampled(each["waveform"], each["sample_rate"], rate) for each in (audio1, audio2))
     return first, second, rate
@@ -170,7 +179,7 @@ def resampled(waveform: torch.Tensor, rate: int, new_rate: int) -> torch.Tensor:
 
     Numbers are those of torchaudio's default (https://ccrma.stanford.edu/~jos/resample/).
     """
-    if rate == new_rate:
+    if rate == new_rate or not waveform.numel():
         return waveform
     divisor = math.gcd(rate, new_rate)
     step, phases = rate // divisor, new_rate // divisor

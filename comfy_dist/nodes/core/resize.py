@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from comfy_dist.nodes.core.bislerp import bislerp
+from comfy_dist.nodes.core.inputs import UnusableInput
 from comfy_dist.nodes.core.pictures import pixels, to_pictures
 
 UPSCALE_METHODS = ["nearest-exact", "bilinear", "area", "bicubic", "lanczos"]
@@ -35,13 +36,23 @@ def common_upscale(samples: torch.Tensor, width: int, height: int, upscale_metho
     """samples [B, C, H, W] or [B, C, T, H, W], any float dtype, resized to height by width.
 
     Methods: nearest-exact, bilinear, area, bicubic, lanczos, bislerp. `crop` "center" keeps the aspect,
-    "disabled" stretches.
+    "disabled" stretches. Raises UnusableInput where no pixel is left.
     """
+    if width < 1 or height < 1:
+        raise UnusableInput(
+            f"Nothing is left of {samples.shape[-1]} x {samples.shape[-2]} resized to {width} x {height}; "
+            "make it larger, 1 x 1 at least."
+        )
     frames = samples
     if samples.ndim > 4:
         frames = samples.flatten(2, -3).movedim(2, 1).flatten(0, 1)
     if crop == "center":
         frames = center_crop(frames, width, height)
+        if 0 in frames.shape[-2:]:
+            raise UnusableInput(
+                f"Nothing is left of the middle of {samples.shape[-1]} x {samples.shape[-2]} in the aspect of "
+                f"{width} x {height}; choose one nearer to its own."
+            )
     if upscale_method == "lanczos":
         resized = lanczos(frames, width, height)
     elif upscale_method == "bislerp":

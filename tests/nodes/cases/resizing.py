@@ -87,7 +87,7 @@ CASES: list[Case] = [
         "ImageScaleToMaxDimension",
         "nothing",
         image=bytes_noise(1, 5, 5, 3),
-        upscale_method="area",
+        upscale_method="bilinear",
         largest_size=0,
     ),
     *(
