@@ -11,7 +11,7 @@ from pydantic_core import from_json
 
 from comfy_dist.frontend.answers import Refused, read_object, whole_number
 from comfy_dist.frontend.context import context
-from comfy_dist.frontend.prompts import cancel_all, id_list
+from comfy_dist.frontend.prompts import cancel_all, id_list, rows_of
 from comfy_dist.ledger import JobRow, JobState, stored
 
 routes = web.RouteTableDef()
@@ -181,6 +181,6 @@ async def cancel_jobs(request: web.Request) -> web.Response:
 async def _cancel(request: web.Request, ids: list[str]) -> web.Response:
     ctx = context(request)
     await ctx.ledger.settled()
-    rows = [row for id_ in ids if (row := ctx.ledger.live(id_)) is not None]
+    rows = await rows_of(ctx, ids, lambda row: True)
     await cancel_all(ctx, rows)
     return web.json_response({"cancelled": [row.id for row in rows]})

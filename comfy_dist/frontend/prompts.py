@@ -21,7 +21,7 @@ routes = web.RouteTableDef()
 
 #: Cancellations under way at the same time.
 AT_ONCE = 200
-#: Seconds in which a worker that has claimed a job will have said so.
+#: Seconds in which a worker that has claimed a job will have said so, and a frontend that has taken one.
 NEWS_SECONDS = 0.25
 
 
@@ -67,10 +67,7 @@ async def post_queue(request: web.Request) -> web.Response:
     body = await read_object(request)
     await ctx.ledger.settled()
     rows = list(ctx.ledger.pending) if body.get("clear") else []
-    for id_ in id_list(body, "delete"):
-        row = ctx.ledger.live(id_)
-        if row is not None and row.state is JobState.PENDING:
-            rows.append(row)
+    rows += await rows_of(ctx, id_list(body, "delete"), lambda row: row.state is JobState.PENDING)
     await cancel_all(ctx, rows)
     return web.Response()
 
@@ -81,13 +78,32 @@ async def post_interrupt(request: web.Request) -> web.Response:
     ctx = context(request)
     body = await read_object(request) if request.can_read_body else {}
     await ctx.ledger.settled()
-    running = [*ctx.ledger.running, *(row for row in ctx.ledger.pending if ctx.hub.has_begun(row.id))]
+
+    def runs(row: JobRow) -> bool:
+        return row.state is JobState.RUNNING or ctx.hub.has_begun(row.id)
+
     if prompt_id := body.get("prompt_id"):
-        running = [row for row in running if row.id == prompt_id]
-    elif client_id := body.get("client_id"):
-        running = [row for row in running if row.client_id == client_id]
+        running = await rows_of(ctx, [prompt_id], runs) if isinstance(prompt_id, str) else []
+    else:
+        running = [row for row in (*ctx.ledger.running, *ctx.ledger.pending) if runs(row)]
+        if client_id := body.get("client_id"):
+            running = [row for row in running if row.client_id == client_id]
     await cancel_all(ctx, running)
     return web.Response()
+
+
+async def rows_of(ctx: Context, ids: Sequence[str], fits: Callable[[JobRow], bool]) -> list[JobRow]:
+    """The jobs of these ids that fit, after a moment where they do not yet.
+
+    Who names one may know of it from another frontend, or from its progress, before its news has come here.
+    """
+
+    def fitting() -> list[JobRow]:
+        return [row for id_ in ids if (row := ctx.ledger.live(id_)) is not None and fits(row)]
+
+    if len(fitting()) < len(ids):
+        await ctx.ledger.shows(lambda: len(fitting()) == len(ids), NEWS_SECONDS)
+    return fitting()
 
 
 async def cancel_all(ctx: Context, rows: Sequence[JobRow]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -93,6 +94,12 @@ class Ledger:
         except TimeoutError:
             # Published without a confirmation, or the log is far behind: not worth a client's time.
             self._expected -= waited_for
+
+    async def shows(self, condition: Callable[[], bool], seconds: float) -> None:
+        """Wait until the condition is true of what is folded, so long at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds), self._folded:
+                await self._folded.wait_for(condition)
 
     @property
     def remaining(self) -> int:

@@ -156,6 +156,35 @@ async def test_any_frontend_cancels(clients: tuple[ComfyClient, ComfyClient]) ->
     assert await a.history() == await b.history()
 
 
+async def test_what_was_just_begun_or_accepted_elsewhere_is_cancelled(
+    clients: tuple[ComfyClient, ComfyClient],
+) -> None:
+    """A client behind a load balancer knows of it before the frontend that it asks."""
+    a, b = clients
+    for _ in range(4):
+        begun = await a.post(sleeping(20, 200))
+        await a.seen(lambda m, id_=begun: m["type"] == "execution_start" and m["data"]["prompt_id"] == id_)
+        await b.ask("POST", "/interrupt", {"prompt_id": begun})
+        assert (await b.in_history(begun))["status"]["messages"][-1][0] == "execution_interrupted"
+    busy = [await a.post(sleeping(20, 200)) for _ in WORKERS]
+    await a.until(lambda: _running(a, 3))
+    for route in ("/queue", "/jobs/cancel"):
+        accepted = await a.post(image(90))
+        await b.ask("POST", route, {"delete": [accepted], "job_ids": [accepted]})
+        await a.until(lambda id_=accepted: _cancelled(a, id_))
+    assert (await a.queue())[0] == set(busy)
+    await b.ask("POST", "/jobs/cancel", {"job_ids": busy})
+    await a.until(lambda: _drained(a))
+
+
+async def _running(client: ComfyClient, count: int) -> bool:
+    return len((await client.queue())[0]) == count
+
+
+async def _cancelled(client: ComfyClient, id_: str) -> bool:
+    return bool((await client.ask("GET", f"/api/jobs/{id_}"))["status"] == "cancelled")
+
+
 async def test_history_is_deleted_everywhere(clients: tuple[ComfyClient, ComfyClient]) -> None:
     a, b = clients
     id_ = await a.post(image(77))
