@@ -59,13 +59,19 @@ def inputs_of(definition: Definition) -> Iterator[Input]:
             yield Input(name, info[0], options, category == "required")
 
 
+def unwrapped(value: Any) -> Any:
+    """The constant itself: clients write a list as {"__value__": [...]}, as bare it would be a link."""
+    return value["__value__"] if isinstance(value, dict) and "__value__" in value else value
+
+
 def judge_value(each: Input, inputs: dict[str, Any], by_code: bool) -> Error | None:
-    """Cast the constant in place and hold it against the input's limits and options."""
+    """Cast the constant in place and hold it against the input's limits and options.
+
+    One that is not cast stays wrapped, as the prompt is judged again wherever it arrives.
+    """
     name = each.name
-    value = inputs[name]
+    value = unwrapped(inputs[name])
     try:
-        if isinstance(value, dict) and "__value__" in value:
-            value = inputs[name] = value["__value__"]
         cast = _CASTS.get(each.type) if isinstance(each.type, str) else None
         if cast is not None:
             value = inputs[name] = cast(value)

@@ -51,8 +51,8 @@ def validate_prompt(
     A definition with a "fault" is of a class that cannot tell its inputs just now; the text says why.
 
     Only output nodes and what they depend on are judged; `targets` narrows the output nodes. As in ComfyUI,
-    values of INT, FLOAT, STRING and BOOLEAN inputs are cast, and {"__value__": x} unwrapped, in place:
-    afterwards the prompt is what the executor expects. Nothing else of it changes.
+    values of INT, FLOAT, STRING and BOOLEAN inputs are cast in place: afterwards the prompt is what the executor
+    expects. Nothing else of it changes, so it may be judged again.
 
     `validated_by_code` names, by class, the inputs that the node's own code judges: ("*",) is all, () code that
     takes none. Limits and combos are not held against them; without `check_by_code` they pass, and an engine has

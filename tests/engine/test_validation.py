@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -281,6 +282,20 @@ def test_constants_are_cast_in_place() -> None:
     assert prompt["3"]["inputs"]["value"] == "[1, 2]"
     assert prompt["4"]["inputs"]["value"] is False
     assert prompt["5"]["inputs"] == {}
+    judged = json.loads(json.dumps(prompt))
+    assert validate_prompt(prompt, NODES).node_errors == {}
+    assert prompt == judged
+
+
+def test_a_wrapped_constant_is_judged_and_stays_wrapped() -> None:
+    like_a_link = {"__value__": ["1", 0]}
+    prompt = {"1": node("Any", source=like_a_link)}
+    for _ in range(2):
+        assert validate_prompt(prompt, NODES).node_errors == {}
+    assert prompt["1"]["inputs"]["source"] == like_a_link
+    wrong = {"1": empty_image(width={"__value__": [3]}), "2": node("Preview", images=["1", 0])}
+    [error] = validate_prompt(wrong, NODES).node_errors["1"]["errors"]
+    assert (error["type"], error["extra_info"]["received_value"]) == ("invalid_input_type", [3])
 
 
 @pytest.mark.parametrize(

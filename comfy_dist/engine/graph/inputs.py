@@ -9,6 +9,7 @@ from comfy_dist.engine.graph.dynamic_prompt import DynamicPrompt
 from comfy_dist.engine.graph.links import is_link
 from comfy_dist.engine.graph.mapping import Values
 from comfy_dist.engine.graph.node_class import InputTypes
+from comfy_dist.input_judging import unwrapped
 
 #: The values of each output of a node, or None while it has none.
 OutputsOf: TypeAlias = Callable[[str], list[Values] | None]
@@ -35,7 +36,7 @@ def collect_inputs(
             else:
                 values[name] = outputs[value[1]] if value[1] < len(outputs) else [None]
         elif name in types.options:
-            values[name] = [value]
+            values[name] = [unwrapped(value)]
     return values, missing
 
 

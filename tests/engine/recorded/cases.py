@@ -318,6 +318,7 @@ EXECUTIONS: dict[str, list[Step]] = {
             }
         )
     ],
+    "wrapped list": [Step(types(combo={"__value__": "a"}, any={"__value__": [1, "a"]}))],
     "raw link": [Step({"1": text("raw"), "2": node("TestRawLink", value=["1", 0]), "3": sink("2")})],
     "fingerprint": [Step(_MARKED), Step(_MARKED)],
     "fingerprint of NaN": [
