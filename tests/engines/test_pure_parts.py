@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import comfy_dist.engine.comfyui.publishing
 from comfy_dist.engine import NodeText
 from comfy_dist.engine.comfyui.binary_events import node_text, picture
 from comfy_dist.engine.comfyui.catalogue import names_files
@@ -23,7 +24,7 @@ from comfy_dist.engine.comfyui.installation import (
     unknown_flag,
 )
 from comfy_dist.engine.comfyui.names import candidates
-from comfy_dist.engine.comfyui.publishing import place_exclusively
+from comfy_dist.engine.comfyui.publishing import LocalFiles, Publisher, Unpublished, place_exclusively
 from comfy_dist.engine.comfyui.run import renamed
 from comfy_dist.engine.comfyui.timings import Timings
 from comfy_dist.engine.comfyui.uploading import file_inputs
@@ -79,6 +80,35 @@ def test_files_of_one_name_published_by_many_all_keep_their_content(tmp_path: Pa
 
 def frame(event: int, number: int, rest: bytes) -> bytes:
     return event.to_bytes(4, "big") + number.to_bytes(4, "big") + rest
+
+
+async def test_old_files_take_no_room_beside_the_published_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comfy_dist.engine.comfyui.publishing, "KEPT", 2)
+    workspace, private = Workspace.at(tmp_path / "workspace"), tmp_path / "private"
+    private.mkdir()
+    publisher = Publisher(workspace, LocalFiles(private, private))
+    files = [{"filename": f"x_0000{number}_.png", "subfolder": "", "type": "output"} for number in (1, 2, 3)]
+    for file in files:
+        (private / file["filename"]).write_text(file["filename"])
+        await publisher.rewrite(file, fresh=True)
+    published = [workspace.output / file["filename"] for file in files]
+    assert [path.read_text() for path in published] == [path.name for path in published]
+    assert [path.stat().st_nlink for path in published] == [1, 2, 2]
+    assert {path.name: path.stat().st_size > 0 for path in private.iterdir()} == {
+        "x_00001_.png": False,
+        "x_00002_.png": True,
+        "x_00003_.png": True,
+    }
+    assert await publisher.rewrite(files[0], fresh=False) == files[0]
+    published[0].unlink()
+    with pytest.raises(Unpublished, match=r"x_00001_.png .* has no copy any more"):
+        await publisher.rewrite(files[0], fresh=False)
+    # Written again under its old name, it is a file like any other.
+    (private / "x_00001_.png").write_text("new")
+    await publisher.rewrite(files[0], fresh=True)
+    assert (workspace.output / "x_00004_.png").read_text() == "new"
 
 
 def test_a_preview_without_metadata_is_the_running_nodes() -> None:

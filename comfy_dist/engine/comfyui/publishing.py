@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -18,6 +19,10 @@ from comfy_dist.workspace import FolderType, PathRefused, Workspace, inside
 
 #: Files whose published names are known; of older ones a cached node's file is published again.
 REMEMBERED = 20_000
+#: Files that a ComfyUI on this machine keeps beside the published ones; of older ones only the names stay there.
+KEPT = 1_000
+#: Time of change of a file of which only the name has stayed.
+_EMPTIED = 0
 
 
 class Unpublished(ComfyDistError):
@@ -94,10 +99,16 @@ class Publisher:
 
 
 class LocalFiles:
-    """Files of a ComfyUI on this machine, which writes to private folders."""
+    """Files of a ComfyUI on this machine, which writes to private folders.
+
+    A file there takes room on the disk when its published name is deleted, or is on another disk. So old ones are
+    emptied; their names stay, for by those ComfyUI numbers its next files.
+    """
 
     def __init__(self, output: Path, temp: Path) -> None:
         self._folders = {"output": output, "temp": temp}
+        #: In the order of placing.
+        self._placed: dict[Path, None] = {}
 
     async def place(self, file: FileReference, target: Path) -> Path | None:
         folder = self._folders.get(file.type)
@@ -105,7 +116,24 @@ class LocalFiles:
             # Its input folder is the workspace's.
             return None
         path = inside(folder, file.subfolder, file.name)
-        return await asyncio.to_thread(place_exclusively, path, target)
+        return await asyncio.to_thread(self._place, path, target)
+
+    def _place(self, path: Path, target: Path) -> Path:
+        stat = path.stat()
+        if stat.st_size == 0 and stat.st_mtime_ns == _EMPTIED:
+            raise FileNotFoundError(errno.ENOENT, "it was deleted here, and its ComfyUI has no copy any more")
+        placed = place_exclusively(path, target)
+        self._placed.pop(path, None)
+        self._placed[path] = None
+        if len(self._placed) > KEPT:
+            oldest = next(iter(self._placed))
+            del self._placed[oldest]
+            # Where there is no room even for that, whoever writes next says so.
+            with contextlib.suppress(OSError), part_beside(oldest) as part:
+                part.touch()
+                os.utime(part, ns=(_EMPTIED, _EMPTIED))
+                part.replace(oldest)
+        return placed
 
 
 class RemoteFiles:
