@@ -108,6 +108,14 @@ async def test_an_interrupt_waits_for_an_async_node_no_longer(engine: GraphEngin
     assert isinstance(await asyncio.wait_for(task, 3), Interrupted)
 
 
+async def test_an_interrupt_ends_a_regular_expression_that_runs_away(engine: GraphEngine) -> None:
+    switches = {"case_insensitive": False, "multiline": False, "dotall": False}
+    runaway = node("RegexMatch", string="a" * 40 + "b", regex_pattern="(a+)+$", **switches)
+    task = await started(engine, {"1": runaway, "2": node("PreviewAny", source=["1", 0])}, "r")
+    await engine.interrupt("r")
+    assert isinstance(await task, Interrupted)
+
+
 async def test_a_late_interrupt_does_not_hit_the_next_job(engine: GraphEngine) -> None:
     await run(engine, {"1": node("PreviewAny", source="x")})
     await engine.interrupt("job-gone")

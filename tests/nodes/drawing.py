@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 from typing import Any
 
 import torch
@@ -15,8 +17,8 @@ laws = settings(max_examples=30, deadline=None)
 def call(node: type, **inputs: Any) -> tuple[Any, ...]:
     """What a node gives for these inputs."""
     made: Any = node()
-    outputs: tuple[Any, ...] = getattr(made, made.FUNCTION)(**inputs)
-    return outputs
+    outputs = getattr(made, made.FUNCTION)(**inputs)
+    return asyncio.run(outputs) if inspect.iscoroutine(outputs) else outputs
 
 
 @st.composite

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from comfy_dist.nodes.core.text import (
     StringSubstring,
     StringTrim,
 )
-from tests.nodes.drawing import laws
+from tests.nodes.drawing import call, laws
 
 RUNAWAY = {"regex_pattern": r"(a+)+$", "string": "a" * 40 + "b"}
 SWITCHES = {"case_insensitive": False, "multiline": False, "dotall": False}
@@ -48,7 +49,7 @@ def test_a_pattern_that_runs_away_is_ended_and_named(
 ) -> None:
     monkeypatch.setattr(bounded_regex, "LIMIT_S", 0.3)
     with pytest.raises(PatternTooSlow, match=r"'\(a\+\)\+\$' did not come to an end within 0.3 s"):
-        node().execute(**inputs)
+        call(node, **inputs)
 
 
 def test_the_process_ends_itself_when_its_engine_is_gone() -> None:
@@ -65,19 +66,29 @@ def test_the_process_ends_itself_when_its_engine_is_gone() -> None:
     assert words == errors == b""
 
 
-def test_any_text_goes_through_the_process() -> None:
+async def test_a_list_of_texts_does_not_start_a_process_for_each_at_once() -> None:
+    texts = [f"a{number}" for number in range(40)]
+    async with asyncio.TaskGroup() as group:
+        found = [group.create_task(matches(r"\d+", text)) for text in texts]
+        await asyncio.sleep(0)
+        assert bounded_regex._AT_ONCE.locked()
+    assert [task.result() for task in found] == [[[text[1:]]] for text in texts]
+    assert not bounded_regex._AT_ONCE.locked()
+
+
+async def test_any_text_goes_through_the_process() -> None:
     text = "ünï\0\r\n\ud800 ☃🙂\u2028"
-    assert matches(r".", text, re.DOTALL) == [[character] for character in text]
-    assert substitute(r"(.)", r"\1", text) == text
+    assert await matches(r".", text, re.DOTALL) == [[character] for character in text]
+    assert await substitute(r"(.)", r"\1", text) == text
 
 
 def test_a_pattern_that_is_none_is_named() -> None:
     with pytest.raises(PatternRefused, match=r"'\(a' cannot be used: missing \)"):
-        RegexReplace().execute("a", "(a", "x")
+        call(RegexReplace, string="a", regex_pattern="(a", replace="x")
     with pytest.raises(PatternRefused, match="invalid group reference"):
-        RegexReplace().execute("a", "a", r"\2")
+        call(RegexReplace, string="a", regex_pattern="a", replace=r"\2")
     with pytest.raises(PatternRefused, match="repetition number is too large"):
-        RegexReplace().execute("a", "a{99999999999}", "")
+        call(RegexReplace, string="a", regex_pattern="a{99999999999}", replace="")
 
 
 @pytest.mark.filterwarnings("ignore:Possible nested set:FutureWarning")

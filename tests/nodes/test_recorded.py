@@ -19,6 +19,7 @@ from comfy_dist.engine.graph.registry import Registry
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.nodes import core, folders
 from comfy_dist.workspace import Workspace
+from tests.nodes import drawing
 from tests.nodes.making import Array, Case, convert, named, unpacked
 
 HERE = Path(__file__).parent
@@ -58,7 +59,7 @@ def call(case: Case, inputs: dict[str, Any]) -> Any:
         given = {
             name: call(each, each.inputs)[0] if isinstance(each, Case) else each for name, each in inputs.items()
         }
-        return getattr(node(), node.FUNCTION)(**given)
+        return drawing.call(node, **given)
 
 
 @pytest.mark.parametrize(("group", "case"), CASES, ids=[case.name for _, case in CASES])

@@ -43,12 +43,12 @@ class RegexMatch:
             }
         }
 
-    def execute(
+    async def execute(
         self, string: str, regex_pattern: str, case_insensitive: bool, multiline: bool, dotall: bool
     ) -> tuple[bool]:
         flags = _flags(case_insensitive, multiline, dotall)
         try:
-            return (bool(matches(regex_pattern, string, flags, 1)),)
+            return (bool(await matches(regex_pattern, string, flags, 1)),)
         except PatternRefused:
             return (False,)
 
@@ -75,7 +75,7 @@ class RegexExtract:
             }
         }
 
-    def execute(
+    async def execute(
         self,
         string: str,
         regex_pattern: str,
@@ -88,7 +88,7 @@ class RegexExtract:
         """`group_index` 0 is the whole match. A first group that took no part comes out as None, as in ComfyUI."""
         flags = _flags(case_insensitive, multiline, dotall)
         try:
-            found = matches(regex_pattern, string, flags, 1 if mode.startswith("First") else 0)
+            found = await matches(regex_pattern, string, flags, 1 if mode.startswith("First") else 0)
         except PatternRefused:
             return ("",)
         if not found:
@@ -129,7 +129,7 @@ class RegexReplace:
             },
         }
 
-    def execute(
+    async def execute(
         self,
         string: str,
         regex_pattern: str,
@@ -140,7 +140,8 @@ class RegexReplace:
         count: int = 0,
     ) -> tuple[str]:
         """`replace` may name groups: \\1, \\g<name>."""
-        return (substitute(regex_pattern, replace, string, _flags(case_insensitive, multiline, dotall), count),)
+        flags = _flags(case_insensitive, multiline, dotall)
+        return (await substitute(regex_pattern, replace, string, flags, count),)
 
 
 NODE_CLASS_MAPPINGS = {cls.__name__: cls for cls in (RegexMatch, RegexExtract, RegexReplace)}
