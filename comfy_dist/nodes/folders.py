@@ -58,7 +58,8 @@ def exists(name: str) -> bool:
     """Whether an annotated name is a file."""
     try:
         return annotated(name).is_file()
-    except PathRefused:
+    except (PathRefused, OSError):
+        # The system's error is that the name is too long for a file.
         return False
 
 

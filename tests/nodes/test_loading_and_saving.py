@@ -154,7 +154,7 @@ class TestLoading:
         assert choices == ["a.JPG", "b.png", "c.webp"]
         assert options == {"image_upload": True}
         assert LoadImage.VALIDATE_INPUTS("out.png [output]") is True
-        for wrong in ("gone.png", "../secret.png", "/etc/passwd", "out.png"):
+        for wrong in ("gone.png", "../secret.png", "/etc/passwd", "out.png", "", "a\0.png", "x" * 5000):
             assert LoadImage.VALIDATE_INPUTS(wrong) == f"Invalid image file: {wrong}"
         with pytest.raises(PathRefused):
             LoadImage().load_image("../secret.png")
