@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from comfy_dist.engine.graph import running
-from comfy_dist.engine.graph.async_nodes import AsyncNodes, Begun
+from comfy_dist.engine.graph.begun_nodes import Begun, BegunNodes
 from comfy_dist.engine.graph.caches import Cache, Cached
 from comfy_dist.engine.graph.dynamic_prompt import DynamicPrompt
 from comfy_dist.engine.graph.execution_record import ExecutionRecord, Sender
@@ -66,12 +66,12 @@ class Execution:
         self._held = HeldOutputs()
         #: The nodes whose outputs each node that is not done uses.
         self._uses: dict[str, list[str]] = {}
-        self._async = AsyncNodes()
+        self._begun = BegunNodes()
         self._expanded: dict[str, list[Expansion]] = {}
 
     def wake(self) -> None:
         """Look at the interrupt flag now, if async nodes are being waited for. Call on the loop."""
-        self._async.wake()
+        self._begun.wake()
 
     async def run(self) -> dict[str, Any]:
         """Execute. The result has the fields of an Outcome, and its kind as "outcome"."""
@@ -97,7 +97,7 @@ class Execution:
             return record.succeeded()
         finally:
             running.set_running(None)
-            await self._async.abandon()
+            await self._begun.abandon()
 
     async def _run(self) -> None:
         await self._look_up()
@@ -106,9 +106,9 @@ class Execution:
             node_id = self._order.take()
             if node_id is not None:
                 await self._step(node_id)
-            elif self._async:
+            elif self._begun:
                 self._record.flush()
-                for ended in await self._async.wait():
+                for ended in await self._begun.wait():
                     self._order.release(ended)
             else:
                 self._blame_cycle()
@@ -129,8 +129,8 @@ class Execution:
         try:
             if node_id in self._expanded:
                 self._finish_expansion(node_id)
-            elif node_id in self._async:
-                begun = self._async.take(node_id)
+            elif node_id in self._begun:
+                begun = self._begun[node_id]
                 values = begun.values
                 await self._end(node_id, begun)
             elif (cached := self._find(node_id)) is not None:
@@ -158,9 +158,10 @@ class Execution:
         def on_blocked(blocker: ExecutionBlocker) -> ExecutionBlocker:
             return self._record.node_blocked(node_id, blocker)
 
-        begun = Begun(await call_node(node_id, node_class, instance, values, on_blocked), values, started)
+        begun = Begun(values, started)
+        self._begun.add(node_id, begun)
+        await call_node(node_id, node_class, instance, values, on_blocked, begun.results)
         if begun.pending:
-            self._async.add(node_id, begun)
             self._order.hold(node_id)
         else:
             await self._end(node_id, begun)
@@ -168,6 +169,7 @@ class Execution:
     async def _end(self, node_id: str, begun: Begun) -> None:
         """All calls of the node are done, or one has failed."""
         results = settled(begun.results)
+        self._begun.remove(node_id)
         self._record.node_timed(node_id, time.perf_counter() - begun.started)
         await self._take_results(node_id, results)
 

@@ -21,11 +21,12 @@ async def call_node(
     instance: Any,
     values: InputLists,
     on_blocked: Callable[[ExecutionBlocker], ExecutionBlocker],
-) -> list[Any]:
-    """Its return value for each item, a task where it is async. Blocked items give what `on_blocked` does."""
+    results: list[Any],
+) -> None:
+    """Add its return value for each item to `results`, a task where it is async. Blocked items give what
+    `on_blocked` does."""
     function = getattr(instance, node_class.function)
     running.enter_node(node_id)
-    results: list[Any] = []
     for index, arguments in enumerate(calls(values, input_is_list=node_class.input_is_list)):
         if index:
             interrupt.check()
@@ -40,7 +41,6 @@ async def call_node(
             await asyncio.sleep(0)
         else:
             results.append(function(**arguments))
-    return results
 
 
 async def _contained(call: Coroutine[Any, Any, Any]) -> Any:

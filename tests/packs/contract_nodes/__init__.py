@@ -400,6 +400,34 @@ class ContractAsyncFail(_Node):
         raise RuntimeError("failed while waiting")
 
 
+class ContractAsyncFailAt(ContractFailAt):
+    """Fails for the item that equals `item`; the others wait for a minute, and count those that do."""
+
+    waiting = set()
+
+    async def run(self, value, item):
+        self.waiting.add(value)
+        try:
+            await asyncio.sleep(0.01 if value == item else 60)
+        finally:
+            self.waiting.remove(value)
+        raise RuntimeError(f"not {item}")
+
+
+class ContractWaiting(_Node):
+    """Shows the items that ContractAsyncFailAt waits with."""
+
+    OUTPUT_NODE = True
+    NOT_IDEMPOTENT = True
+
+    @classmethod
+    def IS_CHANGED(cls, value=None):
+        return float("nan")
+
+    def run(self, value=None):
+        return {"ui": {"text": [str(sorted(ContractAsyncFailAt.waiting))]}, "result": (value,)}
+
+
 class ContractAsyncExit(_Node):
     async def run(self, value=None):
         await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Async nodes that have begun: their calls go on while other nodes are executed."""
+"""Nodes that have begun: the calls of async ones go on while other nodes are executed."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ _ABANDON_SECONDS = 5.0
 
 @dataclass(slots=True)
 class Begun:
-    """A node's calls, not all of them done."""
+    """A node's calls."""
 
-    results: list[Any]
     values: InputLists
     #: time.perf_counter()
     started: float
-    tasks: list[asyncio.Task[Any]] = field(init=False)
+    #: What each call returned, as far as they have begun; a task where it is async.
+    results: list[Any] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self.tasks = [each for each in self.results if isinstance(each, asyncio.Task)]
+    @property
+    def tasks(self) -> list[asyncio.Task[Any]]:
+        return [each for each in self.results if isinstance(each, asyncio.Task)]
 
     @property
     def pending(self) -> list[asyncio.Task[Any]]:
@@ -38,8 +39,11 @@ class Begun:
         )
 
 
-class AsyncNodes:
-    """Those of one prompt."""
+class BegunNodes:
+    """Those of one prompt, each until its results have been read.
+
+    Should one of a node's calls fail, its others are still here, and end with the prompt.
+    """
 
     def __init__(self) -> None:
         self._begun: dict[str, Begun] = {}
@@ -54,15 +58,18 @@ class AsyncNodes:
     def add(self, node_id: str, begun: Begun) -> None:
         self._begun[node_id] = begun
 
-    def take(self, node_id: str) -> Begun:
-        return self._begun.pop(node_id)
+    def __getitem__(self, node_id: str) -> Begun:
+        return self._begun[node_id]
+
+    def remove(self, node_id: str) -> None:
+        del self._begun[node_id]
 
     def wake(self) -> None:
         """Look at the interrupt flag now. Call on the loop."""
         self._wake.set()
 
     async def wait(self) -> list[str]:
-        """The nodes that have ended, one at least. Raises NodeFailed for an interrupt."""
+        """The nodes whose calls have ended, one at least. Raises NodeFailed for an interrupt."""
         self._wake.clear()
         if not interrupt.requested:
             woken = asyncio.ensure_future(self._wake.wait())
