@@ -194,6 +194,8 @@ class TestLoading:
         assert choices == ["sets", "sets/deep"]
         (images,) = LoadImageSetFromFolderNode().load_images("sets/deep")
         assert [round(float(value) * 255) for value in images[:, 0, 0, 0]] == [80, 160, 0]
+        (place / "folder.png").mkdir()
+        assert len(LoadImageSetFromFolderNode().load_images("sets/deep")[0]) == 3
         Image.new("RGB", (5, 4)).save(place / "e.png")
         with pytest.raises(UnusableInput, match=r"e\.png has 5 x 4 pixels, a\.jpeg 4 x 4"):
             LoadImageSetFromFolderNode().load_images("sets/deep")

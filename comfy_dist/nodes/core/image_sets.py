@@ -45,7 +45,9 @@ class LoadImageSetFromFolderNode:
         bottom by "Crop". "None" takes no others.
         """
         place = folders.annotated(folder)
-        files = sorted(each for each in place.iterdir() if each.name.lower().endswith(_EXTENSIONS))
+        files = sorted(
+            each for each in place.iterdir() if each.name.lower().endswith(_EXTENSIONS) and each.is_file()
+        )
         pictures = [in_eight_bits(open_picture(file)).convert("RGB") for file in files]
         if not pictures:
             raise UnusableInput(f"The folder {folder} has no pictures ({', '.join(_EXTENSIONS)}).")
