@@ -56,6 +56,14 @@ SKIPPED = {
         "from app.user_manager import UserManager\nUserManager()\n",
         "engine graph does not offer ComfyUI's app.user_manager.UserManager; a worker started with",
     ),
+    "needs_list": (
+        "import comfy.sd1_clip\nNAMES = ['mine'] + comfy.sd1_clip.NAMES\n",
+        "engine graph does not offer ComfyUI's comfy.sd1_clip.NAMES; a worker started with --engine comfyui does",
+    ),
+    "needs_item": (
+        "import comfy.ldm.models\ncomfy.ldm.models.TABLE['a']\n",
+        "engine graph does not offer ComfyUI's comfy.ldm.models.TABLE; a worker started with --engine comfyui",
+    ),
     "needs_name": (
         "from folder_paths import no_such_thing\nnames = [*no_such_thing]\n",
         "engine graph does not offer ComfyUI's folder_paths.no_such_thing; a worker started with --engine comfyui "

@@ -1,7 +1,8 @@
 """Placeholders for what is not offered, by which packs load that need it in some of their nodes only.
 
-A placeholder can be imported, subclassed and written in annotations. Whatever else is done with it raises an
-error that says what is missing.
+A placeholder can be imported, subclassed, written in annotations and asked whether it is true, as packs do with
+what they can do without. Calling it, and what is done with lists, dicts and numbers, raises an error that says
+what is missing.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ class AbsentClass(type):
     def __call__(cls, *args: Any, **more: Any) -> NoReturn:
         raise NotImplementedError(lacks(cls.comfyui_name))
 
-    def __iter__(cls) -> NoReturn:
-        raise NotImplementedError(lacks(cls.comfyui_name))
+    # What packs do with lists, dicts and numbers as they load.
+    __iter__ = __len__ = __contains__ = __getitem__ = __add__ = __radd__ = __call__
 
     def __getattr__(cls, name: str) -> AbsentClass:
         return _attribute(cls.comfyui_name, name)
