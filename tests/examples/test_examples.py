@@ -20,6 +20,17 @@ EXAMPLES = REPOSITORY / "examples"
 NAMES = sorted(path.name.removesuffix(".api.json") for path in EXAMPLES.glob("*.api.json"))
 #: {example: what it makes}
 RESULTS = {path.stem: path for path in EXAMPLES.iterdir() if path.suffix in (".png", ".webp", ".latent")}
+#: {group of core nodes: one of them}
+GROUPS = {
+    "images": "ImageCrop",
+    "masks": "GrowMask",
+    "latents": "LatentComposite",
+    "batches of images": "RebatchImages",
+    "batches of latents": "LatentBatch",
+    "animation": "SaveAnimatedWEBP",
+    "primitives": "PrimitiveInt",
+    "text": "StringConcatenate",
+}
 #: Levels of 255: sums of a filter may fall on the other side of a level on another processor.
 TOLERANCE = 1
 
@@ -33,7 +44,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_there_are_examples_of_every_group() -> None:
-    assert len(NAMES) >= 13
+    prompts = [json.loads((EXAMPLES / f"{name}.api.json").read_text()) for name in NAMES]
+    used = {node["class_type"] for prompt in prompts for node in prompt.values()}
+    assert [group for group, node in GROUPS.items() if node not in used] == []
     assert sorted(RESULTS) == NAMES
     assert all((EXAMPLES / f"{name}.json").exists() for name in NAMES)
     assert {path.suffix for path in RESULTS.values()} == {".png", ".webp", ".latent"}
