@@ -148,10 +148,16 @@ async def test_input_types_that_raise_at_run_time_are_a_refusal_that_says_so(eng
     assert isinstance((await run(engine, prompt)).outcome, Executed)
 
 
-async def test_what_an_async_node_does_for_other_items_ends_when_one_fails(engine: GraphEngine) -> None:
+async def test_what_an_async_node_does_for_other_items_ends_when_one_fails(
+    engine: GraphEngine, caplog: pytest.LogCaptureFixture
+) -> None:
     prompt = with_sink(node("ContractAsyncFailAt", value=["many", 0], item=1), many=node("ContractMany", count=3))
     await fails(engine, prompt, "not 1")
     assert (await run(engine, {"1": node("ContractWaiting")})).text("1") == "[]"
+    failing = node("ContractAsyncFail", value=["many", 0])
+    await fails(engine, with_sink(failing, many=node("ContractMany", count=3)), "failed while waiting")
+    await run(engine, {"1": node("ContractWaiting")})
+    assert "never retrieved" not in caplog.text
 
 
 async def test_a_node_that_asks_for_ever_runs_once_it_has_what_it_asks_for(engine: GraphEngine) -> None:

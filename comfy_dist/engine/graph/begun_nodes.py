@@ -87,8 +87,12 @@ class BegunNodes:
 
     async def abandon(self) -> None:
         """End what still runs after a failure; a node that ignores it is waited for no longer than this."""
-        tasks = [task for begun in self._begun.values() for task in begun.pending]
-        for task in tasks:
+        pending = [task for begun in self._begun.values() for task in begun.pending]
+        for task in pending:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=_ABANDON_SECONDS)
+        if pending:
+            await asyncio.wait(pending, timeout=_ABANDON_SECONDS)
+        for task in [task for begun in self._begun.values() for task in begun.tasks]:
+            if task.done() and not task.cancelled():
+                # The prompt has told of one failure; asyncio need not tell of the others.
+                task.exception()

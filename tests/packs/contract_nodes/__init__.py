@@ -4,6 +4,7 @@ Imports only what ComfyUI documents, so the pack loads in a stock ComfyUI too.
 """
 
 import asyncio
+import gc
 import weakref
 
 import comfy.utils
@@ -415,7 +416,7 @@ class ContractAsyncFailAt(ContractFailAt):
 
 
 class ContractWaiting(_Node):
-    """Shows the items that ContractAsyncFailAt waits with."""
+    """Shows the items that ContractAsyncFailAt waits with, and has Python tell of tasks that nobody asked."""
 
     OUTPUT_NODE = True
     NOT_IDEMPOTENT = True
@@ -425,6 +426,7 @@ class ContractWaiting(_Node):
         return float("nan")
 
     def run(self, value=None):
+        gc.collect()
         return {"ui": {"text": [str(sorted(ContractAsyncFailAt.waiting))]}, "result": (value,)}
 
 
