@@ -100,6 +100,7 @@ def workspace(tmp_path: Path) -> None:
         ("Canny", {"image": RGBA, "low_threshold": 0.4, "high_threshold": 0.8}, "this one has 4"),
         ("ImageRGBToYUV", {"image": GREY}, "three channels; this image has 1"),
         ("ImageYUVToRGB", {"Y": RGB, "U": RGB, "V": SMALL}, "1 of 8 x 8, 1 of 8 x 8, 1 of 8 x 3"),
+        ("ImageColorToMask", {"image": GREY, "color": 0}, "three channels; this image has 1"),
         ("ImageToMask", {"image": RGB, "channel": "alpha"}, "no channel alpha, only red, green, blue"),
         ("ImageToMask", {"image": GREY, "channel": "blue"}, "no channel blue, only red;"),
         (

@@ -34,6 +34,12 @@ KINDS = "4 channels and the other 16: they are of different kinds of models"
         ("LatentInterpolate", {"samples1": TWO, "samples2": ONE, "ratio": 0.5}, "takes one latent, .* has 2"),
         ("LatentBatch", {"samples1": ONE, "samples2": OTHER}, KINDS),
         ("LatentBlend", {"samples1": ONE, "samples2": OTHER, "blend_factor": 0.5}, KINDS),
+        (
+            "LatentBlend",
+            {"samples1": TWO, "samples2": latent(3, 4, 8, 9), "blend_factor": 0.5},
+            "has 2 latents .* 3",
+        ),
+        ("LatentAdd", {"samples1": ONE, "samples2": latent(1, 4, 2, 8, 9)}, "4 dimensions and the other 5"),
         ("LatentComposite", {"samples_to": ONE, "samples_from": OTHER, "x": 0, "y": 0, "feather": 0}, KINDS),
         (
             "LatentComposite",

@@ -64,6 +64,8 @@ class ImageColorToMask:
 
     def image_to_mask(self, image: torch.Tensor, color: int) -> tuple[torch.Tensor]:
         """[B, H, W, C] to [B, H, W], 1 where the first three channels in 8 bits are `color`, 0xRRGGBB."""
+        if image.shape[-1] < 3:
+            raise UnusableInput(f"A colour has three channels; this image has {image.shape[-1]}.")
         levels = (image.clamp(0, 1) * 255.0).round()
         red, green, blue = (
             levels[..., index] == (color >> shift & 0xFF) for index, shift in enumerate((16, 8, 0))

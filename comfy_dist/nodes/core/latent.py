@@ -21,6 +21,11 @@ SCALE = 8
 
 def check_channels(first: torch.Tensor, second: torch.Tensor, *, joined: bool = False) -> None:
     """Raises UnusableInput for samples [B, C, …] of two kinds of models; one channel goes with all, but joined."""
+    if first.ndim != second.ndim:
+        raise UnusableInput(
+            f"One latent has {first.ndim} dimensions and the other {second.ndim}: one is of pictures, the "
+            "other of a video or a sound. They cannot be put together."
+        )
     counts = first.shape[1], second.shape[1]
     if counts[0] != counts[1] and (joined or 1 not in counts):
         raise UnusableInput(

@@ -135,6 +135,12 @@ class LatentBlend:
         check_channels(first, second)
         if first.shape != second.shape:
             second = common_upscale(second, first.shape[3], first.shape[2], "bicubic", "center")
+        batches = first.shape[0], second.shape[0]
+        if batches[0] != batches[1] and 1 not in batches:
+            raise UnusableInput(
+                f"samples1 has {batches[0]} latents and samples2 {batches[1]}; equal batches blend, or one latent "
+                "with a batch."
+            )
         return ({**samples1, "samples": first * blend_factor + second * (1 - blend_factor)},)
 
 
