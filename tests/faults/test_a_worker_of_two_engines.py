@@ -138,6 +138,25 @@ async def test_both_jobs_are_given_back_when_its_patience_ends(
     assert [beginnings(each) for each in marks] == [2, 2]
 
 
+async def test_a_restart_of_the_broker_makes_no_job_run_twice(
+    twins: Twins, client: ComfyClient, rabbit: Rabbit, tmp_path: Path
+) -> None:
+    """Both running jobs are delivered again, to the worker that has executed one and still executes the other."""
+    marks = [tmp_path / str(number) for number in range(4)]
+    ids = [await client.post(counted(8, marks[0])), await client.post(counted(15, marks[1]))]
+    await until_begun(client, *marks[:2])
+    ids += [await client.post(counted(0, each)) for each in marks[2:]]
+    await asyncio.to_thread(rabbit.restart)
+    for id_ in ids:
+        assert (await client.in_history(id_, 60))["status"]["completed"]
+    await until_queue(client, set(), set())
+    await asyncio.to_thread(rabbit.until_counts, f"{twins.cluster.name}.jobs", ready=0, held=0)
+    # The first has ended when the engine that executed it takes again; the second has not.
+    parked = [id_ for id_ in ids if f"{id_} is executed by" in twins.worker.log]
+    assert parked == [ids[1]]
+    assert [beginnings(each) for each in marks] == [1, 1, 1, 1]
+
+
 async def test_both_jobs_of_a_killed_worker_run_again_elsewhere_and_end_once(
     twins: Twins, client: ComfyClient, rabbit: Rabbit, tmp_path: Path
 ) -> None:
