@@ -186,11 +186,11 @@ def resampled(waveform: torch.Tensor, rate: int, new_rate: int) -> torch.Tensor:
     band = min(step, phases) * _BAND
     reach = math.ceil(_CROSSINGS * step / band)
     # Between two samples of the old rate lie `phases` of the new one, with a filter each.
-    at = torch.arange(-reach, reach + step, dtype=torch.float64) / step
-    offset = torch.arange(phases, dtype=torch.float64)[:, None] / phases
+    at = torch.arange(-reach, reach + step, dtype=waveform.dtype) / step
+    offset = torch.arange(phases, dtype=waveform.dtype)[:, None] / phases
     distance = ((at - offset) * band).clamp(-_CROSSINGS, _CROSSINGS)
     window = torch.cos(distance * math.pi / _CROSSINGS / 2) ** 2
-    filters = (torch.sinc(distance) * window * band / step).to(waveform.dtype)
+    filters = torch.sinc(distance) * window * (band / step)
     length = waveform.shape[-1]
     padded = torch.nn.functional.pad(waveform.reshape(-1, 1, length), (reach, reach + step))
     interleaved = torch.nn.functional.conv1d(padded, filters[:, None].to(waveform.device), stride=step)

@@ -18,6 +18,7 @@ PAIRS = (
     ("shorter", STEREO, sound(1, 40, 100, seed=2)),
     ("slower", STEREO, sound(2, 77, 63, seed=2)),
     ("faster", sound(1, 99, 80), sound(2, 150, 120, seed=2)),
+    ("usual-rates", sound(2, 300, 11025), sound(2, 300, 16000, seed=2)),
 )
 
 CASES: list[Case] = [
