@@ -9,10 +9,10 @@ from comfy_dist.errors import ComfyDistError, UsageError
 from comfy_dist.settings import ComfyuiWorkerSettings, fail, load
 
 PROG = "comfyui-worker"
-DESCRIPTION = """Executes prompts that frontends put on the broker, one at a time.
+DESCRIPTION = """Executes prompts that frontends put on the broker, one at a time on each device.
 
-Start one per GPU, on as many machines as there are. SIGTERM or Ctrl-C drains: the running prompt is
-finished first; a second one gives it back to the others."""
+Start one per machine, on as many as there are; it takes every GPU unless told which. SIGTERM or Ctrl-C drains:
+running prompts are finished first; a second one gives them back to the others."""
 EPILOG = """example:
   comfyui-worker --distributed-queue-connection-uri amqp://guest:guest@localhost:5672/ --cuda-device 0
 
