@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import subprocess
 import sys
@@ -175,8 +176,11 @@ asyncio.run(main())
 async def test_a_child_that_cannot_start_is_told_in_a_sentence(tmp_path: Path) -> None:
     workspace = Workspace.at(tmp_path)
     workspace.create()
+    (workspace.custom_nodes / "a_good_one.py").write_text("NODE_CLASS_MAPPINGS = {}\n")
     (workspace.custom_nodes / "fatal.py").write_text("import os\nos._exit(7)\n")
-    with pytest.raises(ComfyDistError, match="exited with code 7 while it started"):
+    (workspace.custom_nodes / "one_more.py").write_text("NODE_CLASS_MAPPINGS = {}\n")
+    said = "exited with code 7 while it started, with the code of the node pack fatal.py; its log says why."
+    with pytest.raises(ComfyDistError, match=re.escape(said)):
         await GraphEngine(workspace).start()
 
 

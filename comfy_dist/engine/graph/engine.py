@@ -79,6 +79,8 @@ class GraphEngine:
         self._child: Child | None = None
         self._catalogue: Catalogue | None = None
         self._ready: asyncio.Future[Catalogue] | None = None
+        #: The node pack whose code was run last as the child started.
+        self._pack: str | None = None
         self._starting = asyncio.Lock()
         self._run: _Run | None = None
         self._asked: dict[int, asyncio.Future[Any]] = {}
@@ -98,6 +100,7 @@ class GraphEngine:
             if self._catalogue is not None and self._child is not None and self._child.alive:
                 return self._catalogue
             self._ready = asyncio.get_running_loop().create_future()
+            self._pack = None
             child = self._child = await Child.spawn(
                 [sys.executable, "-P", "-m", "comfy_dist.engine.graph.process"],
                 environment=self._child_environment(),
@@ -121,8 +124,7 @@ class GraphEngine:
                 await child.ended()
                 if isinstance(error, TimeoutError):
                     raise ComfyDistError(
-                        f"Engine graph was not ready within {self._start_timeout:.0f} s; its log says what "
-                        "it was loading."
+                        f"Engine graph was not ready within {self._start_timeout:.0f} s{self._loading()}."
                     ) from error
                 raise
             return self._catalogue
@@ -215,6 +217,8 @@ class GraphEngine:
                     asked.set_exception(ComfyDistError(f"Engine graph could not answer: {header['error']}"))
                 else:
                     asked.set_result(header["result"])
+        elif op == "loading":
+            self._pack = header["pack"]
         elif op == "ready" and self._ready is not None and not self._ready.done():
             self._ready.set_result(Catalogue.model_validate(header["catalogue"]))
         elif op == "unable" and self._ready is not None and not self._ready.done():
@@ -226,7 +230,9 @@ class GraphEngine:
             return
         how = f"The process of engine graph {describe_exit(code)}"
         if self._ready is not None and not self._ready.done():
-            self._ready.set_exception(ComfyDistError(f"{how} while it started; its log says why."))
+            self._ready.set_exception(
+                ComfyDistError(f"{how} while it started{self._loading()}; its log says why.")
+            )
         for asked in self._asked.values():
             if not asked.done():
                 asked.set_exception(EngineDied(f"{how}."))
@@ -241,6 +247,10 @@ class GraphEngine:
             run.outcome.set_exception(EngineDied(sentence, run.node))
             # Its execute() may have been cancelled; then nobody asks.
             run.outcome.exception()
+
+    def _loading(self) -> str:
+        """What the child was at as it started, as the end of a sentence."""
+        return "" if self._pack is None else f", with the code of the node pack {self._pack}"
 
     def _child_environment(self) -> dict[str, str]:
         package_root = str(Path(__file__).resolve().parents[3])

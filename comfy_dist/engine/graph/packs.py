@@ -41,10 +41,14 @@ def find_packs(folder: Path) -> list[Path]:
     ]
 
 
-def load_packs(registry: Registry, packs: Iterable[Path]) -> dict[str, Path]:
-    """Load each pack into the registry; the web folders of those that have one, by pack name."""
+def load_packs(registry: Registry, packs: Iterable[Path], on_pack: Callable[[str], None]) -> dict[str, Path]:
+    """Load each pack into the registry; the web folders of those that have one, by pack name.
+
+    `on_pack` is told the file name of each before its code runs: that may end the process.
+    """
     packs = list(packs)
     for path in packs:
+        on_pack(path.name)
         try:
             run_prestartup_script(path)
         except BaseException as error:  # noqa: BLE001 - a pack's code may raise anything
@@ -54,6 +58,7 @@ def load_packs(registry: Registry, packs: Iterable[Path]) -> dict[str, Path]:
         started = time.perf_counter()
         name = pack_name(path)
         not_served = _not_served()
+        on_pack(path.name)
         try:
             imported = import_pack(path)
             classes, display_names = _contents(imported.module)

@@ -94,7 +94,11 @@ class Process:
         from comfy_dist.nodes import core
 
         registry.add(core.NODE_CLASS_MAPPINGS, core.NODE_DISPLAY_NAME_MAPPINGS, "nodes")
-        self._web_folders = load_packs(registry, find_packs(workspace.custom_nodes))
+        self._web_folders = load_packs(
+            registry,
+            find_packs(workspace.custom_nodes),
+            lambda name: self._channel.send({"op": "loading", "pack": name}),
+        )
 
     async def run(self, frames: Any) -> None:
         """Work until the worker closes the pipe."""
