@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import logging
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
+
+_log = logging.getLogger(__name__)
 
 
 def add() -> None:
@@ -63,7 +66,15 @@ def _meaning(name: str) -> str:
 
 
 def judged(cls: Any) -> list[str]:
-    """The inputs that a class validates by code; "*" among them stands for all."""
+    """The inputs that a class validates by code; "*" among them stands for all, also where that is not known."""
+    try:
+        return _judged(cls)
+    except Exception as error:  # noqa: BLE001 - other people's classes
+        _log.warning("What %r judges by code is not known: %s: %s", cls, type(error).__name__, error)
+        return ["*"]
+
+
+def _judged(cls: Any) -> list[str]:
     if hasattr(cls, "GET_BASE_CLASS"):
         # The newer schema: every class inherits a validate_inputs that judges nothing.
         function = cls.validate_inputs

@@ -62,6 +62,13 @@ class Attempt:
             outcome = await self._engine.execute(self.job, self._progress.emit)
         except EngineDied as death:
             return self._of_death(death)
+        except Exception as error:
+            # A fault of ours ends this attempt, not the worker with all that its other engines execute.
+            log.exception("Prompt %s met a fault in engine %s.", self.job.id, self._engine.name)
+            fault = f"{type(error).__name__}: {error}"
+            return self._of_death(
+                EngineDied(f"Engine {self._engine.name} has a fault ({fault}); the worker's log says more.")
+            )
         return self._of_outcome(outcome)
 
     async def interrupt(self, by: str) -> None:

@@ -67,6 +67,18 @@ def test_classes_of_both_kinds_tell_what_they_judge() -> None:
     assert found == [[], ["strength"], ["image", "input_types"], ["*"], []]
 
 
+class Odd:
+    VALIDATE_INPUTS = 3
+
+
+class OddToo(Base):
+    GET_BASE_CLASS = None
+
+
+def test_a_class_that_cannot_be_read_keeps_no_other_from_telling() -> None:
+    assert [routes.judged(cls) for cls in (Odd, OddToo)] == [["*"], ["*"]]
+
+
 _LOAD = """
 import logging, runpy, sys
 logging.basicConfig(format="%(message)s")

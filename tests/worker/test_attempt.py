@@ -1,0 +1,40 @@
+"""One try at a job, in an engine that has a fault of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from comfy_dist.engine import Emit, Outcome
+from comfy_dist.engine.graph import GraphEngine
+from comfy_dist.messages import AttemptFailed, Job
+from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
+from comfy_dist.worker.attempt import Attempt
+from comfy_dist.worker.progress import ProgressSender
+from comfy_dist.workspace import Workspace
+
+
+class Faulty(GraphEngine):
+    async def execute(self, job: Job, emit: Emit) -> Outcome:
+        raise ZeroDivisionError("by nothing")
+
+
+async def test_a_fault_of_an_engine_costs_the_attempt_and_not_the_worker(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = Job(id="j", prompt={})
+    attempt = Attempt(
+        job,
+        2,
+        worker="w",
+        engine=Faulty(Workspace.at(tmp_path)),
+        device="cpu",
+        progress=ProgressSender(MemoryTransport(MemoryBroker()), job, 2),
+        interrupt_grace=1.0,
+    )
+    ending = await attempt.execute()
+    assert isinstance(ending, AttemptFailed)
+    assert (ending.worker, ending.attempt) == ("w", 2)
+    assert ending.reason == "Engine graph has a fault (ZeroDivisionError: by nothing); the worker's log says more."
+    assert "ZeroDivisionError" in caplog.text
