@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import subprocess
 import sys
@@ -67,7 +68,7 @@ def test_the_process_ends_itself_when_its_engine_is_gone() -> None:
 
 
 async def test_a_list_of_texts_does_not_start_a_process_for_each_at_once() -> None:
-    texts = [f"a{number}" for number in range(40)]
+    texts = [f"a{number}" for number in range((os.cpu_count() or 1) + 5)]
     async with asyncio.TaskGroup() as group:
         found = [group.create_task(matches(r"\d+", text)) for text in texts]
         await asyncio.sleep(0)
