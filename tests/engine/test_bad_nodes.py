@@ -119,10 +119,14 @@ async def test_an_output_of_the_wrong_type_fails_where_it_is_used(engine: GraphE
     assert ran.outcome.error["current_inputs"]["images"] == ["no picture"]
 
 
-async def test_a_fingerprint_that_raises_or_is_nan_counts_as_always_changed(engine: GraphEngine) -> None:
+async def test_a_fingerprint_that_raises_or_is_nan_counts_as_always_changed(
+    engine: GraphEngine, caplog: pytest.LogCaptureFixture
+) -> None:
     for culprit in (node("ContractFailFingerprint", value="x"), node("ContractFingerprint", always=True, mark="")):
         for _ in range(2):
             assert (await run(engine, with_sink(culprit))).order() == ["1", "2"]
+    said = "IS_CHANGED of node 1 (ContractFailFingerprint) raised RuntimeError: no fingerprint: the node counts as"
+    assert said in caplog.text
 
 
 async def test_validation_code_that_raises_is_a_refusal_that_says_so(engine: GraphEngine) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from comfy_dist.engine.graph.inputs import collect_inputs, hidden_inputs
 from comfy_dist.engine.graph.mapping import calls
-from comfy_dist.engine.graph.registry import Definitions
+from comfy_dist.engine.graph.registry import Definitions, sentence
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +30,12 @@ async def fingerprints(nodes: Mapping[str, Mapping[str, Any]], definitions: Defi
         try:
             found[node_id] = await _ask(node_id, node, definitions)
         except BaseException as error:  # noqa: BLE001 - a custom node's code may raise anything
-            _log.debug("IS_CHANGED of node %s (%s) raised: %s", node_id, node_class.name, error)
+            _log.warning(
+                "IS_CHANGED of node %s (%s) raised %s: the node counts as changed.",
+                node_id,
+                node_class.name,
+                sentence(error),
+            )
             found[node_id] = ALWAYS
     return found
 

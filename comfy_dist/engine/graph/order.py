@@ -39,9 +39,6 @@ class ExecutionOrder:
     def __bool__(self) -> bool:
         return bool(self._pending)
 
-    def __contains__(self, node_id: str) -> bool:
-        return node_id in self._pending
-
     def add(self, *node_ids: str) -> None:
         """Add nodes and what they depend on, but for what is cached."""
         changed: dict[str, None] = {}
