@@ -1,5 +1,19 @@
 """What can go wrong, as sentences for the person who can act."""
 
+from typing import Any
+
+#: Characters of a value that an error shows.
+_CHARACTERS_SHOWN = 10_000
+
+
+def text_of(value: Any) -> str:
+    """The text of an exception or value of other people's code, which may fail to give one."""
+    try:
+        text = str(value)
+    except BaseException as error:  # noqa: BLE001 - a custom node's code may raise anything
+        return f"<{type(value).__qualname__} without text: {type(error).__name__}>"
+    return text if len(text) <= _CHARACTERS_SHOWN else f"{text[:_CHARACTERS_SHOWN]}…"
+
 
 class ComfyDistError(Exception):
     """Base of every error this project raises on purpose.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from comfy_dist.errors import text_of
 from comfy_dist.input_judging import Definition, Error, Input, inputs_of, judge_value, make_error, types_match
 from comfy_dist.messages import Message
 
@@ -293,7 +294,7 @@ class _Walk:
             self.reasons.setdefault(frame.node_id, []).append(_raised(error, frame.via))
             return
         for name, verdict in refused:
-            details = name if verdict is False else f"{name} - {verdict}"
+            details = name if verdict is False else f"{name} - {text_of(verdict)}"
             message = "Custom validation failed for node"
             self.reasons.setdefault(frame.node_id, []).append(
                 make_error("custom_validation_failed", message, details, input_name=name)
@@ -324,14 +325,14 @@ def _raised(error: BaseException, via: tuple[Input, list[Any]] | None) -> Error:
     }
     if via is None:
         message = "Exception when validating node"
-        return make_error("exception_during_validation", message, str(error), **facts)
+        return make_error("exception_during_validation", message, text_of(error), **facts)
     each, link = via
     message = "Exception when validating inner node"
     return each.error(
         "exception_during_inner_validation",
         message,
-        str(error),
-        exception_message=str(error),
+        text_of(error),
+        exception_message=text_of(error),
         linked_node=link,
         **facts,
     )

@@ -25,6 +25,7 @@ LAYERS = (
 #: Within one line, and no others.
 BESIDE = {
     ("settings", "errors"),
+    ("validation", "errors"),
     ("validation", "input_judging"),
     ("validation", "messages"),
     ("workspace", "errors"),

@@ -36,7 +36,11 @@ class FailingUi(ui.PreviewText):
     as_dict = failing(LookupError)
 
 NODE_CLASS_MAPPINGS = {}
-for raised in (ValueError, SystemExit, CancelledError):
+class Mute(Exception):
+    def __str__(self):
+        raise self
+
+for raised in (ValueError, SystemExit, CancelledError, Mute):
     hooks = {
         "VALIDATE_INPUTS": (Older, classmethod(failing(raised))),
         "IS_CHANGED": (Older, classmethod(failing(raised))),
@@ -61,7 +65,7 @@ NODE_CLASS_MAPPINGS["as_dict"] = type(
 #: {class: whether the prompt is refused, fails, or runs nevertheless}
 HOOKS_END = {
     f"{hook}_{contract}_{raised}": end
-    for raised in ("ValueError", "SystemExit", "CancelledError")
+    for raised in ("ValueError", "SystemExit", "CancelledError", "Mute")
     for hook, contract, end in (
         ("VALIDATE_INPUTS", "Older", "refused"),
         ("IS_CHANGED", "Older", "runs"),

@@ -40,6 +40,10 @@ SKIPPED = {
         "from asyncio import CancelledError\nraise CancelledError\n",
         "CancelledError (cancels.py, line 2).",
     ),
+    "mute": (
+        "class Mute(Exception):\n    def __str__(self):\n        raise self\nraise Mute\n",
+        "Mute: <Mute without text: Mute> (mute.py, line 4).",
+    ),
     "recursion": ("def again():\n    again()\nagain()\n", "RecursionError: maximum recursion depth exceeded"),
     "nothing": ("x = 1\n", "It has neither NODE_CLASS_MAPPINGS nor comfy_entrypoint."),
     "not_a_dict": ("NODE_CLASS_MAPPINGS = ['A']\n", "Its NODE_CLASS_MAPPINGS is of type list; it must be a dict."),

@@ -241,17 +241,18 @@ async def test_disabled_and_hidden_packs_are_left_alone(loaded: Loaded) -> None:
 @pytest.mark.parametrize("name", HOOKS_END)
 async def test_a_hook_that_raises_ends_its_own_prompt_at_most(loaded: Loaded, name: str) -> None:
     pid = loaded.engine.pid
+    said = "<Mute without text: Mute>" if name.endswith("_Mute") else "hook"
     prompt = {"1": node(name, value=3)}
     verdict = await loaded.engine.validate(prompt, None)
     outcome = (await run(loaded.engine, prompt)).outcome
     if HOOKS_END[name] == "refused":
         [error] = verdict.node_errors["1"]["errors"]
-        assert (error["type"], error["details"]) == ("exception_during_validation", "hook")
+        assert (error["type"], error["details"]) == ("exception_during_validation", said)
         assert isinstance(outcome, Errored)
     elif HOOKS_END[name] == "fails":
         assert verdict.valid
         assert isinstance(outcome, Errored)
-        assert (outcome.error["node_id"], outcome.error["exception_message"].strip()) == ("1", "hook")
+        assert (outcome.error["node_id"], outcome.error["exception_message"].strip()) == ("1", said)
     else:
         assert verdict.valid
         assert isinstance(outcome, Executed)

@@ -10,15 +10,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from comfy_dist.errors import text_of
+
 _OWN = str(Path(__file__).parent)
 
 OUT_OF_MEMORY_TIPS = (
     "The device ran out of memory; what the cache held was freed. A smaller batch or picture, or fewer models "
     "at once, needs less."
 )
-#: Items of an input that an error shows, and characters of each.
+#: Items of an input that an error shows.
 _ITEMS_SHOWN = 100
-_CHARACTERS_SHOWN = 10_000
 
 
 class NodeFailed(Exception):
@@ -79,7 +80,7 @@ def describe_failure(
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [frame for frame in frames if not frame.filename.startswith(_OWN)]
     return {
-        "exception_message": f"{_text(error)}\n{tips}",
+        "exception_message": f"{text_of(error)}\n{tips}",
         "exception_type": type_name(error),
         "traceback": traceback.format_list(theirs or frames),
         "current_inputs": {name: _shown(items) for name, items in (values or {}).items()},
@@ -100,18 +101,9 @@ def describe_block(message: str) -> dict[str, Any]:
 def _shown(items: list[Any]) -> list[Any]:
     """An input's values for a person: plain ones as they are, others as their text, not endlessly many."""
     shown = [
-        item if item is None or isinstance(item, (int, float, bool)) else _text(item)
+        item if item is None or isinstance(item, (int, float, bool)) else text_of(item)
         for item in items[:_ITEMS_SHOWN]
     ]
     if len(items) > _ITEMS_SHOWN:
         shown.append(f"… and {len(items) - _ITEMS_SHOWN} more")
     return shown
-
-
-def _text(value: Any) -> str:
-    """Its text, which is a node's own code and may fail as well."""
-    try:
-        text = str(value)
-    except Exception as error:  # noqa: BLE001 - a custom node's code may raise anything
-        return f"<{type(value).__qualname__} without text: {type(error).__name__}>"
-    return text if len(text) <= _CHARACTERS_SHOWN else f"{text[:_CHARACTERS_SHOWN]}…"

@@ -17,7 +17,7 @@ from comfy_dist.engine.graph.pack_modules import import_pack, pack_name, run_pre
 from comfy_dist.engine.graph.registry import Registry
 from comfy_dist.engine.graph.schema.extension import extension_nodes
 from comfy_dist.engine.graph.schema.node import ComfyNode
-from comfy_dist.errors import ComfyDistError
+from comfy_dist.errors import ComfyDistError, text_of
 
 _log = logging.getLogger(__name__)
 _LACKING_SHOWN = 8
@@ -172,7 +172,7 @@ def _why(error: BaseException) -> str:
     """The reason in one sentence, with where it is."""
     if isinstance(error, ComfyDistError):
         return str(error)
-    said = str(error).strip().rstrip(".")
+    said = text_of(error).strip().rstrip(".")
     text = f"{type(error).__name__}: {said}" if said else type(error).__name__
     lines = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
     # Not our compatibility layer's line nor one of Python's imports: the pack's is what helps.

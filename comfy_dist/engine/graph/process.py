@@ -38,7 +38,7 @@ from comfy_dist.engine.graph.interrupt import interrupt
 from comfy_dist.engine.graph.object_info import object_info
 from comfy_dist.engine.graph.packs import find_packs, load_packs
 from comfy_dist.engine.graph.process_registry import registry
-from comfy_dist.engine.graph.registry import Definitions
+from comfy_dist.engine.graph.registry import Definitions, sentence
 from comfy_dist.nodes import folders, node_texts
 from comfy_dist.workspace import Workspace, model_files
 
@@ -229,7 +229,7 @@ class Process:
                 answer: dict[str, Any] = {"result": result}
             except BaseException as error:  # noqa: BLE001 - who asked must get an answer
                 _log.exception("The question %s failed", header["op"])
-                answer = {"error": f"{type(error).__name__}: {error}"}
+                answer = {"error": sentence(error)}
             self._channel.send({"op": "answer", "id": header["id"], **answer})
 
     def catalogue(self) -> dict[str, Any]:

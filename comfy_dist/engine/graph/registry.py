@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from comfy_dist.engine.graph.node_class import InputTypes, NodeClass
-from comfy_dist.errors import ComfyDistError
+from comfy_dist.errors import ComfyDistError, text_of
 
 
 class Registry:
@@ -63,7 +63,7 @@ class Registry:
 
 
 def sentence(error: BaseException) -> str:
-    return str(error) if isinstance(error, ComfyDistError) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, ComfyDistError) else f"{type(error).__name__}: {text_of(error)}"
 
 
 class Definitions(Mapping[str, Mapping[str, Any]]):
