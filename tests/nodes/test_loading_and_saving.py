@@ -118,6 +118,13 @@ class TestLoading:
         assert 1 <= len(cut) < 3
         assert torch.equal(cut[0], whole[0])
 
+    def test_a_photoshop_file_without_layers_is_its_picture(self, workspace: Workspace) -> None:
+        header = b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, 2, 2, 8, 3) + bytes(12)
+        planes = struct.pack(">H", 0) + bytes(range(12))
+        (workspace.input / "flat.psd").write_bytes(header + planes)
+        image, _ = self.load(workspace, "flat.psd")
+        assert (image[0] * 255).round().flatten().tolist() == [0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11]
+
     def test_a_picture_that_would_fill_the_memory_is_named(self, workspace: Workspace) -> None:
         Image.new("1", (1, 1)).save(workspace.input / "bomb.png")
         data = (workspace.input / "bomb.png").read_bytes()

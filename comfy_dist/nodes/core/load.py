@@ -174,7 +174,8 @@ def frames(path: Path) -> Iterator[Image.Image]:
     with open_picture(path) as file:
         sequence = ImageSequence.Iterator(file)
         with _reading(path):
-            picture = ImageOps.exif_transpose(next(sequence))
+            # Without layers a Photoshop file has no frame, but a picture.
+            picture = ImageOps.exif_transpose(next(sequence, file))
         yield picture
         # An MPO's further frames are other views of one photo.
         while file.format != "MPO":
