@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "comfy_dist"
 #: From the bottom; a part imports from those below its line, and from itself.
 LAYERS = (
-    {"errors", "input_judging", "memory", "messages", "settings", "validation", "workspace"},
+    {"errors", "input_judging", "memory", "messages", "picture_formats", "settings", "validation", "workspace"},
     {"claims", "ledger", "registry", "transport"},
     {"nodes"},
     {"pack"},

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from comfy_dist.errors import MissingDependency
 from comfy_dist.frontend.answers import Refused
+from comfy_dist.picture_formats import readable_formats
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -22,7 +23,7 @@ def _open(source: Path | BinaryIO, what: str) -> Image.Image:
             "Previews, channels and masks need Pillow: install comfy_dist[worker] for this frontend."
         ) from None
     try:
-        image = Image.open(source)
+        image = Image.open(source, formats=readable_formats())
         image.load()
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise Refused(400, f"{what} cannot be read as a picture: {error}.", kind="not_an_image") from None

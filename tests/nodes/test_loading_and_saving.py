@@ -15,7 +15,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from comfy_dist.nodes import folders
 from comfy_dist.nodes.core.image_sets import LoadImageSetFromFolderNode
@@ -49,6 +49,14 @@ class TestLoading:
     def load(self, workspace: Workspace, name: str) -> tuple[torch.Tensor, torch.Tensor]:
         assert LoadImage.VALIDATE_INPUTS(name) is True
         return LoadImage().load_image(name)
+
+    def test_no_other_program_reads_a_picture(self, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Pillow would have Ghostscript run PostScript, where it is installed: it must not get so far."""
+        Image.new("RGB", (4, 4)).save(workspace.input / "a.eps")
+        (workspace.input / "a.eps").rename(workspace.input / "a.png")
+        monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_: pytest.fail("Ghostscript was started"))
+        with pytest.raises(UnusableInput, match="no picture that can be read"):
+            self.load(workspace, "a.png")
 
     @pytest.mark.parametrize(("mode", "alpha"), [("RGB", False), ("RGBA", True), ("L", False), ("LA", True)])
     def test_pixels_and_mask(self, workspace: Workspace, mode: str, alpha: bool) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from tests.web.conftest import Served, picture
 
@@ -144,6 +144,19 @@ async def test_channels_are_separated(served: Served, output: Path) -> None:
     assert (rgb.mode, rgb.getpixel((0, 0))) == ("RGB", (255, 0, 0))
     alpha = Image.open(io.BytesIO((await served.get("/view?filename=a.png&channel=a")).body))
     assert (alpha.mode, alpha.getpixel((0, 0))) == ("RGBA", (0, 0, 0, 128))
+
+
+async def test_no_other_program_reads_a_picture(
+    served: Served, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow would have Ghostscript run PostScript, where it is installed."""
+    with (output / "a.png").open("wb") as file:
+        Image.new("RGB", (4, 4)).save(file, format="EPS")
+    started: list[object] = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given: started.append(given))
+    answer = await served.get("/view?filename=a.png&preview=webp")
+    assert answer.status == 400
+    assert started == []
 
 
 async def test_a_preview_of_what_is_no_picture_is_a_sentence(served: Served, output: Path) -> None:

@@ -18,6 +18,7 @@ from PIL import Image, ImageFile, ImageOps, ImageSequence
 from comfy_dist.nodes import folders
 from comfy_dist.nodes.core.inputs import Inputs, UnusableInput, side
 from comfy_dist.nodes.core.pictures import pixels
+from comfy_dist.picture_formats import readable_formats
 
 
 def files(type_: str = "input") -> list[str]:
@@ -190,7 +191,7 @@ def frames(path: Path) -> Iterator[Image.Image]:
 def open_picture(path: Path) -> Image.Image:
     """The file with its first frame read, of which a broken file may lack a part. Raises UnusableInput."""
     with _reading(path):
-        file = Image.open(path)
+        file = Image.open(path, formats=readable_formats())
         file.load()
     return file
 
