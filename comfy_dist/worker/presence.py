@@ -157,21 +157,19 @@ class Presence:
     async def _news(self) -> None:
         """Returns on a change of state at once, on progress after a moment."""
         began = time.monotonic()
-        while True:
-            waits = [asyncio.create_task(self.changed.wait())]
-            waits += [asyncio.create_task(progress.changed.wait()) for progress in self._running]
-            try:
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-                if self.changed.is_set():
-                    # Short jobs begin and end many times a second.
-                    await asyncio.sleep(SETTLE_SECONDS)
-                    return
+        waits = [asyncio.create_task(self.changed.wait())]
+        waits += [asyncio.create_task(progress.changed.wait()) for progress in self._running]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            if self.changed.is_set():
+                # Short jobs begin and end many times a second.
+                await asyncio.sleep(SETTLE_SECONDS)
+            else:
                 remaining = PROGRESS_SECONDS - (time.monotonic() - began)
                 await asyncio.wait(waits[:1], timeout=max(0.0, remaining))
-                return
-            finally:
-                for task in waits:
-                    task.cancel()
+        finally:
+            for task in waits:
+                task.cancel()
 
     async def farewell(self) -> None:
         await self._transport.announce(self.announcement(WorkerState.GONE))
