@@ -39,13 +39,14 @@ def twins(cluster: Cluster) -> Twins:
 
 @pytest.fixture
 async def client(twins: Twins, session: aiohttp.ClientSession) -> AsyncIterator[ComfyClient]:
-    """Connected, when one worker is there and idle."""
+    """Connected, when one worker is there and idle, and its nodes are known."""
     if twins.worker.process.poll() is not None:
         twins.start()
     async with ComfyClient(session, twins.address) as client:
 
         async def idle() -> bool:
-            return [worker["state"] for worker in await workers(client)] == ["idle"]
+            there = [worker["state"] for worker in await workers(client)]
+            return there == ["idle"] and bool(await client.ask("GET", "/object_info/TestSink"))
 
         await client.until(idle, 60)
         yield client
