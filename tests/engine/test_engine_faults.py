@@ -136,11 +136,11 @@ async def test_close_stops_even_a_node_that_does_not_look_up(engine_workspace: W
     engine = GraphEngine(engine_workspace)
     await engine.start()
     task = await started(engine, sleeping(steps=1), "z")
-    begun = time.monotonic()
-    await engine.close()
-    assert time.monotonic() - begun < 8
-    with pytest.raises(EngineDied):
-        await task
+    async with asyncio.timeout(20):
+        await engine.close()
+    # Told before its first line ran, it is interrupted; after that it has to be ended.
+    (end,) = await asyncio.gather(task, return_exceptions=True)
+    assert isinstance(end, (EngineDied, Interrupted))
     assert not engine.running
 
 
