@@ -56,7 +56,18 @@ def run_prestartup_script(path: Path) -> None:
             runpy.run_path(str(script), run_name="prestartup_script")
 
 
+def _be_within(folder: Path) -> None:
+    """See to it that there is a package `custom_nodes`: `from . import module` in a pack asks for it."""
+    package = sys.modules.get("custom_nodes")
+    if package is None:
+        package = sys.modules["custom_nodes"] = ModuleType("custom_nodes")
+        package.__path__ = []
+    if str(folder) not in package.__path__:
+        package.__path__.append(str(folder))
+
+
 def _import(path: Path) -> ModuleType:
+    _be_within(path.parent)
     name = "custom_nodes." + "".join(each if each.isalnum() else "_" for each in pack_name(path))
     while name in sys.modules:
         name += "_"
