@@ -268,7 +268,7 @@ class TestSaving:
         saved = SaveImage().save_images(noise(1, 2, 2, 3), "pic")["ui"]["images"]
         assert saved[0]["filename"] == "pic_00008_.png"
 
-    @pytest.mark.parametrize("prefix", ["../out", "a/../../out", "/tmp/out", "..", "a\0b"])
+    @pytest.mark.parametrize("prefix", ["../out", "a/../../out", "/elsewhere/out", "..", "a\0b"])
     def test_a_prefix_cannot_leave_the_folder(self, workspace: Workspace, prefix: str) -> None:
         with pytest.raises(PathRefused, match="leads out of the folder output"):
             SaveImage().save_images(noise(1, 2, 2, 3), prefix)
