@@ -13,7 +13,7 @@ from comfy_dist.frontend.answers import Refused, read_object, whole_number
 from comfy_dist.frontend.context import Context, context
 from comfy_dist.frontend.submission import Invalid, submit
 from comfy_dist.frontend.websocket import status
-from comfy_dist.ledger import JobRow, JobState
+from comfy_dist.ledger import SETTLE_SECONDS, JobRow, JobState
 from comfy_dist.messages import Cancelled, CancelledFact, Cleared, Command, Deleted
 
 log = logging.getLogger(__name__)
@@ -125,6 +125,8 @@ async def cancel_all(ctx: Context, rows: Sequence[JobRow]) -> None:
         waiting,
         lambda row: ctx.transport.append_event(Cancelled(job_id=row.id, by=ctx.id, started=bool(row.workers))),
     )
+    # Who asks for the queue next no longer finds them there.
+    await ctx.ledger.shows(lambda: not any(ctx.ledger.live(row.id) for row in waiting), SETTLE_SECONDS)
 
 
 async def _some_at_a_time(rows: Sequence[JobRow], send: Callable[[JobRow], Awaitable[None]]) -> None:

@@ -16,12 +16,13 @@ from comfy_dist.errors import ComfyDistError
 log = logging.getLogger(__name__)
 
 #: Raised with every change of the tables; a file of another version is set aside.
-VERSION = 1
+VERSION = 2
 
 SCHEMA = """
 CREATE TABLE jobs (
     id TEXT PRIMARY KEY, state TEXT NOT NULL, number REAL NOT NULL, urgency INTEGER NOT NULL, client_id TEXT,
-    workers TEXT NOT NULL, created_at INTEGER NOT NULL, started_at INTEGER NOT NULL, ended_at INTEGER NOT NULL,
+    user TEXT, workers TEXT NOT NULL, created_at INTEGER NOT NULL, started_at INTEGER NOT NULL,
+    ended_at INTEGER NOT NULL,
     rank INTEGER, workflow_id TEXT, listed INTEGER NOT NULL DEFAULT 0, hidden INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX jobs_by_rank ON jobs (rank) WHERE rank IS NOT NULL;

@@ -29,6 +29,7 @@ class JobRow:
     number: float = 0
     urgency: int = 1
     client_id: str | None = None
+    user: str | None = None
     #: Workers of the attempts so far.
     workers: tuple[str, ...] = ()
     #: Milliseconds since the epoch; 0: not yet.
@@ -61,6 +62,7 @@ def fold(row: JobRow | None, event: JobEvent) -> JobRow:
                 number=event.number,
                 urgency=event.urgency.rank,
                 client_id=event.client_id,
+                user=event.user,
                 created_at=event.at,
             )
         case _ if row.state.ended:

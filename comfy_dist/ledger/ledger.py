@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -177,10 +176,9 @@ class Ledger:
         if entries:
             self.bookmark = entries[-1].bookmark
         self._writing = self._database.start(lambda c: self._write(c, steps, entries))
-        if self._expected:
-            self._expected -= {change.after.id for change in changes}
-            async with self._folded:
-                self._folded.notify_all()
+        self._expected -= {change.after.id for change in changes}
+        async with self._folded:
+            self._folded.notify_all()
         return changes
 
     def _write(self, connection: sqlite3.Connection, steps: Sequence[_Step], entries: Sequence[Recorded]) -> None:
@@ -285,26 +283,15 @@ def _write_change(connection: sqlite3.Connection, change: Change) -> None:
         connection.execute("UPDATE jobs SET workflow_id = ? WHERE id = ?", (workflow, job_id))
 
 
+_PUT_ROW = (
+    f"INSERT INTO jobs ({', '.join(stored.COLUMNS)}) VALUES ({', '.join('?' * len(stored.COLUMNS))}) "  # noqa: S608
+    f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{each} = excluded.{each}' for each in stored.COLUMNS[1:])}"
+)
+
+
 def _write_row(connection: sqlite3.Connection, change: Change) -> None:
     row = change.after
-    connection.execute(
-        "INSERT INTO jobs (id, state, number, urgency, client_id, workers, created_at, started_at, ended_at) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET state = excluded.state, "
-        "number = excluded.number, urgency = excluded.urgency, client_id = excluded.client_id, "
-        "workers = excluded.workers, created_at = excluded.created_at, started_at = excluded.started_at, "
-        "ended_at = excluded.ended_at",
-        (
-            row.id,
-            row.state.value,
-            row.number,
-            row.urgency,
-            row.client_id,
-            json.dumps(row.workers),
-            row.created_at,
-            row.started_at,
-            row.ended_at,
-        ),
-    )
+    connection.execute(_PUT_ROW, stored.columns(row))
     if change.ended:
         # As in ComfyUI, a job that was cancelled before it began leaves no history entry.
         listed = not (isinstance(change.event, Cancelled) and not change.event.started)

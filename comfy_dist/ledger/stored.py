@@ -69,7 +69,24 @@ def entry(connection: sqlite3.Connection, job_id: str) -> bytes:
     return b'%b:{"prompt":%b,%b}' % (to_json(job_id), prompt, rest)
 
 
-_COLUMNS = "id, state, number, urgency, client_id, workers, created_at, started_at, ended_at"
+COLUMNS = (
+    "id",
+    "state",
+    "number",
+    "urgency",
+    "client_id",
+    "user",
+    "workers",
+    "created_at",
+    "started_at",
+    "ended_at",
+)
+
+
+def columns(row: JobRow) -> tuple[Any, ...]:
+    """The row's values in the order of COLUMNS."""
+    values = (getattr(row, name) for name in COLUMNS)
+    return tuple(json.dumps(value) if isinstance(value, tuple) else value for value in values)
 
 
 def find(connection: sqlite3.Connection, job_id: str) -> JobRow | None:
@@ -78,20 +95,10 @@ def find(connection: sqlite3.Connection, job_id: str) -> JobRow | None:
 
 def rows(connection: sqlite3.Connection, condition: str, values: Sequence[Any] = ()) -> list[JobRow]:
     """The jobs that `condition` (SQL of ours, with ? for the values) selects."""
-    found = connection.execute(f"SELECT {_COLUMNS} FROM jobs {condition}", values)  # noqa: S608
-    return [_row(columns) for columns in found]
+    found = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM jobs {condition}", values)  # noqa: S608
+    return [_row(values) for values in found]
 
 
-def _row(columns: Sequence[Any]) -> JobRow:
-    id_, state, number, urgency, client_id, workers, created_at, started_at, ended_at = columns
-    return JobRow(
-        id=id_,
-        state=JobState(state),
-        number=number,
-        urgency=urgency,
-        client_id=client_id,
-        workers=tuple(json.loads(workers)),
-        created_at=created_at,
-        started_at=started_at,
-        ended_at=ended_at,
-    )
+def _row(values: Sequence[Any]) -> JobRow:
+    named = dict(zip(COLUMNS, values, strict=True))
+    return JobRow(**{**named, "state": JobState(named["state"]), "workers": tuple(json.loads(named["workers"]))})

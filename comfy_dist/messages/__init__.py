@@ -32,6 +32,7 @@ from comfy_dist.messages.facts import (
 from comfy_dist.messages.job import SECRET_KEYS, Job, Urgency
 from comfy_dist.messages.presence import Announcement, Catalogue, CurrentJob, Device, WorkerState
 from comfy_dist.messages.progress import Progress
+from comfy_dist.messages.requirements import Requirements
 
 __all__ = [
     "SECRET_KEYS",
@@ -60,6 +61,7 @@ __all__ = [
     "Released",
     "ReleasedFact",
     "Reply",
+    "Requirements",
     "Started",
     "StartedFact",
     "StatusMessages",

@@ -8,6 +8,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from comfy_dist.messages.base import Message, Prompt, now_ms
 from comfy_dist.messages.job import Job, Urgency
+from comfy_dist.messages.requirements import Requirements
 
 #: ComfyUI's status messages as history shows them: [event name, data].
 StatusMessages: TypeAlias = tuple[tuple[str, dict[str, Any]], ...]
@@ -33,6 +34,8 @@ class Submitted(_JobEvent):
     client_id: str | None = None
     number: float = 0
     urgency: Urgency = Urgency.NORMAL
+    user: str | None = None
+    requirements: Requirements | None = None
     frontend: str = ""
 
     @classmethod
@@ -46,6 +49,8 @@ class Submitted(_JobEvent):
             client_id=job.client_id,
             number=job.number,
             urgency=job.urgency,
+            user=job.user,
+            requirements=job.requirements,
             frontend=job.frontend,
         )
 

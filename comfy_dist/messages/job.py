@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from comfy_dist.messages.base import Message, Prompt
+from comfy_dist.messages.requirements import Requirements
 
 #: Keys of extra_data that hold credentials; they travel in the job only, never in events or answers.
 SECRET_KEYS = frozenset({"auth_token_comfy_org", "api_key_comfy_org"})
@@ -38,6 +39,10 @@ class Job(Message):
     #: Time-ordered rank that clients see, as ComfyUI's `number`; negative for `front`.
     number: float = 0
     urgency: Urgency = Urgency.NORMAL
+    #: Who submitted it, where frontends know their users.
+    user: str | None = None
+    #: What it asks of the worker that executes it.
+    requirements: Requirements | None = None
     #: Whether a live worker lacked one of its node classes when it was accepted: such a one leaves it to others.
     selective: bool = False
     #: The frontend that accepted it.

@@ -64,6 +64,12 @@ class Announcement(Message):
     devices: tuple[Device, ...] = ()
     #: At most one for each of its engines.
     jobs: tuple[CurrentJob, ...] = ()
+    #: What jobs may ask for (--worker-tags).
+    tags: tuple[str, ...] = ()
+    #: Model files that its last jobs used and that it may still have in memory, the newest first.
+    models: tuple[str, ...] = ()
+    #: Whether it takes no jobs for now, because it or the whole cluster is paused.
+    paused: bool = False
     #: Hash over the node class names.
     kind: str = ""
     #: Hash over the whole catalogue (file combos change it).
