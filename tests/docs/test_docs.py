@@ -102,7 +102,7 @@ def test_every_command_shown_is_accepted(
 ) -> None:
     settings_file = tmp_path / "comfy.yaml"
     if block := re.search(
-        r"^```yaml\n(.*?)^```", (ROOT / "docs/operation.md").read_text(), re.MULTILINE | re.DOTALL
+        r"^```yaml\n(.*?)^```", (ROOT / "docs/operations.md").read_text(), re.MULTILINE | re.DOTALL
     ):
         settings_file.write_text(block[1])
     words = [str(settings_file) if word in ("comfy.yaml", "FILE") else word for word in words]
