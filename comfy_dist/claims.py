@@ -6,6 +6,7 @@ the first `started` fact with number n; a rival's fact with a number that is tak
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
@@ -20,6 +21,11 @@ from comfy_dist.messages import (
     StartedFact,
     SurvivedFact,
 )
+
+#: Ended jobs that are remembered, in 18 MB. A second delivery of a job, parked ones too, waits behind what its
+#: queue holds, which --max-queue-size (65,536) bounds; so it is met before so many others have ended. One that is
+#: met later all the same, behind more urgent jobs, runs a second time, and its second end is ignored.
+REMEMBERED = 100_000
 
 
 class AttemptState(Enum):
@@ -90,7 +96,8 @@ class Claims:
 
     def __init__(self) -> None:
         self._jobs: dict[str, _Claimed] = {}
-        self._ended: set[str] = set()
+        #: As an ordered set, the latest last.
+        self._ended: OrderedDict[str, None] = OrderedDict()
         self._joined: set[str] = set()
 
     def fold(self, fact: Fact) -> None:
@@ -107,8 +114,10 @@ class Claims:
             self._fold_live(fact)
 
     def _end(self, job: str) -> None:
-        self._ended.add(job)
+        self._ended[job] = None
         self._jobs.pop(job, None)
+        if len(self._ended) > REMEMBERED:
+            self._ended.popitem(last=False)
 
     def _fold_live(self, fact: _LiveFact) -> None:
         claimed = self._jobs.setdefault(fact.job, _Claimed())

@@ -226,3 +226,9 @@ def test_a_reader_has_caught_up_when_its_own_fact_comes_back() -> None:
     assert not claims.has_joined("me")
     claims.fold(JoinedFact(reader="me"))
     assert claims.has_joined("me")
+
+
+def test_ended_jobs_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("comfy_dist.claims.REMEMBERED", 3)
+    claims = folded(EndedFact(job=job) for job in "vwxyz")
+    assert [job for job in "vwxyz" if claims.has_ended(job)] == ["x", "y", "z"]
