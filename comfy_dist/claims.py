@@ -18,6 +18,7 @@ from comfy_dist.messages import (
     Fact,
     JoinedFact,
     ReleasedFact,
+    RouteFact,
     StartedFact,
     SurvivedFact,
 )
@@ -104,6 +105,8 @@ class Claims:
         """Take in the next fact of the stream."""
         if isinstance(fact, JoinedFact):
             self._joined.add(fact.reader)
+            return
+        if isinstance(fact, RouteFact):
             return
         if isinstance(fact, EndedFact):
             self._end(fact.job)

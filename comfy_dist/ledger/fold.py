@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from comfy_dist.messages import AttemptFailed, Cancelled, Failed, Finished, Released, Started, Submitted
+from comfy_dist.messages import AttemptFailed, Cancelled, Failed, Finished, Released, Started, Submitted, Urgency
 
 
 class JobState(StrEnum):
@@ -27,7 +27,7 @@ class JobRow:
     id: str
     state: JobState = JobState.PENDING
     number: float = 0
-    urgency: int = 1
+    urgency: int = Urgency.NORMAL.rank
     client_id: str | None = None
     user: str | None = None
     #: Workers of the attempts so far.

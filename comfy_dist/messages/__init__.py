@@ -25,6 +25,7 @@ from comfy_dist.messages.facts import (
     Fact,
     JoinedFact,
     ReleasedFact,
+    RouteFact,
     StartedFact,
     SurvivedFact,
     parse_fact,
@@ -32,9 +33,11 @@ from comfy_dist.messages.facts import (
 from comfy_dist.messages.job import SECRET_KEYS, Job, Urgency
 from comfy_dist.messages.presence import Announcement, Catalogue, CurrentJob, Device, WorkerState
 from comfy_dist.messages.progress import Progress
-from comfy_dist.messages.requirements import Requirements
+from comfy_dist.messages.requirements import ANYBODY, Requirements
+from comfy_dist.messages.route import Route
 
 __all__ = [
+    "ANYBODY",
     "SECRET_KEYS",
     "Announcement",
     "AttemptFailed",
@@ -62,6 +65,8 @@ __all__ = [
     "ReleasedFact",
     "Reply",
     "Requirements",
+    "Route",
+    "RouteFact",
     "Started",
     "StartedFact",
     "StatusMessages",

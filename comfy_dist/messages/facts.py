@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field, TypeAdapter, ValidationError
 
 from comfy_dist.messages.base import Message
+from comfy_dist.messages.route import Route
 
 
 class _JobFact(Message):
@@ -60,6 +61,13 @@ class CancelledFact(_JobFact):
     by: str = ""
 
 
+class RouteFact(Message):
+    """Jobs may wait on this route from now on: a worker that meets what it asks for serves it."""
+
+    type: Literal["route"] = "route"
+    route: Route
+
+
 class JoinedFact(Message):
     """A reader wrote this to learn when it has caught up with the stream."""
 
@@ -68,7 +76,14 @@ class JoinedFact(Message):
 
 
 Fact: TypeAlias = (
-    StartedFact | AttemptFailedFact | ReleasedFact | SurvivedFact | EndedFact | CancelledFact | JoinedFact
+    StartedFact
+    | AttemptFailedFact
+    | ReleasedFact
+    | SurvivedFact
+    | EndedFact
+    | CancelledFact
+    | JoinedFact
+    | RouteFact
 )
 
 _adapter: TypeAdapter[Fact] = TypeAdapter(Annotated[Fact, Field(discriminator="type")])

@@ -15,6 +15,8 @@ SECRET_KEYS = frozenset({"auth_token_comfy_org", "api_key_comfy_org"})
 class Urgency(StrEnum):
     """Which of the work queues a job waits in; within one queue it is first come, first served."""
 
+    #: Sent by a node of a running job, which waits for it.
+    CALL = "call"
     HIGH = "high"
     NORMAL = "normal"
     LOW = "low"
@@ -22,7 +24,7 @@ class Urgency(StrEnum):
     @property
     def rank(self) -> int:
         """0 is served first."""
-        return (Urgency.HIGH, Urgency.NORMAL, Urgency.LOW).index(self)
+        return tuple(Urgency).index(self)
 
 
 class Job(Message):

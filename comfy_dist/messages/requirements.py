@@ -18,3 +18,17 @@ class Requirements(Message):
     nodes: tuple[str, ...] = ()
     #: (class, input, value): choices, such as model files, that the input offers there.
     choices: tuple[tuple[str, str, str], ...] = ()
+
+    def joined(self, other: Requirements) -> Requirements:
+        """What both ask for; of two workers' names the other's."""
+        return Requirements(
+            worker=other.worker or self.worker,
+            tags=tuple(sorted({*self.tags, *other.tags})),
+            vram=max(self.vram, other.vram),
+            nodes=tuple(sorted({*self.nodes, *other.nodes})),
+            choices=tuple(sorted({*self.choices, *other.choices})),
+        )
+
+
+#: What asks for nothing.
+ANYBODY = Requirements()
