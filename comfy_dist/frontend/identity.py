@@ -1,0 +1,76 @@
+"""Who asks, as routes know it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from comfy_dist.frontend.answers import Refused
+
+#: Where the guard puts it into a request.
+_KEY = "identity"
+
+_without_sign_in: set[Handler] = set()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Whoever signed in."""
+
+    #: None: the owner of a key that names nobody, or anyone where no credentials are asked for.
+    user: str | None
+    #: Sees everybody's jobs, and may change the cluster.
+    admin: bool = False
+    #: Seconds since the epoch; None: for as long as the frontend has the key.
+    expires: float | None = None
+
+    def sees(self, owner: str | None) -> bool:
+        """Whether what belongs to `owner` is shown, and may be cancelled."""
+        return self.admin or (owner is not None and owner == self.user)
+
+    @property
+    def only(self) -> str | None:
+        """The one user whose jobs are shown; None: everybody's."""
+        return None if self.admin else self.user
+
+
+#: Who asks where a frontend has no credentials.
+ANYONE = Identity(user=None, admin=True)
+
+
+def identity_of(request: web.Request) -> Identity:
+    return cast(Identity, request.get(_KEY, ANYONE))
+
+
+def set_identity(request: web.Request, identity: Identity) -> None:
+    request[_KEY] = identity
+
+
+def user_of(request: web.Request) -> str | None:
+    """The name of who asks, for what is theirs."""
+    return identity_of(request).user
+
+
+def require_admin(request: web.Request) -> None:
+    """Raises Refused with 403 where users are told apart and the one who asks is not an admin."""
+    identity = identity_of(request)
+    if not identity.admin:
+        raise Refused(
+            403,
+            f"{request.method} {request.path} is for admins: it concerns every user of the cluster. "
+            "Ask one of them, or sign in with a key or token that is an admin's.",
+            kind="not_admin",
+        )
+
+
+def without_sign_in(handler: Handler) -> Handler:
+    """Decorates a route (below @routes...) that answers whoever asks, credentials or not."""
+    _without_sign_in.add(handler)
+    return handler
+
+
+def needs_sign_in(request: web.Request) -> bool:
+    return request.match_info.handler not in _without_sign_in
