@@ -4,48 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import uuid
-import zlib
-from typing import Any
+from typing import cast
 
-import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
-from aio_pika.exceptions import PublishError
+import aiormq
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aiormq.exceptions import PublishError
 
 from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.transport.amqp.connection import LOST, Connection, SetUp
+from comfy_dist.transport.amqp.outgoing import Outgoing, transient
 
 #: Seconds in which the broker must have confirmed.
 CONFIRM_TIMEOUT = 10.0
-#: Bodies above this many bytes travel compressed (RFC 9110's "deflate" is zlib's format).
-COMPRESS_ABOVE = 4096
-
-
-def pack(body: bytes, **properties: Any) -> aio_pika.Message:
-    """A persistent JSON message with an id, compressed where that pays."""
-    encoding = None
-    if len(body) > COMPRESS_ABOVE:
-        body, encoding = zlib.compress(body, 1), "deflate"
-    return aio_pika.Message(
-        body,
-        **{
-            "message_id": uuid.uuid4().hex,
-            "content_type": "application/json",
-            "content_encoding": encoding,
-            "delivery_mode": aio_pika.DeliveryMode.PERSISTENT,
-            **properties,
-        },
-    )
-
-
-def unpack(message: AbstractIncomingMessage) -> bytes:
-    """The body, decompressed. Raises ValueError where that fails."""
-    if message.content_encoding == "deflate":
-        try:
-            return zlib.decompress(message.body)
-        except zlib.error as error:
-            raise ValueError(f"a body that is not what its encoding says: {error}") from None
-    return message.body
 
 
 class Publisher:
@@ -64,7 +34,7 @@ class Publisher:
 
     async def confirm(
         self,
-        message: aio_pika.Message,
+        message: Outgoing,
         routing_key: str,
         exchange: str = "",
         timeout: float = CONFIRM_TIMEOUT,
@@ -91,7 +61,7 @@ class Publisher:
                 "see whether it is reachable and has disk and memory left."
             ) from None
 
-    async def _publish_or_declare(self, message: aio_pika.Message, routing_key: str, exchange: str) -> None:
+    async def _publish_or_declare(self, message: Outgoing, routing_key: str, exchange: str) -> None:
         try:
             await self._publish(message, routing_key, exchange)
         except PublishError:
@@ -101,7 +71,7 @@ class Publisher:
 
     async def reaches(self, routing_key: str, timeout: float = CONFIRM_TIMEOUT) -> bool:
         """Whether a queue of that name exists, told by a message that comes back or does not."""
-        message = aio_pika.Message(b"", delivery_mode=aio_pika.DeliveryMode.NOT_PERSISTENT)
+        message = transient(b"")
         deadline = asyncio.get_running_loop().time() + timeout
         try:
             async with asyncio.timeout_at(deadline):
@@ -117,7 +87,7 @@ class Publisher:
         except TimeoutError:
             raise BrokerUnavailable(f"RabbitMQ at {self._connection.place} did not answer.") from None
 
-    async def cast(self, message: aio_pika.Message, routing_key: str, exchange: str) -> None:
+    async def cast(self, message: Outgoing, routing_key: str, exchange: str) -> None:
         """Publish a transient message; lost where there is no connection."""
         if not self._connection.up or self._plain is None:
             return
@@ -125,15 +95,15 @@ class Publisher:
             if self._plain.is_closed:
                 # An exchange that is gone closes the channel; the next connection declares it.
                 self._plain = await (await self._connection.ready()).channel(publisher_confirms=False)
-            target = await self._plain.get_exchange(exchange, ensure=False)
-            await target.publish(message, routing_key, mandatory=False)
+            # Waits where the broker takes less than is published, so that nothing heaps up here.
+            await _send(self._plain, message, routing_key, exchange, mandatory=False, wait=True)
 
-    async def _publish(self, message: aio_pika.Message, routing_key: str, exchange: str) -> None:
+    async def _publish(self, message: Outgoing, routing_key: str, exchange: str) -> None:
         await self._connection.ready()
         channel = self._confirmed
         assert channel is not None
-        target = await channel.get_exchange(exchange, ensure=False) if exchange else channel.default_exchange
-        await target.publish(message, routing_key, mandatory=True)
+        # The confirmation is waited for; that it was written need not be.
+        await _send(channel, message, routing_key, exchange, mandatory=True, wait=False)
 
     async def _reopen(self) -> None:
         await asyncio.sleep(0.1)
@@ -141,3 +111,18 @@ class Publisher:
         if self._confirmed is None or self._confirmed.is_closed:
             with contextlib.suppress(*LOST):
                 self._confirmed = await connection.channel(publisher_confirms=True, on_return_raises=True)
+
+
+async def _send(
+    channel: AbstractChannel, message: Outgoing, routing_key: str, exchange: str, *, mandatory: bool, wait: bool
+) -> None:
+    """Publish below aio_pika, whose Message and Exchange cost as much again as the rest."""
+    underlay = cast(aiormq.Channel, await channel.get_underlay_channel())
+    await underlay.basic_publish(
+        message.body,
+        exchange=exchange,
+        routing_key=routing_key,
+        properties=message.properties,
+        mandatory=mandatory,
+        wait=wait,
+    )

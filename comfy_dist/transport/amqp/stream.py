@@ -8,10 +8,11 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aiormq.abc import DeliveredMessage
 
 from comfy_dist.transport.amqp.connection import LOST, Connection
-from comfy_dist.transport.amqp.publisher import unpack
+from comfy_dist.transport.amqp.outgoing import body_of
 from comfy_dist.transport.protocol import Bookmark, Rewind
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ async def follow(
                     unacknowledged += 1
                     if unacknowledged == ACKNOWLEDGE_EVERY:
                         unacknowledged = 0
-                        await message.ack(multiple=True)
+                        await _acknowledge(message)
             finally:
                 with contextlib.suppress(*LOST, TimeoutError):
                     async with asyncio.timeout(5):
@@ -84,23 +85,28 @@ async def follow(
 
 async def _consume(
     channel: AbstractChannel, stream: str, offset: int | str
-) -> asyncio.Queue[AbstractIncomingMessage | None]:
+) -> asyncio.Queue[DeliveredMessage | None]:
     """The stream's messages; None stands for the end of this channel or consumer."""
-    arrivals: asyncio.Queue[AbstractIncomingMessage | None] = asyncio.Queue()
+    arrivals: asyncio.Queue[DeliveredMessage | None] = asyncio.Queue()
     await channel.set_qos(prefetch_count=PREFETCH)
     channel.close_callbacks.add(lambda *_: arrivals.put_nowait(None), weak=False)
     underlay = await channel.get_underlay_channel()
     underlay.on_consumer_cancel_callbacks.add(lambda _: arrivals.put_nowait(None))
-    queue = await channel.get_queue(stream, ensure=False)
 
-    async def arrived(message: AbstractIncomingMessage) -> None:
+    async def arrived(message: DeliveredMessage) -> None:
         arrivals.put_nowait(message)
 
-    await queue.consume(arrived, arguments={"x-stream-offset": offset})
+    await underlay.basic_consume(stream, arrived, arguments={"x-stream-offset": offset})
     return arrivals
 
 
-async def _proves(arrivals: asyncio.Queue[AbstractIncomingMessage | None], bookmark: Bookmark) -> bool | None:
+async def _acknowledge(message: DeliveredMessage) -> None:
+    """All up to this one."""
+    assert message.delivery_tag is not None
+    await message.channel.basic_ack(message.delivery_tag, multiple=True, wait=False)
+
+
+async def _proves(arrivals: asyncio.Queue[DeliveredMessage | None], bookmark: Bookmark) -> bool | None:
     """Whether the first message is the bookmarked one (then it is done with); None where none comes."""
     try:
         async with asyncio.timeout(PROOF_TIMEOUT):
@@ -109,7 +115,7 @@ async def _proves(arrivals: asyncio.Queue[AbstractIncomingMessage | None], bookm
         return None
     if message is None:
         raise ConnectionError("the channel was closed")
-    await message.ack()
+    await _acknowledge(message)
     return _entry(message).bookmark == bookmark
 
 
@@ -130,14 +136,15 @@ async def _is_shorter(connection: AbstractConnection, stream: str, bookmark: Boo
         return False
 
 
-def _entry(message: AbstractIncomingMessage) -> Entry:
-    offset = message.headers.get("x-stream-offset")
+def _entry(message: DeliveredMessage) -> Entry:
+    properties = message.header.properties
+    offset = (properties.headers or {}).get("x-stream-offset")
     try:
-        body = unpack(message)
+        body = body_of(message)
     except ValueError as error:
         log.warning("A message of %s is skipped: %s.", message.routing_key, error)
         body = b""
     return Entry(
         body,
-        Bookmark(offset=offset if isinstance(offset, int) else 0, message_id=message.message_id or ""),
+        Bookmark(offset=offset if isinstance(offset, int) else 0, message_id=properties.message_id or ""),
     )

@@ -12,7 +12,8 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Generic, TypeVar
 
-from aio_pika.abc import AbstractConnection, AbstractIncomingMessage, AbstractQueue
+from aio_pika.abc import AbstractConnection, AbstractQueue
+from aiormq.abc import DeliveredMessage
 
 from comfy_dist.transport.amqp.connection import LOST
 from comfy_dist.transport.amqp.names import Names
@@ -54,13 +55,13 @@ class Subscriptions:
         self._participant = participant
         self._bindings: set[tuple[str, str]] = set()
         self._queue: AbstractQueue | None = None
-        self.inboxes: dict[str, Inbox[AbstractIncomingMessage]] = {
+        self.inboxes: dict[str, Inbox[DeliveredMessage]] = {
             names.progress: Inbox(),
             names.presence: Inbox(),
             names.commands: Inbox(),
         }
         #: Messages sent to the queue itself: answers to this participant's commands.
-        self.answers: Inbox[AbstractIncomingMessage] = Inbox()
+        self.answers: Inbox[DeliveredMessage] = Inbox()
 
     @property
     def address(self) -> str:
@@ -75,9 +76,10 @@ class Subscriptions:
         )
         for exchange, key in list(self._bindings):
             await self._queue.bind(exchange, key)
-        await self._queue.consume(self._arrived, no_ack=True)
+        underlay = await channel.get_underlay_channel()
+        await underlay.basic_consume(self.address, self._arrived, no_ack=True)
 
-    async def _arrived(self, message: AbstractIncomingMessage) -> None:
+    async def _arrived(self, message: DeliveredMessage) -> None:
         self.inboxes.get(message.exchange or "", self.answers).put(message)
 
     async def bind(self, exchange: str, key: str = "") -> None:

@@ -27,7 +27,8 @@ from comfy_dist.messages import (
 from comfy_dist.transport.amqp import batches
 from comfy_dist.transport.amqp.connection import LOST, Connection, Reports
 from comfy_dist.transport.amqp.names import EVERYONE, Names, client_key
-from comfy_dist.transport.amqp.publisher import Publisher, pack
+from comfy_dist.transport.amqp.outgoing import Outgoing, pack, transient
+from comfy_dist.transport.amqp.publisher import Publisher
 from comfy_dist.transport.amqp.stream import follow
 from comfy_dist.transport.amqp.subscriptions import Subscriptions
 from comfy_dist.transport.amqp.work import Taker
@@ -177,7 +178,7 @@ class AmqpTransport:
     # Progress
 
     async def emit(self, batch: Sequence[Progress]) -> None:
-        message = aio_pika.Message(batches.pack(batch), content_type=batches.CONTENT_TYPE)
+        message = transient(batches.pack(batch), content_type=batches.CONTENT_TYPE)
         await self._publisher.cast(message, client_key(batch[0].client_id), self._names.progress)
 
     async def follow(self, client_id: str) -> None:
@@ -228,12 +229,7 @@ class AmqpTransport:
             del self._asked[command.id]
 
     async def _command(self, command: Command, reply_to: str | None) -> None:
-        message = aio_pika.Message(
-            command.to_bytes(),
-            content_type="application/json",
-            reply_to=reply_to,
-            expiration=COMMAND_SECONDS,
-        )
+        message = transient(command.to_bytes(), reply_to=reply_to, expiration=COMMAND_SECONDS)
         await self._publisher.cast(message, "", self._names.commands)
 
     async def commands(self) -> AsyncIterator[ReceivedCommand]:
@@ -244,7 +240,7 @@ class AmqpTransport:
                 log.debug("A command is not understood: %s", error)
                 continue
             if command.worker in (None, self._worker):
-                yield AmqpCommand(command, message.reply_to, self._publisher)
+                yield AmqpCommand(command, message.header.properties.reply_to, self._publisher)
 
     async def _sort_answers(self) -> None:
         async for message in self._subscriptions.answers.read():
@@ -257,5 +253,5 @@ class AmqpTransport:
                 asked.set_result(reply)
 
 
-def _transient(body: bytes) -> aio_pika.Message:
-    return aio_pika.Message(body, content_type="application/json", expiration=COMMAND_SECONDS)
+def _transient(body: bytes) -> Outgoing:
+    return transient(body, expiration=COMMAND_SECONDS)

@@ -8,7 +8,6 @@ import logging
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 from pydantic import ValidationError
 
@@ -16,7 +15,8 @@ from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.messages import Job
 from comfy_dist.transport.amqp.connection import LOST, Connection, SetUp
 from comfy_dist.transport.amqp.names import Names
-from comfy_dist.transport.amqp.publisher import Publisher, pack, unpack
+from comfy_dist.transport.amqp.outgoing import pack, persistent, unpack
+from comfy_dist.transport.amqp.publisher import Publisher
 
 log = logging.getLogger(__name__)
 
@@ -56,18 +56,15 @@ class AmqpDelivery:
             await self.message.nack(requeue=True)
 
     async def park(self, *, shortly: bool = False) -> None:
-        expiration = {"expiration": SHORTLY_SECONDS} if shortly else {}
-        await self.publisher.confirm(self._copy(**expiration), self.queue, exchange=self.names.parked)
+        copy = pack(self.job.to_bytes(), message_id=self.job.id, expiration=SHORTLY_SECONDS if shortly else None)
+        await self.publisher.confirm(copy, self.queue, exchange=self.names.parked)
         await self.acknowledge()
 
     async def bury(self, reason: str) -> None:
-        await self.publisher.confirm(
-            self._copy(headers={"reason": reason[:1000], "queue": self.queue}), self.names.dead
-        )
+        headers = {"reason": reason[:1000], "queue": self.queue}
+        copy = pack(self.job.to_bytes(), message_id=self.job.id, headers=headers)
+        await self.publisher.confirm(copy, self.names.dead)
         await self.acknowledge()
-
-    def _copy(self, **properties: object) -> aio_pika.Message:
-        return pack(self.job.to_bytes(), message_id=self.job.id, **properties)
 
 
 class Taker:
@@ -225,16 +222,12 @@ class Taker:
 
     async def _read(self, message: AbstractIncomingMessage, queue: str) -> AmqpDelivery | None:
         try:
-            job = Job.from_bytes(unpack(message))
+            job = Job.from_bytes(unpack(message.body, message.content_encoding))
         except (ValueError, ValidationError) as error:
             reason = " ".join(str(error).split())[:500]
             log.error("An unreadable message of %s goes to %s: %s", queue, self._names.dead, reason)
-            copy = aio_pika.Message(
-                message.body,
-                headers={"reason": reason, "queue": queue},
-                content_encoding=message.content_encoding,
-                delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-            )
+            headers = {"reason": reason, "queue": queue}
+            copy = persistent(message.body, encoding=message.content_encoding, headers=headers)
             await self._publisher.confirm(copy, self._names.dead)
             await message.ack()
             return None
