@@ -17,7 +17,9 @@ from comfy_dist.messages import (
     EndedFact,
     Fact,
     JoinedFact,
+    PausedFact,
     ReleasedFact,
+    ResumedFact,
     RouteFact,
     StartedFact,
     SurvivedFact,
@@ -106,7 +108,7 @@ class Claims:
         if isinstance(fact, JoinedFact):
             self._joined.add(fact.reader)
             return
-        if isinstance(fact, RouteFact):
+        if isinstance(fact, (PausedFact, ResumedFact, RouteFact)):
             return
         if isinstance(fact, EndedFact):
             self._end(fact.job)

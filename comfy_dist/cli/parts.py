@@ -22,6 +22,7 @@ from comfy_dist.settings import (
 from comfy_dist.transport import Transport
 from comfy_dist.worker import Worker
 from comfy_dist.worker.lane import Limits
+from comfy_dist.worker.pausing import SAY_AGAIN_SECONDS
 from comfy_dist.worker.presence import Identity
 from comfy_dist.workspace import Workspace
 
@@ -86,6 +87,8 @@ def make_worker(
         workspace,
         limits,
         drain_timeout=settings.drain_timeout,
+        # Well before the control stream forgets it.
+        say_again=min(SAY_AGAIN_SECONDS, settings.event_retention / 4),
     )
 
 

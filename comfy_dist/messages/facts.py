@@ -68,6 +68,29 @@ class RouteFact(Message):
     route: Route
 
 
+class _OfWorkers(Message):
+    """About the worker of that id, those of that name, or all where neither is said."""
+
+    #: An id is that of one start of a worker.
+    worker: str | None = None
+    #: A name stays.
+    name: str | None = None
+
+
+class PausedFact(_OfWorkers):
+    """They finish what they have and take no more, until they are resumed."""
+
+    type: Literal["paused"] = "paused"
+    #: A pause that stands already is said again, lest the stream forget it (docs/protocol.md, "Pausing").
+    again: bool = False
+
+
+class ResumedFact(_OfWorkers):
+    """Their pause is over."""
+
+    type: Literal["resumed"] = "resumed"
+
+
 class JoinedFact(Message):
     """A reader wrote this to learn when it has caught up with the stream."""
 
@@ -82,6 +105,8 @@ Fact: TypeAlias = (
     | SurvivedFact
     | EndedFact
     | CancelledFact
+    | PausedFact
+    | ResumedFact
     | JoinedFact
     | RouteFact
 )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from comfy_dist.claims import Claims, Free, HeldBy, Verdict, WasCancelled
 from comfy_dist.errors import BrokerUnavailable
-from comfy_dist.messages import EndedFact, JoinedFact, StartedFact, SurvivedFact
+from comfy_dist.messages import EndedFact, Fact, JoinedFact, StartedFact, SurvivedFact
 from comfy_dist.transport import Transport
 
 #: Seconds between two looks at a worker that seems gone: it may just be reconnecting.
@@ -24,9 +24,16 @@ class Arbiter:
     """Folds the facts as they come, and claims attempts for one worker."""
 
     def __init__(
-        self, transport: Transport, worker_id: str, max_attempts: int, second_look: float = SECOND_LOOK
+        self,
+        transport: Transport,
+        worker_id: str,
+        max_attempts: int,
+        second_look: float = SECOND_LOOK,
+        others: Sequence[Callable[[Fact], object]] = (),
     ) -> None:
+        """`others`: what else is folded of the same facts, each before anyone learns of it."""
         self.claims = Claims()
+        self._others = others
         self._transport = transport
         self._worker = worker_id
         self._max_attempts = max_attempts
@@ -42,6 +49,8 @@ class Arbiter:
         """Follow the control stream until cancelled."""
         async for fact in self._transport.facts():
             self.claims.fold(fact)
+            for fold in self._others:
+                fold(fact)
             async with self._folded:
                 self._folded.notify_all()
 

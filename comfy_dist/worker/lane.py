@@ -23,6 +23,7 @@ from comfy_dist.transport import Delivery, Transport
 from comfy_dist.worker.arbiter import Arbiter
 from comfy_dist.worker.attempt import Attempt, Ending, failed
 from comfy_dist.worker.draining import Draining
+from comfy_dist.worker.pausing import Pausing
 from comfy_dist.worker.progress import ProgressSender
 from comfy_dist.worker.standing import Standing
 
@@ -54,6 +55,7 @@ class Lane:
         transport: Transport,
         arbiter: Arbiter,
         draining: Draining,
+        pausing: Pausing,
         limits: Limits,
     ) -> None:
         self._worker = worker_id
@@ -63,6 +65,7 @@ class Lane:
         self._taker = transport.taker()
         self._arbiter = arbiter
         self._draining = draining
+        self._pausing = pausing
         self._insist = draining.insist
         self._limits = limits
         self.attempt: Attempt | None = None
@@ -79,7 +82,11 @@ class Lane:
             self._standing.become(WorkerState.IDLE)
             await self._standing.free_if_asked()
             delivery = await self._next()
-            if delivery is not None:
+            if delivery is None:
+                continue
+            if self._pausing.paused:
+                await delivery.requeue()
+            else:
                 await self._handle(delivery)
 
     async def _restart(self) -> None:
@@ -95,12 +102,15 @@ class Lane:
 
     async def _next(self) -> Delivery | None:
         """The next job, or None when something else is to be done first."""
-        taking = asyncio.create_task(self._taker.take())
+        paused = self._pausing.paused
+        taking = asyncio.create_task(self._pausing.lifted() if paused else self._taker.take())
         waits = [
             asyncio.create_task(self._draining.wait()),
             asyncio.create_task(self._standing.free_wanted.wait()),
             asyncio.create_task(self._engine.ended()),
         ]
+        if not paused:
+            waits.append(asyncio.create_task(self._pausing.begun()))
         try:
             await asyncio.wait([taking, *waits], return_when=asyncio.FIRST_COMPLETED)
             return taking.result() if taking.done() else None
@@ -138,6 +148,9 @@ class Lane:
         """Execute the job, or do what is to be done instead."""
         job = delivery.job
         match await self._insist(lambda: self._arbiter.claim(job.id)):
+            case Free(attempt) if self._pausing.paused:
+                # The claim came after the pause, or with it.
+                await self._release(delivery, attempt)
             case Free(attempt):
                 await self._execute(delivery, attempt)
             case HeldBy(worker):

@@ -28,6 +28,7 @@ from comfy_dist.messages import (
 )
 from comfy_dist.transport import ReceivedCommand, Transport
 from comfy_dist.worker.draining import Draining
+from comfy_dist.worker.pausing import Pausing
 from comfy_dist.worker.progress import ProgressSender
 from comfy_dist.worker.standing import Standing
 from comfy_dist.workspace import Workspace
@@ -73,6 +74,7 @@ class Presence:
         transport: Transport,
         standings: Sequence[Standing],
         draining: Draining,
+        pausing: Pausing,
         workspace: Workspace,
         changed: asyncio.Event,
     ) -> None:
@@ -80,6 +82,7 @@ class Presence:
         self._transport = transport
         self._standings = standings
         self._draining = draining
+        self._pausing = pausing
         self._workspace = workspace
         #: Set when there is something to announce.
         self.changed = changed
@@ -132,6 +135,7 @@ class Presence:
             ram_free=self._memory[1],
             devices=catalogue.devices if catalogue else (),
             jobs=tuple(progress.current for progress in self._running),
+            paused=self._pausing.paused,
             kind=catalogue.kind if catalogue else "",
             catalogue=catalogue.hash if catalogue else "",
             started_at=self._started_at,

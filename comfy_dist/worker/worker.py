@@ -14,6 +14,7 @@ from comfy_dist.transport import Transport
 from comfy_dist.worker.arbiter import SECOND_LOOK, Arbiter
 from comfy_dist.worker.draining import Draining
 from comfy_dist.worker.lane import Lane, Limits
+from comfy_dist.worker.pausing import SAY_AGAIN_SECONDS, Pausing
 from comfy_dist.worker.presence import Identity, Presence
 from comfy_dist.worker.standing import Standing
 from comfy_dist.workspace import Workspace
@@ -34,19 +35,27 @@ class Worker:
         *,
         drain_timeout: float | None = None,
         second_look: float = SECOND_LOOK,
+        say_again: float = SAY_AGAIN_SECONDS,
     ) -> None:
-        """`drain_timeout`: seconds a job may still take when the worker is told to stop; None: all it needs."""
+        """`drain_timeout`: seconds a job may still take when the worker is told to stop; None: all it needs.
+
+        `say_again`: seconds after which a pause that stands is said again.
+        """
         limits = limits or Limits()
         self.id = identity.id
         self._identity = identity
         self._transport = transport
-        self._arbiter = Arbiter(transport, identity.id, limits.max_attempts, second_look=second_look)
-        self._draining = Draining(drain_timeout)
         changed = asyncio.Event()
+        self._pausing = Pausing(transport, identity.id, identity.name, changed, say_again)
+        others = [self._pausing.fold]
+        self._arbiter = Arbiter(transport, identity.id, limits.max_attempts, second_look, others)
+        self._draining = Draining(drain_timeout)
         self._standings = [Standing(engine, changed) for engine in engines]
-        self._presence = Presence(identity, transport, self._standings, self._draining, workspace, changed)
+        self._presence = Presence(
+            identity, transport, self._standings, self._draining, self._pausing, workspace, changed
+        )
         self._lanes = [
-            Lane(identity.id, standing, transport, self._arbiter, self._draining, limits)
+            Lane(identity.id, standing, transport, self._arbiter, self._draining, self._pausing, limits)
             for standing in self._standings
         ]
 
@@ -84,6 +93,7 @@ class Worker:
         background = [
             asyncio.create_task(self._arbiter.run()),
             asyncio.create_task(self._arbiter.tell()),
+            asyncio.create_task(self._pausing.keep()),
             asyncio.create_task(self._presence.run()),
             asyncio.create_task(self._presence.obey()),
             asyncio.create_task(self._presence.watch_folders()),

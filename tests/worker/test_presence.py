@@ -15,6 +15,7 @@ from comfy_dist.engine.comfyui import Address, Attached, ComfyuiEngine
 from comfy_dist.messages import Command, WorkerState
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
 from comfy_dist.worker.draining import Draining
+from comfy_dist.worker.pausing import Pausing
 from comfy_dist.worker.presence import Identity, Presence
 from comfy_dist.worker.standing import Standing
 from comfy_dist.workspace import Workspace
@@ -52,7 +53,8 @@ async def two(tmp_path: Path) -> AsyncIterator[Two]:
             standing.learn(await standing.engine.start())
             standing.become(WorkerState.IDLE)
             standings.append(standing)
-        presence = Presence(identity, worker, standings, Draining(None), workspace, changed)
+        pausing = Pausing(worker, identity.id, identity.name, changed)
+        presence = Presence(identity, worker, standings, Draining(None), pausing, workspace, changed)
         obeying = asyncio.create_task(presence.obey())
         await asyncio.sleep(0)
         yield Two(presence, standings, sick, frontend)
