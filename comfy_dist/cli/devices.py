@@ -11,8 +11,13 @@ from comfy_dist.settings import EngineSettings
 def devices_of(settings: EngineSettings) -> tuple[str, ...]:
     """Each as an engine takes it: "cpu", the number (or UUID) of a GPU, or "auto" where torch is to choose.
 
-    Raises UsageError where two flags say different things.
+    Raises UsageError as `named_devices` does.
     """
+    return named_devices(settings) or visible_gpus() or ("auto",)
+
+
+def named_devices(settings: EngineSettings) -> tuple[str, ...]:
+    """Those that flags name. Raises UsageError where two flags say different things, or one says a thing twice."""
     given = {
         "--devices": settings.devices,
         "--cpu": "cpu" if settings.cpu else None,
@@ -21,13 +26,13 @@ def devices_of(settings: EngineSettings) -> tuple[str, ...]:
     named = [flag for flag, value in given.items() if value is not None]
     if len(named) > 1:
         raise UsageError(f"{' and '.join(named)} exclude each other.")
-    if named:
-        devices = tuple((given[named[0]] or "").split(","))
-        gpus = [device for device in devices if device != "cpu"]
-        if len(set(gpus)) < len(gpus):
-            raise UsageError(f"--devices names a GPU twice: {settings.devices}.")
-        return devices
-    return visible_gpus() or ("auto",)
+    if not named:
+        return ()
+    devices = tuple((given[named[0]] or "").split(","))
+    gpus = [device for device in devices if device != "cpu"]
+    if len(set(gpus)) < len(gpus):
+        raise UsageError(f"--devices names a GPU twice: {settings.devices}.")
+    return devices
 
 
 def visible_gpus() -> tuple[str, ...]:

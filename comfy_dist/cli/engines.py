@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from comfy_dist.cli.devices import named_devices
 from comfy_dist.errors import UsageError
 from comfy_dist.settings import EngineSettings, flag
 
@@ -46,7 +47,8 @@ def engine_kind(settings: EngineSettings) -> EngineKind:
 
 
 def check_engine(settings: EngineSettings, given: Collection[str]) -> None:
-    """Refuse flags (`given`, by their settings' names) that would have no effect, and a ComfyUI without a folder.
+    """Refuse flags (`given`, by their settings' names) that would have no effect or exclude each other, and a
+    ComfyUI without a folder; before anything is made.
 
     Raises UsageError.
     """
@@ -59,6 +61,7 @@ def check_engine(settings: EngineSettings, given: Collection[str]) -> None:
     caches = [name for name in ("cache_lru", "cache_none", "cache_ram") if getattr(settings, name)]
     if len(caches) > 1:
         raise UsageError(f"{' and '.join(map(flag, caches))} exclude each other.")
+    named_devices(settings)
 
 
 def make_comfyui_engine(settings: EngineSettings, workspace: Workspace, device: str) -> Engine:

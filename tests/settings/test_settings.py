@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from comfy_dist.settings import ComfyuiSettings, ComfyuiWorkerSettings, flag, load, parser_for, variable
-from tests.support.processes import finished, module
+from tests.support.processes import clean_environment, finished, module
 
 COMMANDS: dict[str, Any] = {"comfyui": ComfyuiSettings, "worker": ComfyuiWorkerSettings}
 GROUPS = {
@@ -21,7 +21,7 @@ GROUPS = {
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_settings_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("COMFYUI_"):
             monkeypatch.delenv(name)
@@ -31,20 +31,22 @@ def loaded(*flags: str) -> ComfyuiSettings:
     return load(ComfyuiSettings, list(flags), "comfyui", "")[0]
 
 
-def run(command: str, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("COMFYUI_")}
+def run(command: str, *flags: str, cwd: Path | str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", f"comfy_dist.cli.{command}", *flags],
+        module(f"comfy_dist.cli.{command}", *flags),
+        cwd=cwd,
         capture_output=True,
         text=True,
         timeout=60,
-        env=clean | environment,
+        env=clean_environment() | environment,
     )
 
 
 def refusal(command: str, *flags: str, **environment: str) -> str:
-    """What the command says where it refuses its settings: one line, exit code 2, no traceback."""
-    done = run(command, *flags, **environment)
+    """What the command says where it refuses its settings: one line, exit code 2, no traceback; it makes no files."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = run(command, *flags, cwd=folder, **environment)
+        assert not list(Path(folder).iterdir())
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
     assert done.stdout == ""
@@ -177,7 +179,9 @@ def test_flags_without_effect_are_refused() -> None:
     broker = ("--distributed-queue-connection-uri", "amqp://localhost/")
     assert "--cpu" in refusal("comfyui", *broker, "--distributed-queue-frontend", "--cpu")
     assert "comfyui-worker" in refusal("comfyui", *broker, "--distributed-queue-worker")
-    assert "exclude each other" in refusal("worker", *broker, "--cpu", "--cuda-device", "0")
+    for command in (("worker", *broker), ("comfyui",)):
+        assert "exclude each other" in refusal(*command, "--cpu", "--cuda-device", "0")
+        assert "names a GPU twice" in refusal(*command, "--devices", "0,1,0")
 
 
 @pytest.mark.parametrize("uri", ["http://user:s3cret@host/", "amqp://user:s3cret#@host:port/", "user:s3cret@host"])
@@ -197,8 +201,8 @@ def test_a_secret_is_not_shown_with_the_settings() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_shows_each_setting_with_default_and_variable_in_its_group(command: str) -> None:
-    done = run(command, "--help", COLUMNS="200")
+def test_help_shows_each_setting_with_default_and_variable_in_its_group(command: str, tmp_path: Path) -> None:
+    done = run(command, "--help", cwd=tmp_path, COLUMNS="200")
     assert done.returncode == 0
     settings = COMMANDS[command]
     titles = [line.rstrip(":") for line in done.stdout.splitlines() if line.rstrip(":") in GROUPS["comfyui"]]
