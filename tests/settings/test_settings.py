@@ -43,7 +43,7 @@ def run(command: str, *flags: str, cwd: Path | str, **environment: str) -> subpr
 
 
 def refusal(command: str, *flags: str, **environment: str) -> str:
-    """What the command says where it refuses its settings: one line, exit code 2, no traceback; it makes no files."""
+    """What a command says that refuses its settings: one line, exit code 2, no traceback. It leaves no files."""
     with tempfile.TemporaryDirectory() as folder:
         done = run(command, *flags, cwd=folder, **environment)
         assert not list(Path(folder).iterdir())
