@@ -23,7 +23,7 @@ run: .venv/worker ## start the all-in-one; files in workspace/, flags in ARGS
 
 test: .venv/test lint system ## lint, then all tests; artefacts/ gets the report and screenshots
 	@mkdir -p artefacts
-	@$(BIN)/pytest --junitxml=artefacts/pytest.xml $(ARGS)
+	@$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --junitxml=artefacts/pytest.xml $(ARGS)
 
 lint: .venv/test ## style (ruff) and types (mypy)
 	@$(BIN)/ruff check .

@@ -1,19 +1,59 @@
-"""Fixtures that start real things."""
+"""Fixtures that start real things, and what lets test files run side by side."""
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
-from tests.support.rabbitmq import Rabbit, own_broker, shared_broker
+from tests.support.processes import REPOSITORY
+from tests.support.rabbitmq import SERVER, Rabbit, own_broker, shared_broker
+
+# Tensors are small here: threads, of this process and of its children, would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# How long an example takes says something about the machine.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
+
+#: Folders and files that take longest, in this order, so that no process is left with one of them at the end.
+LONGEST_FIRST = ("faults", "queue", "cluster", "worker", "web/test_page.py", "engines", "web", "engine")
 
 
-@pytest.fixture(scope="session")
-def amqp_uri() -> Iterator[str]:
-    with shared_broker() as uri:
-        yield uri
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Processes for `-n auto`: tests wait for others more than they compute."""
+    return min(8, 2 * (os.cpu_count() or 1))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):  # a process of several
+        items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    path = item.path.relative_to(REPOSITORY / "tests").as_posix()
+    for place, start in enumerate(LONGEST_FIRST):
+        if path == start or path.startswith(f"{start}/"):
+            return place
+    return len(LONGEST_FIRST)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def repository_stays_as_it_was() -> Iterator[None]:
+    """No test leaves files beside the code: what is started in no folder of its own finds them there again."""
+    before = _root_entries()
+    yield
+    left = _root_entries() - before
+    assert not left, f"left behind in {REPOSITORY}: {', '.join(sorted(left))}"
+
+
+def _root_entries() -> set[str]:
+    return {path.name for path in REPOSITORY.iterdir() if path.name[0] != "."} - {"artefacts"}
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +61,17 @@ def rabbit() -> Iterator[Rabbit]:
     """A broker that tests may restart."""
     with own_broker() as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def amqp_uri(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A broker for tests that leave it as it is; one for each process is enough."""
+    if SERVER.exists() and "COMFY_DIST_TEST_AMQP_URI" not in os.environ:
+        rabbit: Rabbit = request.getfixturevalue("rabbit")
+        yield rabbit.uri
+    else:
+        with shared_broker() as uri:
+            yield uri
 
 
 @pytest.fixture
