@@ -42,10 +42,28 @@ class AttemptState(Enum):
     SURVIVED = "survived"
 
 
+@dataclass(frozen=True, slots=True)
+class Death:
+    """An attempt that ended by a dying engine or worker."""
+
+    worker: str
+    #: In a few words.
+    how: str = "ended without a word"
+
+    def __str__(self) -> str:
+        return f"{self.worker} {self.how}"
+
+
 @dataclass(slots=True)
 class Attempt:
     worker: str
     state: AttemptState = AttemptState.OPEN
+    #: Of one that failed, what its worker said of it.
+    reason: str = ""
+
+    @property
+    def death(self) -> Death:
+        return Death(self.worker, self.reason) if self.reason else Death(self.worker)
 
 
 @dataclass(slots=True)
@@ -85,7 +103,7 @@ class Free:
 class Poisonous:
     """Too many engines or workers died under it: these."""
 
-    workers: tuple[str, ...]
+    deaths: tuple[Death, ...]
 
 
 Verdict: TypeAlias = Void | WasCancelled | HeldBy | Free | Poisonous
@@ -141,6 +159,7 @@ class Claims:
         match fact:
             case AttemptFailedFact():
                 attempt.state = AttemptState.FAILED
+                attempt.reason = fact.reason
             case ReleasedFact():
                 attempt.state = AttemptState.RELEASED
             case SurvivedFact():
@@ -184,7 +203,7 @@ class Claims:
             if last.state in (AttemptState.OPEN, AttemptState.SURVIVED) and last.worker not in gone:
                 return HeldBy(last.worker)
         dead = tuple(
-            attempt.worker
+            attempt.death
             for attempt in claimed.attempts
             if attempt.state in (AttemptState.OPEN, AttemptState.FAILED)
         )

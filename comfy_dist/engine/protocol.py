@@ -70,9 +70,11 @@ Outcome: TypeAlias = Executed | Errored | Interrupted
 class EngineDied(ComfyDistError):
     """The engine's process ended under a prompt. The text names the node and how it ended."""
 
-    def __init__(self, sentence: str, node: str | None = None) -> None:
+    def __init__(self, sentence: str, node: str | None = None, how: str = "") -> None:
+        """`how` it ended, in a few words."""
         super().__init__(sentence)
         self.node = node
+        self.how = how
 
 
 class Engine(Protocol):

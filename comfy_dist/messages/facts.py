@@ -1,4 +1,4 @@
-"""Control facts: thin messages (under 200 bytes) on one stream whose order arbitrates between workers."""
+"""Control facts: thin messages (300 bytes at most) on one stream whose order arbitrates between workers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from comfy_dist.messages.base import Message
 from comfy_dist.messages.route import Route
+
+#: Facts are thin: all that are kept are read by every worker that starts.
+REASON_CHARACTERS = 80
 
 
 class _JobFact(Message):
@@ -30,6 +33,8 @@ class AttemptFailedFact(_JobFact):
     type: Literal["attempt_failed"] = "attempt_failed"
     worker: str
     attempt: int
+    #: How, in at most REASON_CHARACTERS: "exited with code 3 at node 7".
+    reason: str = ""
 
 
 class ReleasedFact(_JobFact):

@@ -45,6 +45,8 @@ class Attempt:
         self._progress = progress
         self._grace = interrupt_grace
         self._cancelled_by: str | None = None
+        #: How the engine died under it, in a few words.
+        self.death = ""
 
     def started(self) -> Started:
         return Started(
@@ -106,6 +108,9 @@ class Attempt:
                 return Cancelled(**common, by=self._cancelled_by or "", started=True)
 
     def _of_death(self, death: EngineDied) -> Cancelled | AttemptFailed:
+        self.death = death.how or "ended"
+        if death.node is not None:
+            self.death += f" at node {death.node}"
         if self._cancelled_by is None:
             return AttemptFailed(
                 job_id=self.job.id,

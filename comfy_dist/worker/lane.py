@@ -7,7 +7,7 @@ import logging
 import time
 from dataclasses import dataclass
 
-from comfy_dist.claims import Free, HeldBy, Poisonous, Void, WasCancelled
+from comfy_dist.claims import Death, Free, HeldBy, Poisonous, Void, WasCancelled
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.messages import (
     AttemptFailed,
@@ -19,6 +19,7 @@ from comfy_dist.messages import (
     ReleasedFact,
     WorkerState,
 )
+from comfy_dist.messages.facts import REASON_CHARACTERS
 from comfy_dist.transport import Delivery, Transport
 from comfy_dist.worker.arbiter import Arbiter
 from comfy_dist.worker.attempt import Attempt, Ending, failed
@@ -161,13 +162,8 @@ class Lane:
                 await self._settle(
                     delivery, Cancelled(job_id=job.id, client_id=job.client_id, by=by, started=started)
                 )
-            case Poisonous(workers):
-                names = ", ".join(workers)
-                message = (
-                    f"The prompt was tried {_times(len(workers))} and given up, for its engine or worker died "
-                    f"under it: {names}."
-                )
-                await self._bury(delivery, len(workers), message)
+            case Poisonous(deaths):
+                await self._bury(delivery, deaths, "Engines or workers die under the prompt.")
 
     async def _execute(self, delivery: Delivery, number: int) -> None:
         progress = ProgressSender(self._transport, delivery.job, number, self._standing.device)
@@ -205,7 +201,7 @@ class Lane:
             case None:
                 await self._release(delivery, number)
             case AttemptFailed():
-                await self._retry_or_fail(delivery, ending)
+                await self._retry_or_fail(delivery, ending, attempt.death)
             case _:
                 await self._settle(delivery, ending)
         # Beside the end, not before it: a frontend waits for the last message.
@@ -251,22 +247,26 @@ class Lane:
         await self._insist(lambda: self._transport.append_fact(fact))
         await delivery.requeue()
 
-    async def _retry_or_fail(self, delivery: Delivery, failure: AttemptFailed) -> None:
+    async def _retry_or_fail(self, delivery: Delivery, failure: AttemptFailed, how: str) -> None:
         log.error("%s", failure.reason)
         job = delivery.job
-        fact = AttemptFailedFact(job=job.id, worker=self._worker, attempt=failure.attempt)
+        fact = AttemptFailedFact(
+            job=job.id, worker=self._worker, attempt=failure.attempt, reason=how[:REASON_CHARACTERS]
+        )
         await self._insist(lambda: self._transport.append_event(failure))
         await self._insist(lambda: self._transport.append_fact(fact))
         self._arbiter.claims.fold(fact)
         verdict = self._arbiter.claims.verdict(job.id, gone=frozenset(), max_attempts=self._limits.max_attempts)
         if isinstance(verdict, Poisonous):
-            attempts = len(verdict.workers)
-            message = f"{failure.reason} It was tried {_times(attempts)} in all."
-            await self._bury(delivery, attempts, message, failure.node)
+            await self._bury(delivery, verdict.deaths, failure.reason, failure.node)
         else:
             await delivery.requeue()
 
-    async def _bury(self, delivery: Delivery, attempts: int, message: str, node: str | None = None) -> None:
+    async def _bury(
+        self, delivery: Delivery, deaths: tuple[Death, ...], reason: str, node: str | None = None
+    ) -> None:
+        attempts = len(deaths)
+        message = f"{reason} It was tried {_times(attempts)} and given up: {'; '.join(map(str, deaths))}."
         ending = failed(delivery.job, self._worker, attempts, message=message, kind="EngineDied", node=node)
         await self._report(ending)
         await self._insist(lambda: delivery.bury(message))

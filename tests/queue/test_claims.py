@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfy_dist.claims import Claims, Free, HeldBy, Poisonous, Void, WasCancelled
+from comfy_dist.claims import Claims, Death, Free, HeldBy, Poisonous, Void, WasCancelled
 from comfy_dist.messages import (
     AttemptFailedFact,
     CancelledFact,
@@ -50,8 +50,8 @@ def started(worker: str, attempt: int, job: str = "j") -> StartedFact:
     return StartedFact(job=job, worker=worker, attempt=attempt)
 
 
-def failed(worker: str, attempt: int) -> AttemptFailedFact:
-    return AttemptFailedFact(job="j", worker=worker, attempt=attempt)
+def failed(worker: str, attempt: int, reason: str = "exited with code 3") -> AttemptFailedFact:
+    return AttemptFailedFact(job="j", worker=worker, attempt=attempt, reason=reason)
 
 
 def released(worker: str, attempt: int) -> ReleasedFact:
@@ -152,7 +152,8 @@ def test_only_attempts_that_ended_by_a_death_count(attempts: list[str], max_atte
     for number, ending in enumerate(attempts, 1):
         found = claims.verdict("j", gone=frozenset(gone), max_attempts=max_attempts)
         if len(dead) >= max_attempts:
-            assert found == Poisonous(tuple(dead))
+            assert isinstance(found, Poisonous)
+            assert [death.worker for death in found.deaths] == dead
             return
         assert found == Free(number)
         worker = f"w{number}"
@@ -199,21 +200,31 @@ def test_the_verdict(stream: list[Fact], gone: str, expected: object) -> None:
     assert verdict(stream, gone) == expected
 
 
-def test_after_the_last_attempt_the_job_is_poisonous_and_names_its_workers() -> None:
-    stream = [fact for n, worker in enumerate("aba", 1) for fact in (started(worker, n), failed(worker, n))]
+def test_after_the_last_attempt_the_job_is_poisonous_and_names_its_workers_and_their_deaths() -> None:
+    stream: list[Fact] = [
+        started("a", 1),
+        failed("a", 1, "ran out"),
+        started("b", 2),
+        failed("b", 2),
+        started("c", 3),
+    ]
     assert verdict(stream[:4]) == Free(3)
-    assert verdict(stream) == Poisonous(("a", "b", "a"))
-    assert verdict(stream[:2], max_attempts=1) == Poisonous(("a",))
+    a, b, c = Death("a", "ran out"), Death("b", "exited with code 3"), Death("c", "ended without a word")
+    assert verdict(stream) == HeldBy("c")
+    assert verdict(stream, gone="c") == Poisonous((a, b, c))
+    assert verdict(stream[:2], max_attempts=1) == Poisonous((a,))
+    assert str(b) == "b exited with code 3"
 
 
 def test_a_worker_that_was_only_cut_off_counts_against_nobody() -> None:
     stream = [started("a", 1), started("b", 2), failed("b", 2)]
-    assert verdict(stream, max_attempts=2) == Poisonous(("a", "b"))
+    assert isinstance(verdict(stream, max_attempts=2), Poisonous)
     assert verdict([*stream, survived("a", 1)], max_attempts=2) == Free(3)
 
 
 def test_a_survivor_whose_engine_dies_counts() -> None:
-    assert verdict([started("a", 1), survived("a", 1), failed("a", 1)], max_attempts=1) == Poisonous(("a",))
+    stream: list[Fact] = [started("a", 1), survived("a", 1), failed("a", 1)]
+    assert isinstance(verdict(stream, max_attempts=1), Poisonous)
 
 
 @pytest.mark.parametrize("end", [failed("a", 1), released("a", 1)])

@@ -248,10 +248,11 @@ class ComfyuiEngine:
 
     def _died(self, how: str, run: Run) -> EngineDied:
         if run.node is None:
-            return EngineDied(f"{self._host.where} {how} before the first node.")
+            return EngineDied(f"{self._host.where} {how} before the first node.", how=how)
         node = run.job.prompt.get(run.node)
         class_type = node.get("class_type") if isinstance(node, dict) else None
-        return EngineDied(f"{self._host.where} {how} while executing node {run.node} ({class_type}).", run.node)
+        sentence = f"{self._host.where} {how} while executing node {run.node} ({class_type})."
+        return EngineDied(sentence, run.node, how)
 
     async def interrupt(self, job_id: str) -> None:
         if self._run is not None and self._run.job.id == job_id:

@@ -228,7 +228,8 @@ class GraphEngine:
         """The child has ended: whoever waits for it learns how."""
         if child is not self._child:
             return
-        how = f"The process of engine graph {describe_exit(code)}"
+        exit_ = describe_exit(code)
+        how = f"The process of engine graph {exit_}"
         if self._ready is not None and not self._ready.done():
             self._ready.set_exception(
                 ComfyDistError(f"{how} while it started{self._loading()}; its log says why.")
@@ -244,7 +245,7 @@ class GraphEngine:
                 node = run.job.prompt.get(run.node)
                 class_type = node.get("class_type") if isinstance(node, dict) else None
                 sentence = f"{how} while executing node {run.node} ({class_type})."
-            run.outcome.set_exception(EngineDied(sentence, run.node))
+            run.outcome.set_exception(EngineDied(sentence, run.node, exit_))
             # Its execute() may have been cancelled; then nobody asks.
             run.outcome.exception()
 
