@@ -30,6 +30,14 @@ CREATE INDEX jobs_live ON jobs (urgency, number) WHERE ended_at = 0;
 CREATE TABLE submissions (id TEXT PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE results (id TEXT PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE outbox (id TEXT PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE webhooks (
+    job_id TEXT PRIMARY KEY, url TEXT NOT NULL, events TEXT NOT NULL, ours INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE deliveries (
+    id TEXT PRIMARY KEY, job_id TEXT NOT NULL, url TEXT NOT NULL, host TEXT NOT NULL, body BLOB NOT NULL,
+    attempt INTEGER NOT NULL, holder TEXT, due INTEGER NOT NULL
+);
+CREATE INDEX deliveries_due ON deliveries (due, host, id);
 CREATE TABLE bookmark (one INTEGER PRIMARY KEY CHECK (one = 1), offset INTEGER, message_id TEXT);
 """
 

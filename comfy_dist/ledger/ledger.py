@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 from pydantic_core import from_json
 
@@ -16,7 +16,18 @@ from comfy_dist.ledger import stored
 from comfy_dist.ledger.database import Database
 from comfy_dist.ledger.fold import JobEvent, JobRow, JobState, fold
 from comfy_dist.ledger.outbox import Outbox
-from comfy_dist.messages import Cancelled, Cleared, Deleted, Event, Failed, Finished, Submitted
+from comfy_dist.ledger.webhooks import Webhooks
+from comfy_dist.messages import (
+    Cancelled,
+    Cleared,
+    Deleted,
+    Event,
+    Failed,
+    Finished,
+    Submitted,
+    WebhookClaimed,
+    WebhookTried,
+)
 from comfy_dist.transport import Bookmark, Recorded
 
 #: ComfyUI's own bound of the history.
@@ -42,7 +53,7 @@ class Change:
 
 
 #: What one entry of the log asks to be written.
-_Step: TypeAlias = Change | Deleted | Cleared
+_Step: TypeAlias = Change | Deleted | Cleared | WebhookClaimed | WebhookTried
 
 
 class Ledger:
@@ -52,9 +63,10 @@ class Ledger:
     never objects in this process.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, frontend: str = "") -> None:
         self._database = Database(path)
         self.outbox = Outbox(self._database)
+        self.webhooks = Webhooks(self._database, frontend)
         self._live: dict[str, JobRow] = {}
         #: How far the log is folded.
         self.bookmark: Bookmark | None = None
@@ -64,6 +76,7 @@ class Ledger:
 
     async def open(self) -> None:
         await self._database.open()
+        self.webhooks.open()
         self.bookmark = await self._database.run(_read_bookmark)
         self._live = {
             row.id: row for row in await self._database.run(lambda c: stored.rows(c, "WHERE ended_at = 0"))
@@ -184,7 +197,12 @@ class Ledger:
     def _write(self, connection: sqlite3.Connection, steps: Sequence[_Step], entries: Sequence[Recorded]) -> None:
         self.outbox.sweep(connection)
         for step in steps:
+            if isinstance(step, WebhookClaimed | WebhookTried):
+                self.webhooks.fold(connection, step)
+                continue
             _write(connection, step)
+            if isinstance(step, Change):
+                self.webhooks.fold_job(connection, step.event, step.before, step.after)
         if entries:
             mark = entries[-1].bookmark
             connection.execute("INSERT OR REPLACE INTO bookmark VALUES (1, ?, ?)", (mark.offset, mark.message_id))
@@ -235,11 +253,11 @@ class Ledger:
 
 
 def _ids(entries: Sequence[Recorded]) -> set[str]:
-    return {entry.event.job_id for entry in entries if entry.event is not None and not _of_many(entry.event)}  # type: ignore[union-attr]
+    return {entry.event.job_id for entry in entries if _changes_a_job(entry.event)}
 
 
-def _of_many(event: Event) -> bool:
-    return isinstance(event, (Deleted, Cleared))
+def _changes_a_job(event: Event | None) -> TypeGuard[JobEvent]:
+    return event is not None and not isinstance(event, (Deleted, Cleared, WebhookClaimed, WebhookTried))
 
 
 def _fold(entries: Sequence[Recorded], rows: dict[str, JobRow]) -> list[_Step]:
@@ -249,7 +267,7 @@ def _fold(entries: Sequence[Recorded], rows: dict[str, JobRow]) -> list[_Step]:
         match entry.event:
             case None:
                 pass
-            case Deleted() | Cleared():
+            case Deleted() | Cleared() | WebhookClaimed() | WebhookTried():
                 steps.append(entry.event)
             case event:
                 before = rows.get(event.job_id)
@@ -258,7 +276,7 @@ def _fold(entries: Sequence[Recorded], rows: dict[str, JobRow]) -> list[_Step]:
     return steps
 
 
-def _write(connection: sqlite3.Connection, step: _Step) -> None:
+def _write(connection: sqlite3.Connection, step: Change | Deleted | Cleared) -> None:
     match step:
         case Deleted(job_ids=ids):
             _hide(connection, ids)

@@ -16,6 +16,8 @@ from comfy_dist.messages.events import (
     StatusMessages,
     Submitted,
     Trailing,
+    WebhookClaimed,
+    WebhookTried,
     parse_event,
 )
 from comfy_dist.messages.facts import (
@@ -37,6 +39,7 @@ from comfy_dist.messages.presence import Announcement, Catalogue, CurrentJob, De
 from comfy_dist.messages.progress import Progress
 from comfy_dist.messages.requirements import ANYBODY, Requirements
 from comfy_dist.messages.route import Route
+from comfy_dist.messages.webhook import HookEvent, Webhook
 
 __all__ = [
     "ANYBODY",
@@ -58,6 +61,7 @@ __all__ = [
     "Fact",
     "Failed",
     "Finished",
+    "HookEvent",
     "Job",
     "JoinedFact",
     "Message",
@@ -79,6 +83,9 @@ __all__ = [
     "Trailing",
     "Urgency",
     "Verb",
+    "Webhook",
+    "WebhookClaimed",
+    "WebhookTried",
     "WorkerState",
     "now_ms",
     "parse_event",

@@ -9,6 +9,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from comfy_dist.messages.base import Message, Prompt, now_ms
 from comfy_dist.messages.job import Job, Urgency
 from comfy_dist.messages.requirements import Requirements
+from comfy_dist.messages.webhook import Webhook
 
 #: ComfyUI's status messages as history shows them: [event name, data].
 StatusMessages: TypeAlias = tuple[tuple[str, dict[str, Any]], ...]
@@ -36,6 +37,7 @@ class Submitted(_JobEvent):
     urgency: Urgency = Urgency.NORMAL
     user: str | None = None
     requirements: Requirements | None = None
+    webhook: Webhook | None = None
     frontend: str = ""
 
     @classmethod
@@ -51,6 +53,7 @@ class Submitted(_JobEvent):
             urgency=job.urgency,
             user=job.user,
             requirements=job.requirements,
+            webhook=job.webhook,
             frontend=job.frontend,
         )
 
@@ -141,6 +144,28 @@ class Cancelled(_Ended):
     started: bool = False
 
 
+class WebhookClaimed(_JobEvent):
+    """`frontend` is about to send a webhook; the first claim of an attempt's number has it, as with jobs."""
+
+    type: Literal["webhook_claimed"] = "webhook_claimed"
+    #: The delivery's id, the same for every attempt and on every frontend.
+    webhook: str
+    #: Counts from 1.
+    attempt: int = Field(ge=1, le=1000)
+    frontend: str
+
+
+class WebhookTried(_JobEvent):
+    """What became of that attempt."""
+
+    type: Literal["webhook_tried"] = "webhook_tried"
+    webhook: str
+    attempt: int = Field(ge=1, le=1000)
+    frontend: str
+    #: Seconds until the next attempt; None: delivered, or given up.
+    again_in: float | None = Field(None, ge=0, le=1e6)
+
+
 class Deleted(_Event):
     """These jobs were removed from the history."""
 
@@ -156,7 +181,17 @@ class Cleared(_Event):
 
 Ended: TypeAlias = Finished | Failed | Cancelled
 Event: TypeAlias = (
-    Submitted | Started | AttemptFailed | Released | Finished | Failed | Cancelled | Deleted | Cleared
+    Submitted
+    | Started
+    | AttemptFailed
+    | Released
+    | Finished
+    | Failed
+    | Cancelled
+    | WebhookClaimed
+    | WebhookTried
+    | Deleted
+    | Cleared
 )
 
 _adapter: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])

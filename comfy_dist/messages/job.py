@@ -7,6 +7,7 @@ from typing import Any
 
 from comfy_dist.messages.base import Message, Prompt
 from comfy_dist.messages.requirements import Requirements
+from comfy_dist.messages.webhook import Webhook
 
 #: Keys of extra_data that hold credentials; they travel in the job only, never in events or answers.
 SECRET_KEYS = frozenset({"auth_token_comfy_org", "api_key_comfy_org"})
@@ -45,6 +46,8 @@ class Job(Message):
     user: str | None = None
     #: What it asks of the worker that executes it.
     requirements: Requirements | None = None
+    #: Where its events are to be told; not part of extra_data, which queue and history show.
+    webhook: Webhook | None = None
     #: Whether a live worker lacked one of its node classes when it was accepted: such a one leaves it to others.
     selective: bool = False
     #: The frontend that accepted it.
