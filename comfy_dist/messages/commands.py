@@ -9,7 +9,9 @@ from pydantic import Field
 
 from comfy_dist.messages.base import Message
 
-Verb: TypeAlias = Literal["announce", "catalogue", "validate", "free", "replay"]
+Verb: TypeAlias = Literal[
+    "announce", "catalogue", "validate", "free", "replay", "interrupt", "restart_engine", "drain", "log"
+]
 
 
 class Command(Message):
@@ -17,7 +19,9 @@ class Command(Message):
 
     announce: show yourself now · catalogue: answer with the Catalogue · validate {prompt, targets}: answer
     with the Validation · free {unload_models, free_memory}: at the next idle moment · replay {job}: send
-    the current node of that job to its client again.
+    the current node of that job to its client again · interrupt {by}: cancel what runs, answer with {jobs} ·
+    restart_engine: what runs waits again, answer with {jobs} · drain: finish, then leave · log {lines}: answer
+    with the last {lines} of the log.
     """
 
     id: str = Field(default_factory=lambda: uuid.uuid4().hex)

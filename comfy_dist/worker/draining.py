@@ -32,6 +32,10 @@ class Draining:
             self._told_again.set()
         self._told.set()
 
+    def tell_once(self) -> None:
+        """As tell(), but a second time it hurries nobody."""
+        self._told.set()
+
     async def wait(self) -> None:
         """Returns when the worker is to take no more."""
         await self._told.wait()

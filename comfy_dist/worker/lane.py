@@ -227,7 +227,8 @@ class Lane:
                 await asyncio.wait([executing])
                 executing.exception()
                 return None
-            return executing.result()
+            ending = executing.result()
+            return None if self._standing.replaced and isinstance(ending, AttemptFailed) else ending
         finally:
             for task in (executing, cancelling, giving_back):
                 task.cancel()

@@ -1,4 +1,4 @@
-"""What a worker tells the others about itself, and what it does when told."""
+"""What a worker tells the others about itself."""
 
 from __future__ import annotations
 
@@ -13,20 +13,16 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from comfy_dist import __version__
-from comfy_dist.engine import Engine
 from comfy_dist.memory import main_memory
 from comfy_dist.messages import (
     Announcement,
     Catalogue,
-    Command,
-    Reply,
     WorkerState,
     now_ms,
 )
-from comfy_dist.transport import ReceivedCommand, Transport
+from comfy_dist.transport import Transport
 from comfy_dist.worker.draining import Draining
 from comfy_dist.worker.pausing import Pausing
 from comfy_dist.worker.progress import ProgressSender
@@ -44,10 +40,8 @@ OWN_FILES_SECONDS = 60.0
 SETTLE_SECONDS = 0.1
 #: A running job's progress is announced at most this often.
 PROGRESS_SECONDS = 1.0
-#: After this nobody waits for the answer to a command.
-COMMAND_SECONDS = 30.0
 #: Who of several engines is asked first, and for which the worker stands.
-_READIEST = (WorkerState.IDLE, WorkerState.BUSY, WorkerState.STARTING)
+READIEST = (WorkerState.IDLE, WorkerState.BUSY, WorkerState.STARTING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +60,7 @@ class Identity:
 
 
 class Presence:
-    """Announces the worker every 5 s and on change, and obeys commands."""
+    """Announces the worker every 5 s and on change."""
 
     def __init__(
         self,
@@ -95,7 +89,7 @@ class Presence:
         """Of the worker as a whole: idle while one of its engines is."""
         if self._draining.begun:
             return WorkerState.DRAINING
-        return min((standing.state for standing in self._standings), key=_READIEST.index)
+        return min((standing.state for standing in self._standings), key=READIEST.index)
 
     @property
     def catalogue(self) -> Catalogue | None:
@@ -107,14 +101,7 @@ class Presence:
         return known[0].model_copy(update={"devices": devices})
 
     @property
-    def _readiest(self) -> Engine:
-        """Who answers soonest: one that is idle."""
-        standings = sorted(self._standings, key=lambda standing: _READIEST.index(standing.state))
-        engines = [standing.engine for standing in standings]
-        return next((engine for engine in engines if engine.running), engines[0])
-
-    @property
-    def _running(self) -> list[ProgressSender]:
+    def running(self) -> list[ProgressSender]:
         return [standing.progress for standing in self._standings if standing.progress is not None]
 
     def announcement(self, state: WorkerState | None = None) -> Announcement:
@@ -134,7 +121,7 @@ class Presence:
             ram_total=self._memory[0],
             ram_free=self._memory[1],
             devices=catalogue.devices if catalogue else (),
-            jobs=tuple(progress.current for progress in self._running),
+            jobs=tuple(progress.current for progress in self.running),
             paused=self._pausing.paused,
             kind=catalogue.kind if catalogue else "",
             catalogue=catalogue.hash if catalogue else "",
@@ -151,7 +138,7 @@ class Presence:
                 measured, self._memory = time.monotonic(), main_memory()
             # Before it is made: what changes while it is sent is news again.
             self.changed.clear()
-            for progress in self._running:
+            for progress in self.running:
                 progress.changed.clear()
             await self._transport.announce(self.announcement())
             with contextlib.suppress(TimeoutError):
@@ -162,7 +149,7 @@ class Presence:
         """Returns on a change of state at once, on progress after a moment."""
         began = time.monotonic()
         waits = [asyncio.create_task(self.changed.wait())]
-        waits += [asyncio.create_task(progress.changed.wait()) for progress in self._running]
+        waits += [asyncio.create_task(progress.changed.wait()) for progress in self.running]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             if self.changed.is_set():
@@ -201,50 +188,6 @@ class Presence:
         folders = await asyncio.to_thread(lambda: frozenset(_stamps(self._workspace)))
         before, self._folders = self._folders, folders
         return before is not None and folders != before
-
-    async def obey(self) -> None:
-        """Answer commands until cancelled; one that takes long keeps no other waiting."""
-        async with asyncio.TaskGroup() as group:
-            async for received in self._transport.commands():
-                group.create_task(self._answer(received))
-
-    async def _answer(self, received: ReceivedCommand) -> None:
-        command = received.command
-        try:
-            async with asyncio.timeout(COMMAND_SECONDS):
-                result = await self._do(command)
-        except TimeoutError:
-            result = {"error": f"No engine answered within {COMMAND_SECONDS:g} s."}
-        except Exception as error:  # noqa: BLE001  (whatever someone sent, the worker goes on)
-            log.warning("The command %s failed: %s", command.verb, error)
-            result = {"error": str(error)}
-        if result is not None:
-            await received.reply(Reply(command=command.id, worker=self._identity.id, result=result))
-
-    async def _do(self, command: Command) -> dict[str, Any] | None:
-        """The answer; None: nobody waits for one."""
-        arguments = command.arguments
-        match command.verb:
-            case "announce":
-                self.changed.set()
-                return None
-            case "catalogue":
-                return catalogue.model_dump(mode="json") if (catalogue := self.catalogue) else {}
-            case "validate":
-                targets = tuple(arguments["targets"]) if arguments.get("targets") else None
-                return (await self._readiest.validate(arguments["prompt"], targets)).model_dump(mode="json")
-            case "free":
-                for standing in self._standings:
-                    standing.ask_to_free(
-                        unload_models=bool(arguments.get("unload_models")),
-                        free_memory=bool(arguments.get("free_memory")),
-                    )
-                return {}
-            case "replay":
-                for progress in self._running:
-                    if progress.current.id == arguments.get("job"):
-                        progress.replay()
-                return None
 
 
 def _stamps(workspace: Workspace) -> Iterator[tuple[str, int]]:

@@ -29,6 +29,8 @@ class Standing:
         #: Set while memory is to be freed at the next idle moment.
         self.free_wanted = asyncio.Event()
         self._free: dict[str, bool] = {}
+        #: Whether somebody asked for the end of the engine under this job: nobody is to blame for it then.
+        self.replaced = False
 
     @property
     def device(self) -> str:
@@ -56,6 +58,7 @@ class Standing:
             log.debug("The catalogue could not be taken anew: %s", error)
 
     def begin(self, progress: ProgressSender) -> None:
+        self.replaced = False
         self.progress = progress
         self.become(WorkerState.BUSY)
 
@@ -64,6 +67,11 @@ class Standing:
         self.failed += isinstance(ending, (Failed, AttemptFailed))
         self.progress = None
         self.changed.set()
+
+    async def replace_engine(self) -> None:
+        """End its process; the lane starts another. What runs waits again."""
+        self.replaced = True
+        await self.engine.kill()
 
     def ask_to_free(self, *, unload_models: bool, free_memory: bool) -> None:
         asked = {"unload_models": unload_models, "free_memory": free_memory}

@@ -12,8 +12,10 @@ from comfy_dist.engine import Engine
 from comfy_dist.messages import WorkerState
 from comfy_dist.transport import Transport
 from comfy_dist.worker.arbiter import SECOND_LOOK, Arbiter
+from comfy_dist.worker.commands import Commands
 from comfy_dist.worker.draining import Draining
 from comfy_dist.worker.lane import Lane, Limits
+from comfy_dist.worker.log_lines import LogLines
 from comfy_dist.worker.pausing import SAY_AGAIN_SECONDS, Pausing
 from comfy_dist.worker.presence import Identity, Presence
 from comfy_dist.worker.standing import Standing
@@ -51,8 +53,12 @@ class Worker:
         self._arbiter = Arbiter(transport, identity.id, limits.max_attempts, second_look, others)
         self._draining = Draining(drain_timeout)
         self._standings = [Standing(engine, changed) for engine in engines]
+        self._log_lines = LogLines()
         self._presence = Presence(
             identity, transport, self._standings, self._draining, self._pausing, workspace, changed
+        )
+        self._commands = Commands(
+            identity, transport, self._standings, self._draining, self._presence, self._log_lines
         )
         self._lanes = [
             Lane(identity.id, standing, transport, self._arbiter, self._draining, self._pausing, limits)
@@ -83,8 +89,9 @@ class Worker:
         Raises BrokerRefused where the broker says no, ComfyDistError where an engine cannot be started.
         """
         try:
-            if not await self._draining.comes_before(self._transport.open()):
-                await self._run()
+            with self._log_lines.kept():
+                if not await self._draining.comes_before(self._transport.open()):
+                    await self._run()
         finally:
             await self._transport.close()
 
@@ -95,7 +102,7 @@ class Worker:
             asyncio.create_task(self._arbiter.tell()),
             asyncio.create_task(self._pausing.keep()),
             asyncio.create_task(self._presence.run()),
-            asyncio.create_task(self._presence.obey()),
+            asyncio.create_task(self._commands.obey()),
             asyncio.create_task(self._presence.watch_folders()),
             asyncio.create_task(self._watch_connection()),
         ]

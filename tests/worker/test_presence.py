@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-import comfy_dist.worker.presence
+import comfy_dist.worker.commands
 from comfy_dist.engine.comfyui import Address, Attached, ComfyuiEngine
 from comfy_dist.messages import Command, WorkerState
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
+from comfy_dist.worker.commands import Commands
 from comfy_dist.worker.draining import Draining
+from comfy_dist.worker.log_lines import LogLines
 from comfy_dist.worker.pausing import Pausing
 from comfy_dist.worker.presence import Identity, Presence
 from comfy_dist.worker.standing import Standing
@@ -53,9 +55,10 @@ async def two(tmp_path: Path) -> AsyncIterator[Two]:
             standing.learn(await standing.engine.start())
             standing.become(WorkerState.IDLE)
             standings.append(standing)
-        pausing = Pausing(worker, identity.id, identity.name, changed)
-        presence = Presence(identity, worker, standings, Draining(None), pausing, workspace, changed)
-        obeying = asyncio.create_task(presence.obey())
+        draining, pausing = Draining(None), Pausing(worker, identity.id, identity.name, changed)
+        presence = Presence(identity, worker, standings, draining, pausing, workspace, changed)
+        commands = Commands(identity, worker, standings, draining, presence, LogLines())
+        obeying = asyncio.create_task(commands.obey())
         await asyncio.sleep(0)
         yield Two(presence, standings, sick, frontend)
         obeying.cancel()
@@ -80,7 +83,7 @@ async def test_a_command_that_takes_long_keeps_no_other_waiting(two: Two) -> Non
 async def test_a_command_that_cannot_be_answered_in_time_says_so(
     two: Two, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comfy_dist.worker.presence, "COMMAND_SECONDS", 0.1)
+    monkeypatch.setattr(comfy_dist.worker.commands, "COMMAND_SECONDS", 0.1)
     two.sick[0].answers["POST /comfy_dist/validate"] = never
     reply = await two.frontend.ask(validation(), 20)
     assert reply is not None

@@ -1,0 +1,61 @@
+"""The last lines of a worker's log, for who asks for them from elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+#: Lines that are kept.
+KEPT = 1000
+#: Characters of a line that are kept.
+LONGEST = 2000
+
+_HIDDEN = "***"
+_SECRETS = (
+    # The password of an address.
+    (re.compile(r"(\w+://[^\s:/@]*:)[^\s/@]+(?=@)"), rf"\1{_HIDDEN}"),
+    (re.compile(r"(?i)\b((?:bearer|basic)\s+)[\w.~+/=-]{4,}"), rf"\1{_HIDDEN}"),
+    (
+        re.compile(
+            r"(?i)([\w-]*(?:password|passwd|secret|token|api[_-]?key|authorization)\"?'?\s*[=:]\s*[\"']?)[^\s\"',;&)}]+"
+        ),
+        rf"\1{_HIDDEN}",
+    ),
+)
+
+
+def without_secrets(text: str) -> str:
+    """The text without what looks like a password, token or key."""
+    for pattern, instead in _SECRETS:
+        text = pattern.sub(instead, text)
+    return text
+
+
+class LogLines(logging.Handler):
+    """Keeps what is logged in this process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+        self._lines: deque[str] = deque(maxlen=KEPT)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for line in without_secrets(self.format(record)).splitlines():
+            self._lines.append(line[:LONGEST])
+
+    def last(self, count: int) -> list[str]:
+        """The newest so many, the oldest of them first."""
+        return list(self._lines)[-count:] if count > 0 else []
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """From here to the end of the block."""
+        root = logging.getLogger()
+        root.addHandler(self)
+        try:
+            yield
+        finally:
+            root.removeHandler(self)
