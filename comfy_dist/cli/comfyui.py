@@ -65,10 +65,25 @@ def check(settings: ComfyuiSettings, given: frozenset[str]) -> None:
                 f"{flag(min(idle))} has no effect on a frontend only; give it to the workers "
                 "or leave --distributed-queue-frontend out."
             )
+    check_access(settings, given)
     if worker_only(settings):
         raise UsageError("For a worker without a frontend start comfyui-worker, with the same settings.")
     if not frontend_only(settings):
         check_engine(settings, given)
+
+
+def check_access(settings: ComfyuiSettings, given: frozenset[str]) -> None:
+    """Refuse keys that cannot be used, and flags that would have no effect with them, or without."""
+    if settings.jwt_key is None:
+        if idle := given & {"jwt_algorithm", "jwt_audience", "jwt_issuer"}:
+            raise UsageError(f"{flag(min(idle))} has no effect without --jwt-key.")
+        if not settings.api_keys:
+            return
+    if settings.multi_user:
+        raise UsageError("--multi-user has no effect with --api-key or --jwt-key: who signs in has files of their own.")
+    from comfy_dist.frontend.sign_in import make_door
+
+    make_door(settings)
 
 
 def frontend_only(settings: ComfyuiSettings) -> bool:
@@ -128,7 +143,7 @@ async def _serve(
         if not await _opened(transport, stopped):
             return
         async with frontend(settings, workspace, state, transport) as follower:
-            working = asyncio.create_task(worker.serve()) if worker else None
+            working = asyncio.create_task(_work(worker, stopping)) if worker else None
             try:
                 # A worker ends when its last job has: until then clients are told of it.
                 await _answer(settings, follower, working or stopped, wait_for_nodes=working is not None)
@@ -141,6 +156,14 @@ async def _serve(
     finally:
         stopped.cancel()
         await transport.close()
+
+
+async def _work(worker: Worker, stopping: asyncio.Event) -> None:
+    """Until all is stopped and the worker has ended. One that was drained alone leaves the frontend as it is."""
+    await worker.serve()
+    if not stopping.is_set():
+        log.info("The worker of this process has left; its frontend goes on. To have both again, start it anew.")
+    await stopping.wait()
 
 
 async def _opened(transport: Transport, stopped: asyncio.Task[Any]) -> bool:

@@ -19,6 +19,7 @@ from comfy_dist.frontend.app import make_app
 from comfy_dist.frontend.context import Context
 from comfy_dist.frontend.follower import Follower
 from comfy_dist.frontend.hub import Hub
+from comfy_dist.frontend.pausing import say_kept
 from comfy_dist.ledger import JobState, Ledger
 from comfy_dist.messages import (
     AttemptFailed,
@@ -60,6 +61,7 @@ async def frontend(
                 revoked=asyncio.Queue(),
                 tasks=tasks,
             )
+            await say_kept(ctx)
             follower = Follower(ctx)
             following = tasks.create_task(follower.run())
             publishing = tasks.create_task(_publish_the_rest(ctx))
