@@ -19,6 +19,8 @@ from comfy_dist.frontend.app import make_app
 from comfy_dist.frontend.context import Context
 from comfy_dist.frontend.follower import Follower
 from comfy_dist.frontend.hub import Hub
+from comfy_dist.frontend.webhook_signature import key_of
+from comfy_dist.frontend.webhooks import WebhookSender
 from comfy_dist.frontend.pausing import say_kept
 from comfy_dist.ledger import JobState, Ledger
 from comfy_dist.messages import (
@@ -45,12 +47,13 @@ async def frontend(
     settings: ComfyuiSettings, workspace: Workspace, state: Path, transport: Transport
 ) -> AsyncIterator[Follower]:
     """A frontend that follows the cluster; serve() makes it answer."""
-    ledger = Ledger(state / "ledger.sqlite")
+    id_ = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+    ledger = Ledger(state / "ledger.sqlite", id_)
     await ledger.open()
     try:
         async with asyncio.TaskGroup() as tasks:
             ctx = Context(
-                id=f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}",
+                id=id_,
                 settings=settings,
                 workspace=workspace,
                 state=state,
@@ -65,13 +68,20 @@ async def frontend(
             follower = Follower(ctx)
             following = tasks.create_task(follower.run())
             publishing = tasks.create_task(_publish_the_rest(ctx))
+            sending = tasks.create_task(_send_webhooks(ctx))
             try:
                 yield follower
             finally:
                 following.cancel()
                 publishing.cancel()
+                sending.cancel()
     finally:
         await ledger.close()
+
+
+async def _send_webhooks(ctx: Context) -> None:
+    if ctx.settings.webhook_secret is not None:
+        await WebhookSender(ctx, key_of(ctx.settings.webhook_secret.get_secret_value())).run()
 
 
 async def _publish_the_rest(ctx: Context) -> None:
