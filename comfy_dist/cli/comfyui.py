@@ -58,6 +58,12 @@ def check(settings: ComfyuiSettings, given: frozenset[str]) -> None:
         )
     if uri is None and (idle := given & {"distributed_queue_name", "event_retention"}):
         raise UsageError(f"{flag(min(idle))} has no effect without --distributed-queue-connection-uri.")
+    if settings.webhook_secret is not None:
+        from comfy_dist.frontend.webhook_signature import key_of
+
+        key_of(settings.webhook_secret.get_secret_value())
+    elif "allow_private_webhooks" in given:
+        raise UsageError("--allow-private-webhooks has no effect without --webhook-secret.")
     if frontend_only(settings):
         idle = given & {*EngineSettings.model_fields, *WorkerSettings.model_fields, "max_attempts"}
         if idle:
@@ -80,7 +86,9 @@ def check_access(settings: ComfyuiSettings, given: frozenset[str]) -> None:
         if not settings.api_keys:
             return
     if settings.multi_user:
-        raise UsageError("--multi-user has no effect with --api-key or --jwt-key: who signs in has files of their own.")
+        raise UsageError(
+            "--multi-user has no effect with --api-key or --jwt-key: who signs in has own files already."
+        )
     from comfy_dist.frontend.sign_in import make_door
 
     make_door(settings)

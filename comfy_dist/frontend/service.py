@@ -19,9 +19,9 @@ from comfy_dist.frontend.app import make_app
 from comfy_dist.frontend.context import Context
 from comfy_dist.frontend.follower import Follower
 from comfy_dist.frontend.hub import Hub
+from comfy_dist.frontend.pausing import say_kept
 from comfy_dist.frontend.webhook_signature import key_of
 from comfy_dist.frontend.webhooks import WebhookSender
-from comfy_dist.frontend.pausing import say_kept
 from comfy_dist.ledger import JobState, Ledger
 from comfy_dist.messages import (
     AttemptFailed,

@@ -13,6 +13,7 @@ from typing import Any
 from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.frontend.answers import MAX_ID, MAX_NUMBER, Refused
 from comfy_dist.frontend.context import Context
+from comfy_dist.frontend.webhook_request import webhook_of
 from comfy_dist.messages import Announcement, Catalogue, Command, Job, Prompt, Submitted, Urgency, now_ms
 from comfy_dist.validation import Validation, validate_prompt
 
@@ -120,7 +121,8 @@ def _job(ctx: Context, request: dict[str, Any]) -> Job:
         id=_text(request, "prompt_id") or str(uuid.uuid4()),
         prompt=prompt,
         client_id=client_id,
-        extra_data=extra,
+        extra_data={key: value for key, value in extra.items() if key != "webhook"},
+        webhook=webhook_of(extra, ctx.settings),
         number=_number(request, front),
         urgency=Urgency.HIGH if front else Urgency.NORMAL,
         frontend=ctx.id,

@@ -67,6 +67,15 @@ class WebSettings(Group):
     auto_launch: bool = Field(False, description="open the page in a browser")
 
 
+class WebhookSettings(Group):
+    """webhooks"""
+
+    webhook_secret: SecretStr | None = Field(
+        None, description="send webhooks, signed with this secret: whsec_ and 24 to 64 bytes in base64"
+    )
+    allow_private_webhooks: bool = Field(False, description="send them to private addresses too")
+
+
 class EngineSettings(Group):
     """engine"""
 
@@ -202,6 +211,7 @@ class ComfyuiSettings(
     LoggingSettings,
     WorkerSettings,
     EngineSettings,
+    WebhookSettings,
     WebSettings,
     WorkspaceSettings,
     FrontendQueueSettings,

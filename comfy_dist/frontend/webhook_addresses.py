@@ -1,0 +1,61 @@
+"""Which addresses a frontend sends webhooks to: who submits a prompt must not reach the network behind it."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+from aiohappyeyeballs import AddrInfoType
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+#: Answer with a machine's credentials and settings, at addresses that are public by their number (Azure's).
+_METADATA = frozenset({ipaddress.ip_address("168.63.129.16")})
+#: An IPv4 address in the last 32 bits: IPv4-compatible, NAT64.
+_CARRIES_IPV4 = tuple(ipaddress.IPv6Network(network) for network in ("::/96", "64:ff9b::/96", "64:ff9b:1::/48"))
+
+
+class NotPublic(OSError):
+    """A connection to an address that webhooks are not sent to."""
+
+
+def is_public(address: Address) -> bool:
+    """Whether the address is one of the internet's, by every IPv4 address that it carries too."""
+    if isinstance(address, ipaddress.IPv6Address) and not all(is_public(each) for each in _carried(address)):
+        return False
+    return (
+        address.is_global
+        and not address.is_multicast
+        and not address.is_reserved
+        and not (isinstance(address, ipaddress.IPv6Address) and address.is_site_local)
+        and address not in _METADATA
+    )
+
+
+def _carried(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
+    found = [each for each in (address.ipv4_mapped, address.sixtofour, *(address.teredo or ())) if each]
+    if any(address in network for network in _CARRIES_IPV4):
+        found.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    return found
+
+
+def literal(host: str) -> Address | None:
+    """The address that a host is written as, also in the old forms 127.1 and 2130706433; None for a name."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        try:
+            return ipaddress.ip_address(socket.inet_aton(host))
+        except OSError:
+            return None
+
+
+def public_socket(info: AddrInfoType) -> socket.socket:
+    """A socket for the address that is about to be connected to, however a name came to mean it.
+
+    Raises NotPublic. Checked here, a name cannot mean one address when it is looked at and another afterwards.
+    """
+    family, kind, protocol, _, address = info
+    if not is_public(ipaddress.ip_address(str(address[0]).partition("%")[0])):
+        raise NotPublic("its address is not a public one")
+    return socket.socket(family, kind, protocol)
