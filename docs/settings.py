@@ -29,7 +29,7 @@ An unknown flag or key and a value that cannot be used are answered by one sente
 
 def _default(field: FieldInfo) -> str:
     value = field.default
-    if value is None:
+    if value in (None, ()):
         return ""
     if isinstance(value, Path):
         return "current folder"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
@@ -20,10 +21,18 @@ MAX_NUMBER = 2**53
 class Refused(ComfyDistError):
     """A request that is answered with `status` and this sentence."""
 
-    def __init__(self, status: int, sentence: str, *, kind: str = "invalid_request") -> None:
+    def __init__(
+        self,
+        status: int,
+        sentence: str,
+        *,
+        kind: str = "invalid_request",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(sentence)
         self.status = status
         self.kind = kind
+        self.headers = headers or {}
 
 
 class TooLarge(Refused):

@@ -15,6 +15,7 @@ from comfy_dist.frontend import (
     object_info,
     packs,
     page,
+    sign_in,
     system,
     uploads,
     user_settings,
@@ -28,6 +29,7 @@ from comfy_dist.frontend.failures import failures
 from comfy_dist.frontend.guard import headers, same_site
 from comfy_dist.frontend.logs import LOG_BUFFER, LogBuffer
 from comfy_dist.frontend.object_info import ENCODED_NODES, EncodedNodes
+from comfy_dist.frontend.sign_in import DOOR, make_door, signed_in
 
 #: Files, users and what the page asks for; none of these needs the queue.
 _TABLES = (
@@ -51,10 +53,11 @@ def make_app(context: Context, route_tables: Iterable[web.RouteTableDef]) -> web
     As in ComfyUI each answers with and without /api, which lets a proxy tell the API from the page.
     """
     app = web.Application(
-        middlewares=(headers, failures, same_site),
+        middlewares=(headers, failures, same_site, signed_in),
         client_max_size=MAX_JSON_BYTES,
     )
     app[CONTEXT] = context
+    app[DOOR] = make_door(context.settings)
     app[ENCODED_NODES] = EncodedNodes()
     app[LOG_BUFFER] = LogBuffer()
     app.cleanup_ctx.append(_capture_log)
@@ -64,6 +67,7 @@ def make_app(context: Context, route_tables: Iterable[web.RouteTableDef]) -> web
                 raise TypeError(f"Only plain routes can be under /api too, not {route!r}.")
             app.router.add_route(route.method, route.path, route.handler, **route.kwargs)
             app.router.add_route(route.method, f"/api{route.path}", route.handler, **route.kwargs)
+    app.router.add_routes(sign_in.site)
     app.router.add_routes(page.site)
     return app
 

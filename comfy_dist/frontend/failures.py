@@ -44,18 +44,24 @@ async def failures(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 def _answer(error: ComfyDistError) -> web.Response:
+    answer = failure(*_kind(error), str(error))
+    if isinstance(error, Refused):
+        answer.headers.update(error.headers)
+    return answer
+
+
+def _kind(error: ComfyDistError) -> tuple[int, str]:
     match error:
         case Refused():
-            status, kind = error.status, error.kind
+            return error.status, error.kind
         case PathRefused():
-            status, kind = 400, "path_refused"
+            return 400, "path_refused"
         case MissingDependency():
-            status, kind = 501, "missing_dependency"
+            return 501, "missing_dependency"
         case BrokerUnavailable() | BrokerRefused():
-            status, kind = 503, "broker_unavailable"
+            return 503, "broker_unavailable"
         case _:
-            status, kind = 500, "internal_error"
-    return failure(status, kind, str(error))
+            return 500, "internal_error"
 
 
 def _worded(request: web.Request, error: web.HTTPException) -> web.StreamResponse:

@@ -42,28 +42,39 @@ async def same_site(request: web.Request, handler: Handler) -> web.StreamRespons
     user's browser could queue prompts, and read results through a websocket, which CORS does not cover.
     """
     settings = context(request).settings
-    allowed = settings.enable_cors_header
-    if allowed == "*":
+    if settings.enable_cors_header == "*":
         return await handler(request)
-    permitted = _authority(allowed) if allowed else ""
     # Browsers always send Host; a health check in HTTP/1.0 may not.
     if "Host" in request.headers and _all_loopback(settings.listen):
-        _check_host(request.host, permitted)
-    origin = request.headers.get("Origin")
-    if origin is not None:
-        scheme = origin.partition(":")[0]
-        # A script cannot send X-Forwarded-Host across sites without a preflight, which is not granted.
-        ours = {_authority(f"//{request.host}", scheme)}
-        if forwarded := request.headers.get("X-Forwarded-Host"):
-            ours.add(_authority(f"//{forwarded}", scheme))
-        if not (theirs := _authority(origin)) or theirs not in ours | {permitted}:
-            raise Refused(
-                403,
-                f"A request from {origin[:200]} to {request.host} was refused: it is another site. "
-                "Start comfyui with --enable-cors-header to allow it.",
-                kind="other_origin",
-            )
+        _check_host(request.host, _permitted(request))
+    if not comes_from_us(request):
+        raise Refused(
+            403,
+            f"A request from {request.headers['Origin'][:200]} to {request.host} was refused: it is another site. "
+            "Start comfyui with --enable-cors-header to allow it.",
+            kind="other_origin",
+        )
     return await handler(request)
+
+
+def comes_from_us(request: web.Request) -> bool:
+    """Whether no other website's script or form sends this; the origin that is allowed by name counts as ours."""
+    origin = request.headers.get("Origin")
+    if origin is None:
+        return True
+    scheme = origin.partition(":")[0]
+    # A script cannot send X-Forwarded-Host across sites without a preflight, which is not granted.
+    ours = {_authority(f"//{request.host}", scheme)}
+    if forwarded := request.headers.get("X-Forwarded-Host"):
+        ours.add(_authority(f"//{forwarded}", scheme))
+    theirs = _authority(origin)
+    return bool(theirs) and theirs in ours | {_permitted(request)}
+
+
+def _permitted(request: web.Request) -> str:
+    """The authority that --enable-cors-header names; "" where it names none."""
+    allowed = context(request).settings.enable_cors_header
+    return _authority(allowed) if allowed and allowed != "*" else ""
 
 
 def _authority(url: str, scheme_of: str = "") -> str:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeGuard
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from comfy_dist.frontend.answers import Refused
-
-#: Where the guard puts it into a request.
-_KEY = "identity"
+from comfy_dist.frontend.answers import MAX_ID, Refused
 
 _without_sign_in: set[Handler] = set()
 
@@ -37,16 +34,44 @@ class Identity:
         return None if self.admin else self.user
 
 
+class NotSignedIn(Refused):
+    """Nobody said who they are."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            401,
+            "Sign in first: with an API key or token as `Authorization: Bearer …`, or in a browser at /login.",
+            kind="not_signed_in",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+
+
+class NotAccepted(Refused):
+    """A key or token that lets nobody in; the text says why, and nothing of what it was."""
+
+    def __init__(self, sentence: str, *, genuine: bool = False) -> None:
+        super().__init__(
+            401, sentence, kind="not_signed_in", headers={"WWW-Authenticate": 'Bearer error="invalid_token"'}
+        )
+        #: It was made by who may make them (and has expired, say): no guess.
+        self.genuine = genuine
+
+
 #: Who asks where a frontend has no credentials.
 ANYONE = Identity(user=None, admin=True)
+#: Who asks without any where there are some: nothing is theirs.
+STRANGER = Identity(user=None)
+
+#: Where the guard puts it into a request.
+IDENTITY: web.RequestKey[Identity] = web.RequestKey("identity", Identity)
 
 
 def identity_of(request: web.Request) -> Identity:
-    return cast(Identity, request.get(_KEY, ANYONE))
+    return request[IDENTITY]
 
 
-def set_identity(request: web.Request, identity: Identity) -> None:
-    request[_KEY] = identity
+def is_user_name(name: object) -> TypeGuard[str]:
+    return isinstance(name, str) and 0 < len(name) <= MAX_ID and name.isprintable() and name == name.strip()
 
 
 def user_of(request: web.Request) -> str | None:

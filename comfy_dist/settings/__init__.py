@@ -11,6 +11,7 @@ from comfy_dist.settings.command_line import (
     variable,
 )
 from comfy_dist.settings.groups import (
+    AccessSettings,
     BarSettings,
     ComfyuiClientSettings,
     ComfyuiSettings,
@@ -29,9 +30,11 @@ from comfy_dist.settings.groups import (
     WorkerSettings,
     WorkspaceSettings,
 )
+from comfy_dist.settings.secrets import revealed
 from comfy_dist.settings.values import Duration
 
 __all__ = [
+    "AccessSettings",
     "BarSettings",
     "ComfyuiClientSettings",
     "ComfyuiSettings",
@@ -57,5 +60,6 @@ __all__ = [
     "load",
     "made",
     "parser_for",
+    "revealed",
     "variable",
 ]

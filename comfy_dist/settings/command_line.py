@@ -106,6 +106,8 @@ def add_options(
             options["action"] = argparse.BooleanOptionalAction
         else:
             options["metavar"] = _metavar(name, field)
+            if name in getattr(owner, "REPEATED", ()):
+                options["action"] = "append"
             if bare := getattr(owner, "BARE", {}).get(name):
                 options |= {"nargs": "?", "const": bare}
         sections[title].add_argument(*names, **options)

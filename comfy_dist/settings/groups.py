@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, SecretStr
 
 from comfy_dist.settings.group import Group
-from comfy_dist.settings.values import Duration, EngineChoice, Names, WebAddress, Words
+from comfy_dist.settings.values import Duration, EngineChoice, Names, Secrets, WebAddress, Words
 
 ALL_ADDRESSES = "0.0.0.0,::"
 
@@ -32,6 +32,10 @@ class FrontendQueueSettings(Group):
     distributed_queue_frontend: bool = Field(False, description="be a frontend only")
     distributed_queue_worker: bool = Field(False, description="be a worker only (as comfyui-worker)")
     max_queue_size: int = Field(65536, ge=1, description="jobs that may wait; one more is answered 429")
+    hold_unroutable: bool = Field(
+        False, description="accept prompts that no live worker can run; they wait for one that can"
+    )
+    fair: bool = Field(False, description="let users take turns, however many jobs each of them has waiting")
     state_directory: Path | None = Field(
         None, description="this frontend's ledger, on a local disk (default: your user state folder)"
     )
@@ -65,6 +69,29 @@ class WebSettings(Group):
     front_end_root: Path | None = Field(None, description="serve the page from this folder instead")
     multi_user: bool = Field(False, description="keep settings and user files apart by user")
     auto_launch: bool = Field(False, description="open the page in a browser")
+
+
+class AccessSettings(Group):
+    """access"""
+
+    #: The name for one of them.
+    SHORT: ClassVar[dict[str, str]] = {"api_keys": "--api-key"}
+    REPEATED: ClassVar[frozenset[str]] = frozenset({"api_keys"})
+
+    api_keys: Secrets = Field(
+        (),
+        description="who may ask: KEY, USER:KEY, USER:KEY:admin, or @FILE with one a line; comma separated, or "
+        "given again",
+    )
+    jwt_key: SecretStr | None = Field(
+        None, description="admit who has a JWT signed with this: a public key in PEM, a secret for HS…, or @FILE"
+    )
+    jwt_algorithm: Literal[
+        "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
+        "HS256", "HS384", "HS512",
+    ] = Field("RS256", description="the one algorithm that signs them")  # fmt: skip
+    jwt_audience: str | None = Field(None, description="they must be for this audience")
+    jwt_issuer: str | None = Field(None, description="they must be of this issuer")
 
 
 class WebhookSettings(Group):
@@ -133,6 +160,7 @@ class WorkerSettings(Group):
         pattern=r"^[A-Za-z0-9_.-]{1,40}$",
         description="its name in messages (default: host name and device)",
     )
+    worker_tags: Names = Field((), description="what prompts may ask for, comma separated (requirements.tags)")
     drain_timeout: Duration | None = Field(
         None, description="when told to stop, give a job back after this long (default: finish it)"
     )
@@ -160,6 +188,7 @@ class ServerSettings(Group):
     """server"""
 
     server: WebAddress = Field("http://127.0.0.1:8188", description="the frontend to talk to, or any ComfyUI")
+    token: SecretStr | None = Field(None, description="API key or JWT for it, or @FILE that holds one")
 
 
 class ResultSettings(Group):
@@ -212,6 +241,7 @@ class ComfyuiSettings(
     WorkerSettings,
     EngineSettings,
     WebhookSettings,
+    AccessSettings,
     WebSettings,
     WorkspaceSettings,
     FrontendQueueSettings,

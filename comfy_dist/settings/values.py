@@ -6,7 +6,7 @@ import re
 import shlex
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import NoDecode
 
@@ -46,11 +46,20 @@ def _names(value: object) -> object:
     return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
+def _secrets(value: object) -> object:
+    """'A, B', or a list of such, as ("A", "B")."""
+    given = value if isinstance(value, (list, tuple)) else [value]
+    if not all(isinstance(text, str) for text in given):
+        return value
+    return [word.strip() for text in given for word in str(text).split(",") if word.strip()]
+
+
 WebAddress = Annotated[str, BeforeValidator(_web_address)]
 EngineChoice = Annotated[str, BeforeValidator(_engine)]
 # NoDecode: a variable holds the words themselves, not JSON.
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_secrets)]
 Duration = Annotated[float, BeforeValidator(_seconds)]
 
 

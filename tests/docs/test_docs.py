@@ -8,6 +8,7 @@ import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -135,7 +136,7 @@ def test_every_route_is_described() -> None:
     from comfy_dist.frontend import service
 
     described = (ROOT / "docs/http-api.md").read_text("utf-8")
-    context: Any = None
+    context: Any = SimpleNamespace(settings=ComfyuiSettings())
     routes = make_app(context, service._TABLES).router.resources()
     for resource in routes:
         # {file} on the page stands for {name:.+} and the like in the code.
