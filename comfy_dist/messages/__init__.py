@@ -34,6 +34,7 @@ from comfy_dist.messages.facts import (
     SurvivedFact,
     parse_fact,
 )
+from comfy_dist.messages.files import Grant, InputFile, Piece
 from comfy_dist.messages.job import SECRET_KEYS, Job, Urgency
 from comfy_dist.messages.presence import Announcement, Catalogue, CurrentJob, Device, WorkerState
 from comfy_dist.messages.progress import Progress
@@ -61,11 +62,14 @@ __all__ = [
     "Fact",
     "Failed",
     "Finished",
+    "Grant",
     "HookEvent",
+    "InputFile",
     "Job",
     "JoinedFact",
     "Message",
     "PausedFact",
+    "Piece",
     "Progress",
     "Prompt",
     "Released",

@@ -109,6 +109,8 @@ class _Ended(_JobEvent):
     client_id: str | None = None
     #: When the attempt that ended began; 0: the worker that writes this began none.
     started_at: int = 0
+    #: Id of the folder that the outputs are wanted in, where they do not lie in it: whose it is fetches them.
+    home: str = ""
     #: What output nodes reported: {node_id: {"images": [...], ...}}.
     outputs: dict[str, dict[str, Any]] = {}
     #: {node_id: {node_id, display_node, parent_node, real_node_id}}, as in ComfyUI's history.

@@ -70,6 +70,10 @@ class Announcement(Message):
     models: tuple[str, ...] = ()
     #: Whether it takes no jobs for now, because it or the whole cluster is paused.
     paused: bool = False
+    #: Ids of its input, output and temp folder; who has the same one shares it.
+    folders: dict[str, str] = {}
+    #: Whether it knows that somebody does not share them.
+    apart: bool = False
     #: Hash over the node class names.
     kind: str = ""
     #: Hash over the whole catalogue (file combos change it).

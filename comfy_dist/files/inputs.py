@@ -1,0 +1,80 @@
+"""Which inputs of a prompt name files, by what /object_info says of them. Pure."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from comfy_dist.files.names import Named
+from comfy_dist.messages import Prompt
+from comfy_dist.workspace import split_annotation
+
+
+def file_inputs(
+    prompt: Prompt, nodes: Mapping[str, Mapping[str, Any]], *, only_uploads: bool = False
+) -> Iterator[tuple[str, str, str]]:
+    """(node id, input, value) of the inputs that name files, or may; `only_uploads`: those that surely do."""
+    for node_id, node in prompt.items():
+        inputs = node.get("inputs") if isinstance(node, dict) else None
+        definition = nodes.get(str(node.get("class_type")), {}).get("input") if isinstance(inputs, dict) else None
+        if not isinstance(inputs, dict) or not isinstance(definition, dict):
+            continue
+        for name, value in inputs.items():
+            if isinstance(value, str) and any(
+                _takes_file(group[name], value, only_uploads)
+                for group in (definition.get("required"), definition.get("optional"))
+                if isinstance(group, dict) and name in group
+            ):
+                yield node_id, name, value
+
+
+def takes_uploads(specification: Any) -> bool:
+    """Whether the page uploads files for an input: image_upload, audio_upload, video_upload and the like."""
+    if not isinstance(specification, (list, tuple)) or len(specification) < 2:
+        return False
+    options = specification[1]
+    return isinstance(options, dict) and any(
+        value is True for key, value in options.items() if str(key).endswith("_upload")
+    )
+
+
+def _takes_file(specification: Any, value: str, only_uploads: bool) -> bool:
+    """Whether `value` is a file's name: for an upload, or in a combo that lacks it, as lists of files do."""
+    if takes_uploads(specification):
+        return True
+    combo = specification[0] if isinstance(specification, (list, tuple)) and specification else None
+    return not only_uploads and isinstance(combo, list) and value not in combo
+
+
+def named(value: str) -> Named:
+    """The file that an input's value means: "a.png", or "a.png [output]"."""
+    name, type_ = split_annotation(value)
+    return Named(type_, name.replace("\\", "/"))
+
+
+def value_of(file: Named, like: str) -> str:
+    """An input's value that means the file; annotated where `like` is, or where it must be."""
+    annotated = file.type != "input" or named(like).name != like.replace("\\", "/")
+    return f"{file.name} [{file.type}]" if annotated else file.name
+
+
+def offering(
+    nodes: Mapping[str, Mapping[str, Any]], prompt: Prompt, there: Mapping[str, object]
+) -> Mapping[str, Mapping[str, Any]]:
+    """The definitions with these values among the choices of the prompt's file inputs.
+
+    A worker lists the files that it has; what it lacks is brought to it.
+    """
+    changed: dict[str, Mapping[str, Any]] = {}
+    for node_id, name, value in file_inputs(prompt, nodes):
+        class_type = str(prompt[node_id].get("class_type"))
+        if value not in there:
+            continue
+        definition = changed.get(class_type) or copy.deepcopy(dict(nodes[class_type]))
+        for group in (definition["input"].get("required"), definition["input"].get("optional")):
+            specification = group.get(name) if isinstance(group, dict) else None
+            if specification and isinstance(specification[0], list) and value not in specification[0]:
+                group[name] = [[*specification[0], value], *specification[1:]]
+                changed[class_type] = definition
+    return {**nodes, **changed} if changed else nodes
