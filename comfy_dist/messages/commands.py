@@ -28,11 +28,11 @@ Verb: TypeAlias = Literal[
 class Command(Message):
     """`verb` to one worker, or to all of them.
 
-    announce: show yourself now · catalogue: answer with the Catalogue · validate {prompt, targets} and the
-    job's {files, folders}: answer with the Validation · free {unload_models, free_memory}: at the next idle moment · replay {job}: send
-    the current node of that job to its client again · interrupt {by}: cancel what runs, answer with {jobs} ·
-    restart_engine: what runs waits again, answer with {jobs} · drain: finish, then leave · log {lines}: answer
-    with the last {lines} of the log.
+    announce: show yourself now · catalogue: answer with the Catalogue · validate {prompt, targets} and a job's
+    {files, folders}: answer with the Validation · free {unload_models, free_memory}: at the next idle moment ·
+    replay {job}: send the current node of that job to its client again · interrupt {by}: cancel what runs,
+    answer with {jobs} · restart_engine: what runs waits again, answer with {jobs} · drain: finish, then leave ·
+    log {lines}: answer with the last {lines} of the log.
 
     Of files, to whoever has them, frontends too: grant {type, name, folder}: answer with a Grant, or not at all ·
     read {token, offset}: answer with a Piece · apart {}: to a worker, a frontend does not share its folders.
