@@ -9,7 +9,7 @@ from aiohttp import web
 from comfy_dist.frontend import pausing
 from comfy_dist.frontend.answers import MAX_ID, Refused, read_object, whole_number
 from comfy_dist.frontend.context import Context, context
-from comfy_dist.frontend.identity import require_admin
+from comfy_dist.frontend.identity import require_admin, without_sign_in
 from comfy_dist.messages import Announcement, Command, Verb
 
 routes = web.RouteTableDef()
@@ -99,6 +99,7 @@ async def post_resume(request: web.Request) -> web.Response:
 
 
 @routes.get("/health")
+@without_sign_in
 async def health(request: web.Request) -> web.Response:
     """Whether this frontend can accept prompts: 200, or 503 while the broker is away."""
     ctx = context(request)

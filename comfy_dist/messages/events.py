@@ -179,6 +179,8 @@ class Cleared(_Event):
     """The history was cleared."""
 
     type: Literal["cleared"] = "cleared"
+    #: Whose; None: everybody's.
+    user: str | None = None
 
 
 Ended: TypeAlias = Finished | Failed | Cancelled

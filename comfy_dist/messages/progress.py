@@ -15,6 +15,8 @@ class Progress(Message):
     job_id: str
     #: Whose websocket; None: everyone's.
     client_id: str | None
+    #: Whose job it is; nobody else's websocket is sent this, whatever its client id.
+    user: str | None = None
     #: Counts from 1 within an attempt; order at the client.
     sequence: int
     attempt: int

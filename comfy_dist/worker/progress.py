@@ -75,6 +75,7 @@ class ProgressSender:
         message = Progress(
             job_id=self._job.id,
             client_id=self._job.client_id,
+            user=self._job.user,
             sequence=self.last,
             attempt=self.current.attempt,
             event=event,
