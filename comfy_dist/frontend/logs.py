@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from comfy_dist.frontend.answers import Refused, read_object
+from comfy_dist.frontend.identity import require_admin
 
 routes = web.RouteTableDef()
 
@@ -49,18 +50,21 @@ LOG_BUFFER: web.AppKey[LogBuffer] = web.AppKey("log_buffer", LogBuffer)
 @routes.get("/internal/logs")
 async def logs(request: web.Request) -> web.Response:
     """ComfyUI's: one JSON string."""
+    require_admin(request)
     lines = [f"{entry['t']} - {entry['m']}" for entry in request.app[LOG_BUFFER].entries]
     return web.json_response("".join(lines))
 
 
 @routes.get("/internal/logs/raw")
 async def raw_logs(request: web.Request) -> web.Response:
+    require_admin(request)
     return web.json_response({"entries": request.app[LOG_BUFFER].entries, "size": _SIZE})
 
 
 @routes.patch("/internal/logs/subscribe")
 async def subscribe_logs(request: web.Request) -> web.Response:
     """`{clientId, enabled}`: whether that websocket client is sent `logs` events."""
+    require_admin(request)
     body = await read_object(request)
     client = body.get("clientId")
     if not isinstance(client, str) or not client:

@@ -1,8 +1,9 @@
-"""Whose settings and files a request means: everyone's, or with --multi-user the `comfy-user`'s."""
+"""Whose settings and files a request means: those of who signed in, with --multi-user the `comfy-user`'s, or all's."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import re
 import threading
@@ -13,6 +14,7 @@ from aiohttp import web
 
 from comfy_dist.frontend.answers import Refused, read_object
 from comfy_dist.frontend.context import Context, context
+from comfy_dist.frontend.identity import ANYONE, identity_of, user_of
 from comfy_dist.frontend.storage import confined, write_atomically
 
 routes = web.RouteTableDef()
@@ -36,11 +38,19 @@ async def user_folder(request: web.Request) -> Path:
     """The folder of the user who asks; 401 for one who is not known."""
     here = context(request)
     user = _DEFAULT
-    if here.settings.multi_user:
+    if (name := user_of(request)) is not None:
+        user = folder_name(name)
+    elif here.settings.multi_user:
         user = request.headers.get("comfy-user", "")
         if user not in await asyncio.to_thread(_load, here):
             raise Refused(401, f"There is no user {user!r}; choose or create one first.", kind="unknown_user")
     return confined(here.workspace.user, user)
+
+
+def folder_name(user: str) -> str:
+    """No two users', and none of ours: names may be e-mail addresses, and two may differ by their case alone."""
+    readable = re.sub(r"[^A-Za-z0-9-]+", "_", user)[:64]
+    return f"{readable}-{hashlib.sha256(user.encode()).hexdigest()[:16]}"
 
 
 @routes.get("/users")
@@ -49,13 +59,15 @@ async def list_users(request: web.Request) -> web.Response:
     here = context(request)
     if here.settings.multi_user:
         return web.json_response({"storage": "server", "users": await asyncio.to_thread(_load, here)})
-    migrated = await asyncio.to_thread((here.workspace.user / _DEFAULT).is_dir)
+    migrated = await asyncio.to_thread((await user_folder(request)).is_dir)
     return web.json_response({"storage": "server", "migrated": migrated})
 
 
 @routes.post("/users")
 async def create_user(request: web.Request) -> web.Response:
     """A new user's id as a JSON string."""
+    if identity_of(request) is not ANYONE:
+        raise Refused(403, "Users are those whom keys or tokens are for; none can be added here.", kind="not_here")
     name = (await read_object(request)).get("username")
     if not isinstance(name, str) or not name.strip():
         return web.json_response({"error": 'A user needs a name: {"username": "NAME"}.'}, status=400)

@@ -67,6 +67,7 @@ class Started(_JobEvent):
     type: Literal["started"] = "started"
     #: Here too: a short job's events may overtake `submitted`, and its client waits for the end.
     client_id: str | None = None
+    user: str | None = None
     worker: str
     engine: str = ""
     device: str = ""
@@ -107,6 +108,7 @@ class _Ended(_JobEvent):
     worker: str | None = None
     #: As in Started.
     client_id: str | None = None
+    user: str | None = None
     #: When the attempt that ended began; 0: the worker that writes this began none.
     started_at: int = 0
     #: Id of the folder that the outputs are wanted in, where they do not lie in it: whose it is fetches them.

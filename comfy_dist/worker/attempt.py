@@ -52,6 +52,7 @@ class Attempt:
         return Started(
             job_id=self.job.id,
             client_id=self.job.client_id,
+            user=self.job.user,
             worker=self._worker,
             engine=self._engine.name,
             device=self._device,
@@ -131,6 +132,7 @@ class Attempt:
             job_id=self.job.id,
             worker=self._worker,
             client_id=self.job.client_id,
+            user=self.job.user,
             started_at=self._progress.current.started_at,
             messages=(("execution_interrupted", interrupted),),
             last_sequence=self._progress.last,
@@ -169,6 +171,7 @@ def failed(
     return Failed(
         job_id=job.id,
         client_id=job.client_id,
+        user=job.user,
         worker=worker,
         error=error,
         attempts=attempts,
