@@ -14,7 +14,7 @@ from comfy_dist.transport import Transport
 
 #: Seconds between two looks at a worker that seems gone: it may just be reconnecting.
 SECOND_LOOK = 5.0
-#: Seconds in which the ends of jobs are told at the latest; a claim made before tells them.
+#: Seconds that an end waits for a claim that tells it; then it is told by itself.
 TELL_SECONDS = 0.05
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,8 @@ class Arbiter:
         self._worker = worker_id
         self._max_attempts = max_attempts
         self._second_look = second_look
-        self._folded = asyncio.Condition()
+        #: Who waits for something to be true of what is folded.
+        self._waiting: dict[asyncio.Future[None], Callable[[], bool]] = {}
         self._reader = uuid.uuid4().hex[:12]
         #: Jobs that ended here and of which the others do not know it yet, in order.
         self._untold: dict[str, None] = {}
@@ -51,8 +52,20 @@ class Arbiter:
             self.claims.fold(fact)
             for fold in self._others:
                 fold(fact)
-            async with self._folded:
-                self._folded.notify_all()
+            for waiting, is_so in self._waiting.items():
+                if not waiting.done() and is_so():
+                    waiting.set_result(None)
+
+    async def _until(self, is_so: Callable[[], bool]) -> None:
+        """Wait until that is true of what is folded."""
+        if is_so():
+            return
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[waiting] = is_so
+        try:
+            await waiting
+        finally:
+            del self._waiting[waiting]
 
     def ended(self, job_id: str) -> None:
         """The job's end stands in the event log: later deliveries are void, here at once, elsewhere soon."""
@@ -64,14 +77,20 @@ class Arbiter:
         """Tell the others of the ends that no claim has told, until cancelled."""
         while True:
             await self._has_untold.wait()
+            ended = list(self._untold)
             await asyncio.sleep(TELL_SECONDS)
+            # What ended meanwhile may be told by a claim yet: a busy worker tells none by itself.
+            ended = [job_id for job_id in ended if job_id in self._untold]
             try:
-                await self.tell_now()
+                await self._tell(ended)
             except BrokerUnavailable as error:
                 log.debug("Ended jobs are not yet told of: %s", error)
 
     async def tell_now(self) -> None:
-        for job_id in list(self._untold):
+        await self._tell(list(self._untold))
+
+    async def _tell(self, job_ids: Iterable[str]) -> None:
+        for job_id in job_ids:
             await self._transport.append_fact(EndedFact(job=job_id))
             self._told([job_id])
 
@@ -84,8 +103,7 @@ class Arbiter:
     async def catch_up(self) -> None:
         """Wait until everything that stood in the stream before this call is folded."""
         await self._transport.append_fact(JoinedFact(reader=self._reader))
-        async with self._folded:
-            await self._folded.wait_for(lambda: self.claims.has_joined(self._reader))
+        await self._until(lambda: self.claims.has_joined(self._reader))
 
     def take_in_hand(self, job_id: str) -> bool:
         """Whether none of this worker's engines has the job; from now on one has, until let_go()."""
@@ -120,8 +138,7 @@ class Arbiter:
                         StartedFact(job=job_id, worker=self._worker, attempt=attempt, ended=ended)
                     )
                     self._told(ended)
-                    async with self._folded:
-                        await self._folded.wait_for(lambda: self._decided(job_id, attempt))
+                    await self._until(lambda: self._decided(job_id, attempt))
                     if (by := self.claims.is_cancelled(job_id)) is not None:
                         return WasCancelled(by, started=attempt > 1)
                     if self.claims.holds(job_id, self._worker, attempt):
@@ -140,8 +157,7 @@ class Arbiter:
 
     async def cancellation(self, job_id: str) -> str:
         """Wait until someone cancels the job; who it was."""
-        async with self._folded:
-            await self._folded.wait_for(lambda: self.claims.is_cancelled(job_id) is not None)
+        await self._until(lambda: self.claims.is_cancelled(job_id) is not None)
         return self.claims.is_cancelled(job_id) or ""
 
     async def survived(self, job_id: str, attempt: int) -> None:
