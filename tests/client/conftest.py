@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.patience import PATIENCE
 from tests.support.processes import REPOSITORY, all_in_one, finished, module
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -39,7 +40,7 @@ def object_info(server: str) -> dict[str, Any]:
 
 def fetch(url: str, body: Any = None) -> Any:
     data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(urllib.request.Request(url, data), timeout=10) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, data), timeout=PATIENCE) as answer:
         text = answer.read()
     return json.loads(text) if text else None
 

@@ -14,6 +14,7 @@ import pytest
 
 from tests.client.conftest import client_command, picture, write
 from tests.client.test_run import wait_until_running
+from tests.support.patience import PATIENCE
 from tests.support.processes import clean_environment
 
 
@@ -84,7 +85,7 @@ def test_a_lost_websocket_does_not_lose_the_prompt(
     wait_until_running(server)
     proxy.refuse_websockets = for_good
     proxy.cut_websockets()
-    said, _ = process.communicate(timeout=15)
+    said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert "a.json: succeeded" in said
     assert len(list((tmp_path / "got").iterdir())) == 1

@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image
 
 from tests.client.conftest import Run, client_command, fetch, picture, write
+from tests.support.patience import PATIENCE
 from tests.support.processes import clean_environment, finished, module
 
 
@@ -177,7 +178,7 @@ def test_ctrl_c_cancels_what_was_submitted(server: str, tmp_path: Path) -> None:
     )
     wait_until_running(server)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=15)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert "Cancelling 2 prompts." in said
     wait_until_running(server, 0)
@@ -195,6 +196,6 @@ def test_a_prompt_cancelled_by_another_is_told_as_cancelled(server: str, client:
     )
     [running] = wait_until_running(server)
     assert client("cancel", running[1]).returncode == 0
-    said, _ = process.communicate(timeout=15)
+    said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert "slow.json: cancelled. It was cancelled" in said

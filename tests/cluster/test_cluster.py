@@ -40,7 +40,7 @@ async def clients(up: Up, session: aiohttp.ClientSession) -> AsyncIterator[tuple
                 workers = (await client.ask("GET", "/distributed/workers"))["workers"]
                 return len(workers) == len(WORKERS) and {worker["state"] for worker in workers} == {"idle"}
 
-            await client.until(all_idle, 60)
+            await client.until(all_idle)
         yield a, b
 
 

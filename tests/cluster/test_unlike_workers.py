@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.conftest import Cluster
+from tests.support.patience import PATIENCE
 from tests.support.rabbitmq import Rabbit
 from tests.support.talking import Frontend, frontend_at, node, quick, three
 
@@ -27,7 +28,7 @@ def unlike(rabbit: Rabbit, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 async def until_all_are_known(comfy: Frontend) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while True:
             workers = (await comfy.get("/distributed/workers"))["workers"]
             nodes = await comfy.get("/object_info")
@@ -47,7 +48,7 @@ async def test_a_prompt_runs_where_its_nodes_are(unlike: tuple[Cluster, str]) ->
 
 async def until_counted(comfy: Frontend, finished: dict[str, int]) -> None:
     """Until the workers announce to have finished so many, and failed none."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while True:
             workers = (await comfy.get("/distributed/workers"))["workers"]
             assert not any(each["failed"] for each in workers)
@@ -77,7 +78,7 @@ async def test_one_that_waits_for_its_nodes_can_be_cancelled(unlike: tuple[Clust
     async with frontend_at(unlike[1]) as comfy:
         await until_all_are_known(comfy)
         busy = await comfy.prompt(three(60, 600))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while busy not in [item[1] for item in (await comfy.get("/queue"))["queue_running"]]:
                 await asyncio.sleep(0.05)
         waiting = await comfy.prompt(three())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from comfy_dist.engine.graph import GraphEngine
 from comfy_dist.engine.protocol import EngineEvent, Errored, Executed, Interrupted, Preview
 from comfy_dist.messages import Job
+from tests.support.patience import PATIENCE
 
 _ids = itertools.count()
 
@@ -51,3 +53,16 @@ async def run(engine: GraphEngine, prompt: dict[str, Any], **more: Any) -> Ran:
     sent: list[EngineEvent | Preview] = []
     outcome = await engine.execute(job, sent.append)
     return Ran(job.id, outcome, sent)
+
+
+async def started(engine: GraphEngine, prompt: dict[str, Any], job: str) -> asyncio.Task[Any]:
+    """The prompt's execution, once its first node runs."""
+    running = asyncio.Event()
+
+    def emit(sent: Any) -> None:
+        if getattr(sent, "event", "") == "executing":
+            running.set()
+
+    task = asyncio.create_task(engine.execute(Job(id=job, prompt=prompt), emit))
+    await asyncio.wait_for(running.wait(), PATIENCE)
+    return task

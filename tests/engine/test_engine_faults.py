@@ -7,37 +7,24 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from comfy_dist.engine.graph import GraphEngine
 from comfy_dist.engine.protocol import EngineDied, Executed, Interrupted
 from comfy_dist.errors import ComfyDistError
-from comfy_dist.messages import Job
 from comfy_dist.workspace import Workspace
-from tests.engine.prompts import node, run
+from tests.engine.prompts import node, run, started
+from tests.support.patience import PATIENCE
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-def sleeping(seconds: float = 30, class_type: str = "TestSleep", steps: int = 1000) -> dict[str, Any]:
+def sleeping(seconds: float = 600, class_type: str = "TestSleep", steps: int = 20_000) -> dict[str, Any]:
     return {"5": node(class_type, seconds=seconds, steps=steps), "6": node("TestSink", value=["5", 0])}
-
-
-async def started(engine: GraphEngine, prompt: dict[str, Any], job: str) -> asyncio.Task[Any]:
-    """The prompt's execution, once its first node runs."""
-    running = asyncio.Event()
-
-    def emit(sent: Any) -> None:
-        if getattr(sent, "event", "") == "executing":
-            running.set()
-
-    task = asyncio.create_task(engine.execute(Job(id=job, prompt=prompt), emit))
-    await asyncio.wait_for(running.wait(), 10)
-    return task
 
 
 @pytest.mark.parametrize(
@@ -60,9 +47,7 @@ async def test_a_dying_child_names_the_node_and_comes_back(
         str(died.value) == f"The process of engine graph {how} while executing node 9 ({culprit['class_type']})."
     )
     assert died.value.node == "9"
-    begun = time.monotonic()
     await engine.start()
-    assert time.monotonic() - begun < 15
     assert engine.pid != pid
     assert isinstance((await run(engine, {"1": node("PreviewAny", source="x")})).outcome, Executed)
 
@@ -83,7 +68,7 @@ async def test_an_interrupt_is_seen_at_the_next_progress_update(engine: GraphEng
     await asyncio.sleep(0.1)
     assert not task.done()
     await engine.interrupt("job-i")
-    outcome = await asyncio.wait_for(task, 3)
+    outcome = await asyncio.wait_for(task, PATIENCE)
     assert isinstance(outcome, Interrupted)
     name, data = outcome.messages[-1]
     assert name == "execution_interrupted"
@@ -100,13 +85,13 @@ async def test_an_interrupt_is_seen_between_nodes(engine: GraphEngine) -> None:
     prompt["s"] = node("TestSink", value=["8", 0])
     task = await started(engine, prompt, "b")
     await engine.interrupt("b")
-    assert isinstance(await asyncio.wait_for(task, 2), Interrupted)
+    assert isinstance(await asyncio.wait_for(task, PATIENCE), Interrupted)
 
 
 async def test_an_interrupt_waits_for_an_async_node_no_longer(engine: GraphEngine) -> None:
     task = await started(engine, sleeping(class_type="TestAsyncSleep", steps=1), "a")
     await engine.interrupt("a")
-    assert isinstance(await asyncio.wait_for(task, 3), Interrupted)
+    assert isinstance(await asyncio.wait_for(task, PATIENCE), Interrupted)
 
 
 async def test_an_interrupt_ends_a_regular_expression_that_runs_away(engine: GraphEngine) -> None:
@@ -128,7 +113,7 @@ async def test_a_cancelled_execute_leaves_the_engine_usable(engine: GraphEngine)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    ran = await asyncio.wait_for(run(engine, {"1": node("PreviewAny", source="x")}), 5)
+    ran = await asyncio.wait_for(run(engine, {"1": node("PreviewAny", source="x")}), PATIENCE)
     assert ran.text("1") == "x"
 
 
@@ -136,7 +121,7 @@ async def test_close_stops_even_a_node_that_does_not_look_up(engine_workspace: W
     engine = GraphEngine(engine_workspace)
     await engine.start()
     task = await started(engine, sleeping(steps=1), "z")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         await engine.close()
     # Told before its first line ran, it is interrupted; after that it has to be ended.
     (end,) = await asyncio.gather(task, return_exceptions=True)
@@ -155,22 +140,31 @@ from comfy_dist.workspace import Workspace
 async def main():
     engine = GraphEngine(Workspace.at(Path({str(engine_workspace.root)!r})))
     await engine.start()
-    print(engine.pid, flush=True)
-    await engine.execute(Job(id="x", prompt={sleeping(steps=1)!r}), lambda sent: None)
+
+    def emit(sent):
+        if getattr(sent, "event", "") == "executing":
+            print(engine.pid, flush=True)
+
+    await engine.execute(Job(id="x", prompt={sleeping(steps=1)!r}), emit)
 
 asyncio.run(main())
 """
     worker = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert worker.stdout is not None
     pid = int(await asyncio.to_thread(worker.stdout.readline))
-    await asyncio.sleep(0.3)
     worker.send_signal(signal.SIGKILL)
     worker.wait()
     worker.stdout.close()
-    deadline = time.monotonic() + 6
-    while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split(") ")[-1][:1]:
-        assert time.monotonic() < deadline, "the child outlived its worker"
-        await asyncio.sleep(0.1)
+    async with asyncio.timeout(PATIENCE):
+        while lives(pid):
+            await asyncio.sleep(0.05)
+
+
+def lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 async def test_a_child_that_cannot_start_is_told_in_a_sentence(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from comfy_dist.engine import EngineEvent, Executed, NodeText, Outcome, Preview
 from comfy_dist.engine.comfyui import ComfyuiEngine
 from comfy_dist.messages import Job
 from comfy_dist.workspace import Workspace
+from tests.support.patience import PATIENCE
 
 _ids = itertools.count()
 
@@ -72,7 +73,7 @@ class Ran:
 
     async def seen(self, name: str) -> dict[str, Any]:
         """The data of the first event of that name, awaited."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 for each, data in self.events:
                     if each == name:
@@ -82,7 +83,7 @@ class Ran:
 
     async def outcome(self) -> Outcome:
         assert self.task is not None
-        return await asyncio.wait_for(self.task, 60)
+        return await asyncio.wait_for(self.task, PATIENCE)
 
     @property
     def shown(self) -> dict[str, Any]:

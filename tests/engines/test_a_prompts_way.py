@@ -12,6 +12,7 @@ from PIL import Image
 from comfy_dist.engine import EngineEvent, Errored, Executed, Interrupted, NodeText
 from tests.engines.conftest import KINDS
 from tests.engines.running import Subject, color_of, loaded, node, picture, waiting
+from tests.support.patience import PATIENCE
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -232,7 +233,7 @@ async def test_memory_is_freed_and_the_nodes_run_again(subject: Subject) -> None
         ran, _ = await subject.run(prompt)
         return "executing" in ran.names
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         # ComfyUI frees when it next looks, which is not before the answer.
         while not await executed():
             await subject.engine.free(unload_models=True, free_memory=True)

@@ -18,6 +18,7 @@ from comfy_dist.workspace import Workspace
 from tests.engines.conftest import COMFYUI_DIR, Theirs, make_workspace
 from tests.engines.running import Ran, Subject, color_of, node, picture, waiting
 from tests.engines.wire import Wire
+from tests.support.patience import PATIENCE
 
 
 @pytest.fixture(params=["stand-in", *(["stock"] if COMFYUI_DIR else [])])
@@ -106,7 +107,7 @@ async def test_one_that_stays_out_of_reach_has_died_and_comes_back(theirs: Their
         wire.refuse()
         with pytest.raises(EngineDied, match=r"is out of reach .*while executing node 2 \(TestSleep\)\.$"):
             await ran.outcome()
-        await asyncio.wait_for(subject.engine.ended(), 5)
+        await asyncio.wait_for(subject.engine.ended(), PATIENCE)
         assert not subject.engine.running
         async with attached(theirs.address, workspace) as another:
             # What is left of it runs on: who looks for it there finds it.

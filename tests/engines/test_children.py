@@ -15,6 +15,7 @@ from comfy_dist.engine.comfyui import ComfyuiEngine, Options, Started
 from comfy_dist.errors import ComfyDistError
 from tests.engines.conftest import KINDS, installation, make_workspace, stock_installation
 from tests.engines.running import Subject, color_of, picture, waiting
+from tests.support.patience import PATIENCE
 from tests.support.processes import Process
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -42,7 +43,7 @@ async def test_a_killed_comfyui_is_told_with_its_node_and_started_again(subject:
     with pytest.raises(EngineDied, match=r"SIGKILL.* while executing node 2 \(TestSleep\)\.$") as death:
         await ran.outcome()
     assert death.value.node == "2"
-    await asyncio.wait_for(subject.engine.ended(), 5)
+    await asyncio.wait_for(subject.engine.ended(), PATIENCE)
     assert not subject.engine.running
     with pytest.raises(EngineDied, match="not running"):
         await subject.run(picture(1))
@@ -123,7 +124,7 @@ async def test_none_is_left_when_the_worker_is_killed(tmp_path: Path, kind: str)
         group = os.getpgid(pid)
         assert group == pid
         os.kill(holder.process.pid, signal.SIGKILL)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while _lives(group) or list((tmp_path / "temp").glob("comfyui-*")):
                 await asyncio.sleep(0.05)
     finally:

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from comfy_dist.engine.child import Child
+from tests.support.patience import PATIENCE
 
 _WRITES = r"""
 import sys, time
@@ -23,5 +24,5 @@ async def test_of_a_bar_drawn_over_and_over_the_last_drawing_is_logged(caplog: p
         child = await Child.spawn(
             [sys.executable, "-c", _WRITES], environment={}, log=log, on_frame=lambda header, body: None
         )
-        await asyncio.wait_for(child.ended(), 20)
+        await asyncio.wait_for(child.ended(), PATIENCE)
     assert [record.message.strip() for record in caplog.records] == ["one", "100%", "two", "2%"]

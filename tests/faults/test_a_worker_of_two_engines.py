@@ -48,7 +48,7 @@ async def client(twins: Twins, session: aiohttp.ClientSession) -> AsyncIterator[
             there = [worker["state"] for worker in await workers(client)]
             return there == ["idle"] and bool(await client.ask("GET", "/object_info/TestSink"))
 
-        await client.until(idle, 60)
+        await client.until(idle)
         yield client
 
 
@@ -111,7 +111,7 @@ async def test_a_stop_lets_both_jobs_finish_and_takes_no_third(
     assert "Traceback" not in twins.worker.log
     await until_queue(client, set(), {waiting})
     twins.start()
-    assert (await client.in_history(waiting, 60))["status"]["completed"]
+    assert (await client.in_history(waiting))["status"]["completed"]
     assert [beginnings(tmp_path / name) for name in ("short", "long", "waiting")] == [1, 1, 1]
 
 
@@ -135,7 +135,7 @@ async def test_both_jobs_are_given_back_when_its_patience_ends(
     await until_queue(client, set(), set(ids))
     twins.start("--max-attempts", "1")
     for id_ in ids:
-        assert (await client.in_history(id_, 60))["status"]["completed"]
+        assert (await client.in_history(id_))["status"]["completed"]
     assert [beginnings(each) for each in marks] == [2, 2]
 
 
@@ -149,7 +149,7 @@ async def test_a_restart_of_the_broker_makes_no_job_run_twice(
     ids += [await client.post(counted(0, each)) for each in marks[2:]]
     await asyncio.to_thread(rabbit.restart)
     for id_ in ids:
-        assert (await client.in_history(id_, 60))["status"]["completed"]
+        assert (await client.in_history(id_))["status"]["completed"]
     await until_queue(client, set(), set())
     await asyncio.to_thread(rabbit.until_counts, f"{twins.cluster.name}.jobs", ready=0, held=0)
     # The first has ended when the engine that executed it takes again; the second has not.
@@ -168,7 +168,7 @@ async def test_both_jobs_of_a_killed_worker_run_again_elsewhere_and_end_once(
     twins.worker.kill()
     twins.start()
     for id_ in ids:
-        assert (await client.in_history(id_, 60))["status"]["completed"]
+        assert (await client.in_history(id_))["status"]["completed"]
         await client.ended(id_)
         job = await client.ask("GET", f"/api/jobs/{id_}")
         assert job["status"] == "completed"

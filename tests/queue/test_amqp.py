@@ -16,6 +16,7 @@ from comfy_dist.messages import EndedFact, Finished, Job, Progress, StartedFact,
 from comfy_dist.transport import Bookmark, Recorded, Rewind
 from comfy_dist.transport.amqp import AmqpTransport, batches, work
 from comfy_dist.transport.amqp.names import Names
+from tests.support.patience import PATIENCE
 from tests.support.processes import Process, finished, module
 from tests.support.rabbitmq import Rabbit, free_port
 
@@ -128,7 +129,7 @@ def test_an_unreachable_broker_is_waited_for_with_a_sentence(tmp_path: Path, rab
 
 async def read(transport: AmqpTransport, count: int, after: Bookmark | None) -> list[Recorded | Rewind]:
     entries: list[Recorded | Rewind] = []
-    async with asyncio.timeout(30), aclosing(transport.events(after)) as stream:
+    async with asyncio.timeout(PATIENCE), aclosing(transport.events(after)) as stream:
         async for entry in stream:
             entries.append(entry)
             if len(entries) == count:
@@ -165,12 +166,12 @@ async def test_a_reader_survives_the_deletion_of_its_stream(
 ) -> None:
     async with aclosing(transport.events(None)) as stream:
         await transport.append_event(Finished(job_id="before"))
-        first = await asyncio.wait_for(anext(stream), 10)
+        first = await asyncio.wait_for(anext(stream), PATIENCE)
         assert isinstance(first, Recorded)
         await channel.queue_delete(f"{queue_name}.events")
         await transport.append_event(Finished(job_id="after"))
         seen = []
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while not (seen and isinstance(seen[-1], Recorded)):
                 seen.append(await anext(stream))
     assert isinstance(seen[0], Rewind)
@@ -200,7 +201,7 @@ async def test_an_unreadable_job_goes_to_the_dead_letters(
 ) -> None:
     await channel.default_exchange.publish(aio_pika.Message(b"no job"), f"{queue_name}.jobs")
     await transport.submit(job("a"))
-    delivery = await asyncio.wait_for(transport.taker().take(), 10)
+    delivery = await asyncio.wait_for(transport.taker().take(), PATIENCE)
     assert delivery.job.id == "a"
     dead = await channel.get_queue(f"{queue_name}.dead")
     message = await dead.get(timeout=10)
@@ -230,7 +231,7 @@ async def test_jobs_flow_again_after_their_queue_was_deleted(
     await asyncio.sleep(0.3)
     await channel.queue_delete(f"{queue_name}.jobs")
     await transport.submit(job("a"))
-    delivery = await asyncio.wait_for(taking, 20)
+    delivery = await asyncio.wait_for(taking, PATIENCE)
     assert delivery.job.id == "a"
 
 
@@ -259,18 +260,18 @@ async def test_everything_goes_on_after_a_restart_of_the_broker(rabbit: Rabbit, 
         facts = aclosing(frontend.facts())
         await frontend.append_event(Submitted.of(job("a")))
         await frontend.append_fact(EndedFact(job="a"))
-        assert await asyncio.wait_for(anext(facts.thing), 10) == EndedFact(job="a")
+        assert await asyncio.wait_for(anext(facts.thing), PATIENCE) == EndedFact(job="a")
         taking = asyncio.ensure_future(worker.taker().take())
         await asyncio.sleep(0.3)
         await asyncio.to_thread(rabbit.restart)
         await frontend.submit(job("b"))
-        assert (await asyncio.wait_for(taking, 30)).job.id == "b"
+        assert (await asyncio.wait_for(taking, PATIENCE)).job.id == "b"
         await frontend.append_fact(EndedFact(job="b"))
-        assert await asyncio.wait_for(anext(facts.thing), 30) == EndedFact(job="b")
+        assert await asyncio.wait_for(anext(facts.thing), PATIENCE) == EndedFact(job="b")
         assert await frontend.is_alive("w1")
         message = Progress(job_id="b", client_id="c", sequence=1, attempt=1, event="e", body=b"x")
         first = asyncio.ensure_future(anext(progress))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while not first.done():
                 await worker.emit([message])
                 await asyncio.sleep(0.1)
@@ -285,7 +286,7 @@ async def test_a_broker_that_is_away_is_told_within_ten_seconds(rabbit: Rabbit, 
     await transport.open()
     rabbit.stop()
     try:
-        assert not await asyncio.wait_for(_down(transport), 10)
+        assert not await asyncio.wait_for(_down(transport), PATIENCE)
         with pytest.raises(BrokerUnavailable, match="did not confirm within 10 s"):
             await transport.submit(job("a"))
     finally:
@@ -310,7 +311,7 @@ async def test_a_blocked_broker_refuses_in_time_and_serves_again(rabbit: Rabbit,
     try:
         with pytest.raises(BrokerUnavailable):
             await transport.submit(job("b"))
-        delivery = await asyncio.wait_for(transport.taker().take(), 10)
+        delivery = await asyncio.wait_for(transport.taker().take(), PATIENCE)
         assert delivery.job.id == "a"
         await delivery.acknowledge()
     finally:

@@ -10,6 +10,7 @@ from comfy_dist.claims import Free, HeldBy, Void
 from comfy_dist.messages import Fact, JoinedFact, StartedFact
 from comfy_dist.transport import Transport
 from comfy_dist.worker.arbiter import Arbiter
+from tests.support.patience import PATIENCE
 
 Join = Callable[[], Awaitable[Transport]]
 
@@ -24,7 +25,7 @@ async def arbiter(join: Join, worker: str, *, tells: bool = True) -> AsyncIterat
     if tells:
         tasks.append(asyncio.create_task(made.tell()))
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await made.catch_up()
         yield made
     finally:
@@ -34,7 +35,7 @@ async def arbiter(join: Join, worker: str, *, tells: bool = True) -> AsyncIterat
 
 
 async def until_ended(arbiter: Arbiter, job: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not arbiter.claims.has_ended(job):
             await asyncio.sleep(0.01)
 
@@ -86,7 +87,7 @@ async def test_an_end_is_told_once(join: Join) -> None:
 async def facts_until_joined_again(transport: Transport) -> list[Fact]:
     """What stands between the first two `joined` facts of the stream."""
     found: list[Fact] = []
-    async with asyncio.timeout(10), aclosing(transport.facts()) as reading:  # type: ignore[type-var]
+    async with asyncio.timeout(PATIENCE), aclosing(transport.facts()) as reading:  # type: ignore[type-var]
         async for fact in reading:
             if isinstance(fact, JoinedFact) and found:
                 break

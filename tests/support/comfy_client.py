@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
+from pathlib import Path
 from typing import Any
 
 import aiohttp
+
+from tests.support.patience import PATIENCE
 
 
 def image(color: int = 0, size: int = 16) -> dict[str, Any]:
@@ -28,6 +31,11 @@ def sleeping(seconds: float, steps: int = 10, tag: str = "") -> dict[str, Any]:
         "2": {"class_type": "TestSleep", "inputs": {"seconds": seconds, "steps": steps, "value": ["1", 0]}},
         "3": {"class_type": "TestSink", "inputs": {"value": ["2", 0]}},
     }
+
+
+def gated(gate: Path) -> dict[str, Any]:
+    """A prompt that reports progress until the file exists; nothing of it is cached."""
+    return sleeping(0) | {"2": {"class_type": "TestGate", "inputs": {"path": str(gate), "value": ["1", 0]}}}
 
 
 class ComfyClient:
@@ -63,7 +71,7 @@ class ComfyClient:
                     self.messages.append(json.loads(message.data))
                     self._arrived.notify_all()
 
-    async def seen(self, predicate: Any, timeout: float = 30) -> dict[str, Any]:
+    async def seen(self, predicate: Any, timeout: float = PATIENCE) -> dict[str, Any]:
         """The first message, also of those that came already, for which the predicate holds."""
 
         def first() -> dict[str, Any] | None:
@@ -75,7 +83,7 @@ class ComfyClient:
         assert found is not None
         return found
 
-    async def ended(self, prompt_id: str, timeout: float = 30) -> list[str]:
+    async def ended(self, prompt_id: str, timeout: float = PATIENCE) -> list[str]:
         """Wait for the end of a prompt; the types of its messages in order."""
         await self.seen(
             lambda message: (
@@ -108,14 +116,14 @@ class ComfyClient:
     async def history(self) -> dict[str, Any]:
         return dict(await self.ask("GET", "/history"))
 
-    async def until(self, condition: Any, timeout: float = 30) -> Any:
+    async def until(self, condition: Any, timeout: float = PATIENCE) -> Any:
         """Ask again until the awaited condition holds; its value."""
         async with asyncio.timeout(timeout):
             while not (value := await condition()):
                 await asyncio.sleep(0.05)
         return value
 
-    async def in_history(self, prompt_id: str, timeout: float = 30) -> dict[str, Any]:
+    async def in_history(self, prompt_id: str, timeout: float = PATIENCE) -> dict[str, Any]:
         async def entry() -> Any:
             return (await self.ask("GET", f"/history/{prompt_id}")).get(prompt_id)
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.support.patience import PATIENCE
+
 REPOSITORY = Path(__file__).parents[2]
-START_SECONDS = 60.0
-STOP_SECONDS = 20.0
 
 
 class Process:
@@ -53,7 +53,7 @@ class Process:
     def log(self) -> str:
         return "\n".join(self.lines)
 
-    def wait_for(self, pattern: str, timeout: float = START_SECONDS) -> re.Match[str]:
+    def wait_for(self, pattern: str, timeout: float = PATIENCE) -> re.Match[str]:
         """The first line, also of those already logged, in which the pattern is found."""
         deadline = time.monotonic() + timeout
         seen = 0
@@ -69,7 +69,7 @@ class Process:
                     raise AssertionError(f"{self.process.args} {why} without {pattern!r}:\n{self.log}")
                 self._more.wait(left)
 
-    def stop(self, how: signal.Signals = signal.SIGTERM, timeout: float = STOP_SECONDS) -> int:
+    def stop(self, how: signal.Signals = signal.SIGTERM, timeout: float = PATIENCE) -> int:
         """Signal it (not its children: stopping those is its task), kill all after the timeout; its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(how)
@@ -77,8 +77,8 @@ class Process:
             code = self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             self.kill()
-            code = self.process.wait(STOP_SECONDS)
-        self._reader.join(STOP_SECONDS)
+            code = self.process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
         return code
 
     def kill(self) -> None:
@@ -118,7 +118,7 @@ def all_in_one(folder: Path, *arguments: str) -> Iterator[str]:
 
 
 def finished(
-    command: Sequence[str], *, cwd: Path, timeout: float = 60.0, **options: object
+    command: Sequence[str], *, cwd: Path, timeout: float = PATIENCE, **options: object
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(

@@ -9,11 +9,13 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import aiohttp
 
-PATIENCE = 30.0
+from tests.support.patience import PATIENCE
+
 _unique = itertools.count()
 
 Prompt: TypeAlias = dict[str, Any]
@@ -33,6 +35,15 @@ def three(seconds: float = 0.0, steps: int = 1) -> Prompt:
     return {
         "1": node("TestConcat", a="text", b=str(next(_unique))),
         "2": node("TestSleep", seconds=seconds, steps=steps, value=["1", 0]),
+        "3": node("TestSink", value=["2", 0]),
+    }
+
+
+def gated(gate: Path) -> Prompt:
+    """Tells its progress in node 2 until the file exists."""
+    return {
+        "1": node("TestConcat", a="text", b=str(next(_unique))),
+        "2": node("TestGate", path=str(gate), value=["1", 0]),
         "3": node("TestSink", value=["2", 0]),
     }
 

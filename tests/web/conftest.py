@@ -28,6 +28,7 @@ from comfy_dist.frontend.context import Context
 from comfy_dist.registry import Registry
 from comfy_dist.settings import ComfyuiSettings
 from comfy_dist.workspace import Workspace
+from tests.support.patience import PATIENCE
 
 REPOSITORY = Path(__file__).parents[2]
 #: Seconds for `comfyui` to come up with its worker.
@@ -153,7 +154,7 @@ def picture(format: str = "PNG", size: tuple[int, int] = (8, 4), color: Any = (2
 
 def fetch(url: str, body: Any = None) -> Any:
     data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(urllib.request.Request(url, data), timeout=10) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, data), timeout=PATIENCE) as answer:
         text = answer.read()
     return json.loads(text) if text else None
 
@@ -179,7 +180,7 @@ def all_in_one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(20)
+            process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

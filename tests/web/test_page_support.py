@@ -16,6 +16,7 @@ import pytest
 
 from comfy_dist.frontend import page
 from comfy_dist.messages import Announcement, Catalogue, Device, WorkerState
+from tests.support.patience import PATIENCE
 from tests.web.conftest import Served, Start, picture
 
 #: What page 1.58.1 requests while it starts, other than jobs and the websocket.
@@ -310,7 +311,7 @@ async def test_new_log_lines_reach_the_websocket_that_asked(all_in_one: str) -> 
         # What cannot be read is logged by whoever reads it.
         await session.post("/userdata/comfy.settings.json", data=b"{half")
         await session.get("/settings")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             async for message in socket:
                 event = message.json()
                 if event["type"] == "logs":

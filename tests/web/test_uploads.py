@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 from PIL import Image, PngImagePlugin
 
+from tests.support.patience import PATIENCE
 from tests.web.conftest import Served, Start, names, picture
 
 
@@ -155,7 +156,7 @@ async def test_an_upload_broken_off_leaves_nothing(served: Served, caplog: pytes
         b'--b\r\nContent-Disposition: form-data; name="image"; filename="film.mp4"\r\n\r\n' + bytes(300_000)
     )
     await writer.drain()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not names(served.workspace.temp):
             await asyncio.sleep(0.01)
         writer.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.patience import PATIENCE
 from tests.support.processes import REPOSITORY, Process, module
 
 
@@ -24,7 +25,7 @@ class Service:
     def kill(self) -> None:
         """End it, and nothing but it, without a word; wait until it is gone."""
         self.process.process.kill()
-        self.process.process.wait(10)
+        self.process.process.wait(PATIENCE)
 
     def stop(self) -> int:
         return self.process.stop()

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.support.patience import PATIENCE
 from tests.support.talking import Frontend, frontend_at, node, quick, slow, three
 from tests.worker.conftest import Service, Start, make_workspace
 
@@ -121,7 +122,7 @@ async def test_an_idle_engine_that_dies_is_replaced(comfy: Frontend, service: Se
     async def another() -> bool:
         return any(child.pid != engine.pid and child.is_running() for child in service.children)
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while not await another():
             await asyncio.sleep(0.05)
     assert (await comfy.ended(await comfy.prompt(quick())))["status"]["completed"]

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.support.patience import PATIENCE
 from tests.support.processes import Process, finished, module
 from tests.support.talking import Frontend, frontend_at, node, quick, slow
 from tests.worker.conftest import Service, Start, comfyui
@@ -30,13 +31,13 @@ def ran(path: Path) -> list[str]:
 
 
 async def until_ran(path: Path, label: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while label not in ran(path):
             await asyncio.sleep(0.02)
 
 
 async def gone(processes: list[psutil.Process]) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         while any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in processes):
             await asyncio.sleep(0.05)
 
@@ -64,7 +65,7 @@ async def test_a_stop_lets_the_running_prompt_finish_and_keeps_the_rest(start: S
         # Who waits for it is told.
         await websocket.end(running)
         assert "execution_success" in websocket.names(running)
-    assert service.process.process.wait(20) == 0
+    assert service.process.process.wait(PATIENCE) == 0
     await gone(children)
     assert ran(marks) == ["running"]
     quiet(service)
@@ -143,7 +144,7 @@ async def test_a_prompt_that_takes_the_whole_process_with_it_is_given_up(start: 
         service = start(workspace, "--max-attempts", "2")
         async with frontend_at(service.address) as comfy:
             id_ = id_ or await comfy.prompt(counted(marks, "ran", 60))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 while len(ran(marks)) < attempt:
                     await asyncio.sleep(0.02)
             await comfy.running(id_)

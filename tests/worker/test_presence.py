@@ -22,6 +22,7 @@ from comfy_dist.worker.presence import Identity, Presence
 from comfy_dist.worker.standing import Standing
 from comfy_dist.workspace import Workspace
 from tests.engines.sick import SickComfyUI, body, never
+from tests.support.patience import PATIENCE
 
 VALID = body(b'{"valid": true, "error": null, "outputs": ["1"], "node_errors": {}}')
 
@@ -111,7 +112,7 @@ async def test_files_that_a_comfyui_gets_by_itself_are_found_while_it_is_idle(
         each.answers["GET /models/loras"] = body(b'["new.safetensors"]')
     idle, busy = two.standings
     watching = asyncio.create_task(two.presence.watch_folders())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while idle.catalogue is before[0]:
             await asyncio.sleep(0.01)
     watching.cancel()

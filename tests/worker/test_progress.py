@@ -14,6 +14,7 @@ from comfy_dist.engine import EngineEvent, Preview
 from comfy_dist.messages import Job, Progress
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
 from comfy_dist.worker.progress import TRAIL_BYTES, ProgressSender
+from tests.support.patience import PATIENCE
 
 Make = Callable[..., ProgressSender]
 
@@ -49,7 +50,7 @@ def executing(node: str, **more: Any) -> EngineEvent:
 
 async def finished(sender: ProgressSender) -> None:
     sender.finish()
-    await asyncio.wait_for(sender.run(), 10)
+    await asyncio.wait_for(sender.run(), PATIENCE)
     await asyncio.sleep(0)
 
 

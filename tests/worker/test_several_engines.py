@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.support.patience import PATIENCE
 from tests.support.talking import Frontend, frontend_at, node, quick, slow
 from tests.worker.conftest import Service, Start, make_workspace
 
@@ -34,7 +35,7 @@ async def workers(comfy: Frontend) -> list[dict[str, Any]]:
 
 async def until_running(comfy: Frontend, *ids: str) -> dict[str, Any]:
     """The one worker, once it has started and announces that it executes just these."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while True:
             (worker,) = await workers(comfy)
             if worker["state"] != "starting" and {job["id"] for job in worker["jobs"]} == set(ids):

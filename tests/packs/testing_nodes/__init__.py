@@ -74,6 +74,21 @@ class _Passing:
     CATEGORY = "testing"
 
 
+class TestGate(_Passing):
+    """Waits until the file exists, telling progress all the while; passes `value` on."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"path": ("STRING", {"default": ""})}, "optional": {"value": (ANY, {})}}
+
+    def run(self, path, value=None):
+        bar = comfy.utils.ProgressBar(2)
+        while not Path(path).exists():
+            bar.update_absolute(1)
+            time.sleep(0.05)
+        return (value,)
+
+
 class TestFail(_Passing):
     """Raises the named built-in exception."""
 
@@ -344,6 +359,7 @@ NODE_CLASS_MAPPINGS = {
     for node in (
         TestSleep,
         TestAsyncSleep,
+        TestGate,
         TestFail,
         TestExit,
         TestAbort,
