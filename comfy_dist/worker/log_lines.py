@@ -20,7 +20,7 @@ _SECRETS = (
     (re.compile(r"(?i)\b((?:bearer|basic)\s+)[\w.~+/=-]{4,}"), rf"\1{_HIDDEN}"),
     (
         re.compile(
-            r"(?i)([\w-]*(?:password|passwd|secret|token|api[_-]?key|authorization)\"?'?\s*[=:]\s*[\"']?)[^\s\"',;&)}]+"
+            r"(?i)([\w-]*(?:password|passwd|secret|token|api[_-]?key|authorization)(?:[_-][\w-]+)?\"?'?\s*[=:]\s*[\"']?)[^\s\"',;&)}]+"
         ),
         rf"\1{_HIDDEN}",
     ),
