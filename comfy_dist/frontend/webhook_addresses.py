@@ -9,8 +9,9 @@ from aiohappyeyeballs import AddrInfoType
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-#: Answer with a machine's credentials and settings, at addresses that are public by their number (Azure's).
-_METADATA = frozenset({ipaddress.ip_address("168.63.129.16")})
+#: Where machines are told their credentials and settings, at numbers that are public: Azure's; and a network that
+#: holds such a place (Oracle's) and that not every Python knows to be private.
+_PRIVATE = tuple(ipaddress.IPv4Network(network) for network in ("168.63.129.16/32", "192.0.0.0/24"))
 #: An IPv4 address in the last 32 bits: IPv4-compatible, NAT64.
 _CARRIES_IPV4 = tuple(ipaddress.IPv6Network(network) for network in ("::/96", "64:ff9b::/96", "64:ff9b:1::/48"))
 
@@ -28,7 +29,7 @@ def is_public(address: Address) -> bool:
         and not address.is_multicast
         and not address.is_reserved
         and not (isinstance(address, ipaddress.IPv6Address) and address.is_site_local)
-        and address not in _METADATA
+        and not any(address in network for network in _PRIVATE)
     )
 
 

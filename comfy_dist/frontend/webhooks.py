@@ -169,7 +169,10 @@ def _log_failure(waiting: Waiting, attempt: int, answer: Answer, again_in: float
 def _session(*, allow_private: bool) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
-            limit=AT_ONCE, force_close=True, socket_factory=None if allow_private else public_socket
+            limit=AT_ONCE,
+            force_close=True,
+            use_dns_cache=False,
+            socket_factory=None if allow_private else public_socket,
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS),

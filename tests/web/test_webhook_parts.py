@@ -1,0 +1,130 @@
+"""Signatures, addresses and waits of webhooks: pure functions."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comfy_dist.errors import UsageError
+from comfy_dist.frontend.webhook_addresses import is_public, literal
+from comfy_dist.frontend.webhook_signature import headers, key_of
+from comfy_dist.frontend.webhooks import ATTEMPTS, LONGEST, answer_of, wait_after
+from comfy_dist.ledger.fold import JobRow, JobState
+from comfy_dist.ledger.webhooks import LARGEST, body, news
+from comfy_dist.messages import HookEvent
+
+ipv4 = st.ip_addresses(v=4)
+
+
+def test_a_signature_is_that_of_the_standard() -> None:
+    """The example of Standard Webhooks' libraries."""
+    key = key_of("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    found = headers(key, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
+    assert found == {
+        "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
+        "webhook-timestamp": "1614265330",
+        "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+    }
+
+
+@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_c2hvcnQ=", "password", "whsec_ä", "whsec_" + "A" * 120])
+def test_a_secret_that_is_none_is_refused_unseen(secret: str) -> None:
+    with pytest.raises(UsageError, match="--webhook-secret must be") as refused:
+        key_of(secret)
+    assert secret.removeprefix("whsec_") == "" or secret not in str(refused.value)
+
+
+@pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946", "1.1.1.1"])
+def test_the_internet_is_public(address: str) -> None:
+    assert is_public(ipaddress.ip_address(address))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "0.0.0.0", "10.1.2.3", "100.64.0.1", "100.100.100.200", "127.0.0.1", "127.255.1.2", "169.254.169.254",
+        "168.63.129.16", "172.16.0.1", "192.0.0.192", "192.168.1.1", "198.18.0.1", "224.0.0.1", "240.0.0.1",
+        "255.255.255.255", "::", "::1", "::127.0.0.1", "::ffff:127.0.0.1", "::ffff:169.254.169.254",
+        "64:ff9b::10.0.0.1", "64:ff9b:1::a00:1", "2002:7f00:1::", "fe80::1", "fec0::1", "fc00::1",
+        "fd00:ec2::254", "ff02::1",
+    ],
+)  # fmt: skip
+def test_no_other_address_is_public(address: str) -> None:
+    assert not is_public(ipaddress.ip_address(address))
+
+
+@given(ipv4, st.sampled_from(["::ffff:0:0", "64:ff9b::", "2002::"]))
+def test_an_ipv4_address_is_not_hidden_in_an_ipv6_one(inner: ipaddress.IPv4Address, prefix: str) -> None:
+    shift = 80 if prefix == "2002::" else 0
+    outer = ipaddress.IPv6Address(int(ipaddress.IPv6Address(prefix)) | int(inner) << shift)
+    assert not is_public(outer) or is_public(inner)
+
+
+@given(ipv4)
+def test_an_address_is_known_however_it_is_written(address: ipaddress.IPv4Address) -> None:
+    number = int(address)
+    for text in (str(address), str(number), hex(number), f"{number >> 24}.{number & 0xFFFFFF}"):
+        assert literal(text) == address
+
+
+def test_names_are_no_addresses() -> None:
+    assert [literal(name) for name in ("example.com", "10.0.0.1.example.com", "ten", "")] == [None] * 4
+
+
+@given(st.integers(100, 599))
+def test_only_2xx_is_a_delivery_and_only_410_an_end(status: int) -> None:
+    answer = answer_of(status)
+    assert answer.delivered == (status // 100 == 2)
+    assert answer.gone == (status == 410)
+
+
+def test_attempts_reach_over_hours() -> None:
+    waits = [wait_after(attempt) for attempt in range(1, ATTEMPTS)]
+    assert 3 < waits[0] < 7
+    assert 6 * 3600 < sum(waits) < 48 * 3600
+    assert max(waits) <= LONGEST * 1.2
+
+
+@given(st.lists(st.sampled_from(["start", "again", "finish", "cancel"]), max_size=6))
+def test_each_event_is_news_once(steps: list[str]) -> None:
+    row, told = JobRow(id="j", created_at=1), []
+    for at, step in enumerate(steps, 2):
+        before = row
+        if not row.state.ended:
+            row = _after(row, step, at)
+        told += news(before, row)
+    assert len(told) == len(set(told))
+    assert (HookEvent.START in told) == bool(row.started_at)
+    assert bool(set(told) - {HookEvent.START}) == row.state.ended
+
+
+def _after(row: JobRow, step: str, at: int) -> JobRow:
+    from dataclasses import replace
+
+    match step:
+        case "start":
+            return replace(row, state=JobState.RUNNING, started_at=at)
+        case "again":
+            return replace(row, state=JobState.PENDING)
+        case "finish":
+            return replace(row, state=JobState.FINISHED, started_at=row.started_at or at, ended_at=at)
+        case _:
+            return replace(row, state=JobState.CANCELLED, ended_at=at)
+
+
+def test_a_body_is_json_and_never_large() -> None:
+    row = JobRow(id="j", state=JobState.FAILED, created_at=1, started_at=2, ended_at=3)
+    error = {"exception_message": "out of memory", "traceback": ["x" * LARGEST], "current_inputs": {"x": [1]}}
+    result = {"outputs": {"1": {"value": [math.nan]}}, "status": {"messages": [["execution_error", error]]}}
+    found = body(HookEvent.ERROR, row, result, 3)
+    assert len(found) <= LARGEST
+    data = json.loads(found)["data"]
+    assert (data["outputs"], data["error"]) == (None, {"exception_message": "out of memory"})
+    small = json.loads(body(HookEvent.SUCCESS, row, {"outputs": result["outputs"]}, 3))
+    assert small["data"]["outputs"] == {"1": {"value": [None]}}
+    assert small["timestamp"] == "1970-01-01T00:00:00.003Z"
