@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from comfy_dist import __version__
-from comfy_dist.errors import ComfyDistError
+from comfy_dist.errors import ComfyDistError, UsageError
 from comfy_dist.settings import (
     BarSettings,
     ComfyuiClientSettings,
@@ -21,6 +21,7 @@ from comfy_dist.settings import (
     add_options,
     fail,
     made,
+    revealed,
 )
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ EPILOG = """examples:
   comfyui-client run picture.json --set 3.seed=7 --set "Positive prompt.text=a boat" --repeat 4
   comfyui-client --server http://gpu-box:8188 queue
 
-Exit codes: 0 all well, 1 a prompt failed or was cancelled, 2 bad usage, 3 server unreachable.
+Exit codes: 0 all well, 1 a prompt failed or was cancelled, 2 bad usage, 3 server unreachable,
+4 not signed in or not allowed.
 Options with a COMFYUI_ variable are also keys of the YAML file."""
 
 _COMMON = (ServerSettings, MessageSettings)
@@ -133,13 +135,22 @@ def _run(settings: ComfyuiClientSettings, call: argparse.Namespace) -> int:
             task.cancel()
 
         on_stop(stop)
-        async with Server(settings.server) as server:
+        async with Server(settings.server, _token(settings)) as server:
             return await _command(server, settings, call)
 
     try:
         return asyncio.run(start())
     except asyncio.CancelledError:
         return 1
+
+
+def _token(settings: ComfyuiClientSettings) -> str | None:
+    if settings.token is None:
+        return None
+    token = revealed(settings.token, "--token")
+    if not token or not token.isascii() or not token.isprintable():
+        raise UsageError("--token cannot be sent: it must be printable ASCII without line ends.")
+    return token
 
 
 async def _command(server: Server, settings: ComfyuiClientSettings, call: argparse.Namespace) -> int:

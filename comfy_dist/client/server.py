@@ -25,6 +25,8 @@ CHUNK = 256 * 1024
 MAX_MESSAGE = 64 * 2**20
 #: Answers of proxies in front of a server that is away, and of a frontend whose broker is.
 _AWAY = frozenset({502, 503, 504})
+#: Who asks is not known, or may not.
+_DENIED = frozenset({401, 403})
 
 
 class Refused(ComfyDistError):
@@ -37,16 +39,23 @@ class Refused(ComfyDistError):
         self.body = body
 
 
+class Denied(Refused):
+    """The server does not know who asks, or does not let them."""
+
+    exit_code = 4
+
+
 class Server:
     """One server and a session with it; use as `async with Server(url) as server`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str | None = None) -> None:
         self.url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Server:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=ANSWER_TIMEOUT)
-        self._session = aiohttp.ClientSession(timeout=timeout, trust_env=True)
+        self._session = aiohttp.ClientSession(timeout=timeout, trust_env=True, headers=self._headers)
         return self
 
     async def __aexit__(
@@ -100,6 +109,8 @@ class Server:
             async with self._session.request(method, self.url + path, **arguments) as answer:
                 if answer.status in _AWAY:
                     raise ServerUnreachable(f"{self._name} cannot answer now: {await _said(answer)}")
+                if answer.status in _DENIED:
+                    raise Denied(await self._denied(answer), answer.status)
                 if not answer.ok:
                     body = await _body(answer)
                     raise Refused(refusal(body, answer.status, path), answer.status, body)
@@ -110,6 +121,12 @@ class Server:
             raise ServerUnreachable(f"{self._name} does not answer ({_reason(error)}).") from error
         except aiohttp.ClientError as error:
             raise ServerUnreachable(f"{self._name} does not answer as ComfyUI does ({error}).") from error
+
+    async def _denied(self, answer: aiohttp.ClientResponse) -> str:
+        said = await _said(answer)
+        if answer.status == 401 and not self._headers:
+            return f"{self._name} asks for a key: give --token (or COMFYUI_TOKEN). {said}"
+        return f"{self._name} refused: {said}"
 
     @property
     def _name(self) -> str:

@@ -9,8 +9,8 @@ from aiohttp import web
 from comfy_dist.frontend import pausing
 from comfy_dist.frontend.answers import MAX_ID, Refused, read_object, whole_number
 from comfy_dist.frontend.context import Context, context
-from comfy_dist.frontend.identity import require_admin, without_sign_in
-from comfy_dist.messages import Announcement, Command, Verb
+from comfy_dist.frontend.identity import identity_of, require_admin, without_sign_in
+from comfy_dist.messages import Announcement, Command, CurrentJob, Verb
 
 routes = web.RouteTableDef()
 
@@ -26,8 +26,16 @@ _FREE = ("unload_models", "free_memory")
 
 @routes.get("/distributed/workers")
 async def get_workers(request: web.Request) -> web.Response:
-    """Every live worker as announced, with the job it runs and its progress."""
-    workers = context(request).registry.workers
+    """Every live worker as announced, with the jobs it runs, of those that one may see, and their progress."""
+    ctx, sees = context(request), identity_of(request).sees
+
+    def shown(job: CurrentJob) -> bool:
+        row = ctx.ledger.live(job.id)
+        return sees(row.user if row else None)
+
+    workers = [
+        worker.model_copy(update={"jobs": tuple(filter(shown, worker.jobs))}) for worker in ctx.registry.workers
+    ]
     return web.json_response({"workers": [worker.model_dump(mode="json") for worker in workers]})
 
 

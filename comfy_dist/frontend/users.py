@@ -1,4 +1,4 @@
-"""Whose settings and files a request means: those of who signed in, with --multi-user the `comfy-user`'s, or all's."""
+"""Whose settings and files a request means: who signed in, with --multi-user the `comfy-user`, or everyone."""
 
 from __future__ import annotations
 
