@@ -61,7 +61,7 @@ def check(settings: ComfyuiSettings, given: frozenset[str]) -> None:
     if settings.webhook_secret is not None:
         from comfy_dist.frontend.webhook_signature import key_of
 
-        key_of(settings.webhook_secret.get_secret_value())
+        key_of(settings.webhook_secret)
     elif "allow_private_webhooks" in given:
         raise UsageError("--allow-private-webhooks has no effect without --webhook-secret.")
     if frontend_only(settings):

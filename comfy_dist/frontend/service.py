@@ -81,7 +81,7 @@ async def frontend(
 
 async def _send_webhooks(ctx: Context) -> None:
     if ctx.settings.webhook_secret is not None:
-        await WebhookSender(ctx, key_of(ctx.settings.webhook_secret.get_secret_value())).run()
+        await WebhookSender(ctx, key_of(ctx.settings.webhook_secret)).run()
 
 
 async def _publish_the_rest(ctx: Context) -> None:

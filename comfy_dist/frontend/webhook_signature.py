@@ -7,13 +7,17 @@ import binascii
 import hashlib
 import hmac
 
+from pydantic import SecretStr
+
 from comfy_dist.errors import UsageError
+from comfy_dist.settings import revealed
 
 _PREFIX = "whsec_"
 
 
-def key_of(secret: str) -> bytes:
-    """The key in `whsec_...`. Raises UsageError."""
+def key_of(setting: SecretStr) -> bytes:
+    """The key in `whsec_...`, or in the @FILE that holds such. Raises UsageError."""
+    secret = revealed(setting, "--webhook-secret")
     try:
         key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
     except (binascii.Error, ValueError):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from comfy_dist.errors import BrokerUnavailable
+from comfy_dist.errors import BrokerUnavailable, ComfyDistError
 from comfy_dist.frontend import webhook_signature
 from comfy_dist.frontend.context import Context
 from comfy_dist.frontend.webhook_addresses import NotPublic, public_socket
@@ -28,8 +28,8 @@ FIRST_WAIT, FACTOR, LONGEST = 5.0, 4.0, 6 * 3600.0
 ANSWER_SECONDS = 10.0
 #: Seconds in which a claim comes back with the events.
 CLAIM_SECONDS = 10.0
-#: Seconds before a claim is tried again that the broker did not take.
-BROKER_SECONDS = 1.0
+#: Seconds before what broker or ledger could not take is tried again.
+PAUSE_SECONDS = 1.0
 #: Deliveries under way at the same time, and those of them to one host.
 AT_ONCE, PER_HOST = 32, 4
 
@@ -60,19 +60,23 @@ class WebhookSender:
         async with _session(allow_private=allow_private) as session, asyncio.TaskGroup() as sending:
             while True:
                 self._webhooks.changed.clear()
-                full = self._full()
-                while len(self._busy) < AT_ONCE and (found := await self._webhooks.next(self._busy, full)):
-                    self._busy[found.id] = found.host
-                    sending.create_task(self._deliver(found, session))
-                    full = self._full()
-                await self._news(full)
+                try:
+                    while len(self._busy) < AT_ONCE and (
+                        found := await self._webhooks.next(self._busy, self._full())
+                    ):
+                        self._busy[found.id] = found.host
+                        sending.create_task(self._deliver(found, session))
+                    await self._news()
+                except ComfyDistError as error:
+                    log.warning("Webhooks wait: %s", error)
+                    await asyncio.sleep(PAUSE_SECONDS)
 
     def _full(self) -> list[str]:
         return [host for host, count in Counter(self._busy.values()).items() if count >= PER_HOST]
 
-    async def _news(self, full: list[str]) -> None:
+    async def _news(self) -> None:
         """Wait until something changes or becomes due."""
-        wait = None if len(self._busy) >= AT_ONCE else await self._webhooks.wait(self._busy, full)
+        wait = None if len(self._busy) >= AT_ONCE else await self._webhooks.wait(self._busy, self._full())
         try:
             async with asyncio.timeout(wait):
                 await self._webhooks.changed.wait()
@@ -96,10 +100,10 @@ class WebhookSender:
                 again_in=again_in,
             )
             await self._ctx.transport.append_event(event)
-        except BrokerUnavailable as error:
-            # An attempt that nobody heard of is made again when its claim has run out.
+        except ComfyDistError as error:
+            # Broker or ledger. An attempt that nobody heard of is made again when its claim has run out.
             log.warning("Webhook %s of prompt %s waits: %s", waiting.id, waiting.job_id, error)
-            await asyncio.sleep(BROKER_SECONDS)
+            await asyncio.sleep(PAUSE_SECONDS)
         finally:
             del self._busy[waiting.id]
             self._webhooks.changed.set()

@@ -98,7 +98,7 @@ class WebhookSettings(Group):
     """webhooks"""
 
     webhook_secret: SecretStr | None = Field(
-        None, description="send webhooks, signed with this secret: whsec_ and 24 to 64 bytes in base64"
+        None, description="send webhooks, signed with this secret: whsec_ and 24 to 64 bytes in base64, or @FILE"
     )
     allow_private_webhooks: bool = Field(False, description="send them to private addresses too")
 

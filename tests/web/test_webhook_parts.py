@@ -9,6 +9,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from comfy_dist.errors import UsageError
 from comfy_dist.frontend.webhook_addresses import is_public, literal
@@ -23,7 +24,7 @@ ipv4 = st.ip_addresses(v=4)
 
 def test_a_signature_is_that_of_the_standard() -> None:
     """The example of Standard Webhooks' libraries."""
-    key = key_of("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    key = key_of(SecretStr("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"))
     found = headers(key, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
     assert found == {
         "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
@@ -35,7 +36,7 @@ def test_a_signature_is_that_of_the_standard() -> None:
 @pytest.mark.parametrize("secret", ["", "whsec_", "whsec_c2hvcnQ=", "password", "whsec_ä", "whsec_" + "A" * 120])
 def test_a_secret_that_is_none_is_refused_unseen(secret: str) -> None:
     with pytest.raises(UsageError, match="--webhook-secret must be") as refused:
-        key_of(secret)
+        key_of(SecretStr(secret))
     assert secret.removeprefix("whsec_") == "" or secret not in str(refused.value)
 
 
