@@ -10,6 +10,7 @@ from aiohttp.typedefs import Handler
 
 from comfy_dist.errors import BrokerRefused, BrokerUnavailable, ComfyDistError, MissingDependency
 from comfy_dist.frontend.answers import MAX_JSON_BYTES, Refused, TooLarge, failure
+from comfy_dist.ledger import DiskFull, Renewed, Unusable
 from comfy_dist.workspace import PathRefused
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,10 @@ def _kind(error: ComfyDistError) -> tuple[int, str]:
             return 400, "path_refused"
         case MissingDependency():
             return 501, "missing_dependency"
+        case DiskFull():
+            return 507, "disk_full"
+        case Unusable() | Renewed():
+            return 503, "ledger_unavailable"
         case BrokerUnavailable() | BrokerRefused():
             return 503, "broker_unavailable"
         case _:

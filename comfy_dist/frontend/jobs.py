@@ -11,8 +11,9 @@ from pydantic_core import from_json
 
 from comfy_dist.frontend.answers import Refused, read_object, whole_number
 from comfy_dist.frontend.context import context
+from comfy_dist.frontend.identity import identity_of
 from comfy_dist.frontend.prompts import cancel_all, id_list, rows_of
-from comfy_dist.ledger import JobRow, JobState, stored
+from comfy_dist.ledger import JobRow, JobState, Search, stored
 
 routes = web.RouteTableDef()
 
@@ -25,18 +26,20 @@ STATUS = {
     JobState.CANCELLED: "cancelled",
 }
 _STATES = {status: state for state, status in STATUS.items()}
-_ORDER = {"created_at": "created_at", "execution_duration": "ended_at - started_at"}
+#: The history has words of its own for two of them.
+_WORDS = _STATES | {"success": JobState.FINISHED, "error": JobState.FAILED}
+# Jobs are numbered as they come: that order is the same on every frontend, whatever the clocks say.
+_ORDER = {"created_at": "arrival", "execution_duration": "ended_at - started_at"}
 _PICTURES = ("images", "gifs", "video", "audio", "3d")
 MAX_LIMIT = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class _Query:
-    states: tuple[str, ...]
-    workflow_id: str | None
+    search: Search
     order: str
     descending: bool
-    limit: int | None
+    limit: int
     offset: int
 
 
@@ -45,32 +48,43 @@ async def get_jobs(request: web.Request) -> web.Response:
     query = _parse(request)
     await context(request).ledger.settled()
     jobs, total = await context(request).ledger.read(lambda c: _select(c, query))
-    limit = query.limit if query.limit is not None else total
     page = {
         "offset": query.offset,
         "limit": query.limit,
         "total": total,
-        "has_more": query.offset + limit < total,
+        "has_more": query.offset + query.limit < total,
     }
     return web.json_response({"jobs": jobs, "pagination": page})
 
 
 @routes.get("/jobs/{job_id}")
 async def get_job(request: web.Request) -> web.Response:
-    job_id = request.match_info["job_id"]
+    job_id, user = request.match_info["job_id"], identity_of(request).only
     await context(request).ledger.settled()
-    job = await context(request).ledger.read(lambda c: _one(c, job_id))
+    job = await context(request).ledger.read(lambda c: _one(c, job_id, user))
     if job is None:
         raise Refused(404, f"There is no job {job_id}.", kind="not_found")
     return web.json_response(job)
 
 
-def _parse(request: web.Request) -> _Query:
+def search_of(request: web.Request) -> Search:
+    """What `query`, `status` (several with commas), `worker` and `workflow_id` ask for of one's own jobs."""
     query = request.query
     words = [word for word in query.get("status", "").split(",") if word]
-    unknown = [word for word in words if word not in _STATES]
-    if unknown:
-        raise Refused(400, f"There is no status {unknown[0]!r}; use {', '.join(_STATES)}.")
+    if unknown := [word for word in words if word not in _WORDS]:
+        raise Refused(400, f"There is no status {unknown[0]!r}; use {', '.join(_WORDS)}.")
+    return Search(
+        query=query.get("query", ""),
+        states=tuple(dict.fromkeys(_WORDS[word] for word in words)),
+        worker=query.get("worker") or None,
+        workflow_id=query.get("workflow_id"),
+        user=identity_of(request).only,
+    )
+
+
+def _parse(request: web.Request) -> _Query:
+    query = request.query
+    search = search_of(request)
     sort_by = query.get("sort_by", "created_at")
     if sort_by not in _ORDER:
         raise Refused(400, f"Jobs cannot be sorted by {sort_by!r}; use {', '.join(_ORDER)}.")
@@ -78,63 +92,47 @@ def _parse(request: web.Request) -> _Query:
     if sort_order not in ("asc", "desc"):
         raise Refused(400, "sort_order is asc or desc.")
     limit, offset = whole_number(request, "limit"), whole_number(request, "offset") or 0
-    if (limit is not None and not 1 <= limit <= MAX_LIMIT) or offset < 0:
+    limit = MAX_LIMIT if limit is None else limit
+    if not 1 <= limit <= MAX_LIMIT or offset < 0:
         raise Refused(400, f"limit is 1 to {MAX_LIMIT}, offset at least 0.")
-    return _Query(
-        tuple(_STATES[word].value for word in words),
-        query.get("workflow_id"),
-        _ORDER[sort_by],
-        sort_order == "desc",
-        limit,
-        offset,
-    )
+    return _Query(search, _ORDER[sort_by], sort_order == "desc", limit, offset)
 
 
 def _select(connection: sqlite3.Connection, query: _Query) -> tuple[list[dict[str, Any]], int]:
-    where: list[str] = ["NOT hidden", "created_at > 0"]
-    values: list[object] = []
-    if query.states:
-        where.append(f"state IN ({','.join('?' * len(query.states))})")
-        values += query.states
-    if query.workflow_id is not None:
-        where.append("workflow_id = ?")
-        values.append(query.workflow_id)
-    condition = " AND ".join(where)
+    condition, values = query.search.condition(connection)
+    condition = f"NOT hidden AND created_at > 0 AND {condition}"
     (total,) = connection.execute(f"SELECT count(*) FROM jobs WHERE {condition}", values).fetchone()  # noqa: S608
     way = "DESC" if query.descending else "ASC"
-    # Within one millisecond the numbers tell, which are finer; those of `front` are negative.
-    order = f"{query.order} {way}, abs(number) {way}"
-    rows = stored.rows(
+    order = query.order if query.order == "arrival" else f"{query.order} {way}, arrival"
+    found = stored.rows(
         connection,
-        f"WHERE {condition} ORDER BY {order} LIMIT ? OFFSET ?",
-        (*values, query.limit or -1, query.offset),
+        f"WHERE {condition} ORDER BY {order} {way} LIMIT ? OFFSET ?",
+        (*values, query.limit, query.offset),
     )
-    return [_summary(row, *_bodies(connection, row.id)) for row in rows], total
+    return [_summary(connection, row, _result(connection, row)) for row in found], total
 
 
-def _one(connection: sqlite3.Connection, job_id: str) -> dict[str, Any] | None:
+def _one(connection: sqlite3.Connection, job_id: str, user: str | None) -> dict[str, Any] | None:
     row = next(iter(stored.rows(connection, "WHERE id = ? AND NOT hidden", (job_id,))), None)
-    if row is None:
+    if row is None or user not in (None, row.user):
         return None
-    item, result = _bodies(connection, job_id)
-    _, _, prompt, extra_data, _ = item
+    result = _result(connection, row)
+    _, _, prompt, extra_data, _ = from_json(stored.item(connection, row))
     return {
-        **_summary(row, item, result),
+        **_summary(connection, row, result),
         "outputs": result.get("outputs", {}),
         "execution_status": result.get("status"),
         "workflow": {"prompt": prompt, "extra_data": extra_data},
     }
 
 
-def _bodies(connection: sqlite3.Connection, job_id: str) -> tuple[list[Any], dict[str, Any]]:
-    item, rest = stored.item(connection, job_id), stored.result(connection, job_id)
-    return (
-        from_json(item) if item else [0, job_id, {}, {}, []],
-        from_json(b"{%b}" % rest) if rest else {},
-    )
+def _result(connection: sqlite3.Connection, row: JobRow) -> dict[str, Any]:
+    rest = stored.result(connection, row.arrival)
+    return from_json(b"{%b}" % rest) if rest else {}
 
 
-def _summary(row: JobRow, item: list[Any], result: dict[str, Any]) -> dict[str, Any]:
+def _summary(connection: sqlite3.Connection, row: JobRow, result: dict[str, Any]) -> dict[str, Any]:
+    """Without a look into the prompt, which may be long."""
     outputs: dict[str, dict[str, Any]] = result.get("outputs", {})
     files = [
         {**entry, "nodeId": node, "mediaType": kind}
@@ -149,14 +147,14 @@ def _summary(row: JobRow, item: list[Any], result: dict[str, Any]) -> dict[str, 
     summary = {
         "id": row.id,
         "status": STATUS[row.state],
-        "priority": item[0],
+        "priority": stored.shown_number(row.number),
         "create_time": row.created_at,
         "execution_start_time": row.started_at or None,
         "execution_end_time": row.ended_at or None,
         "execution_error": _error(result),
         "outputs_count": len(files),
         "preview_output": preview,
-        "workflow_id": stored.workflow_id(item[3]),
+        "workflow_id": stored.workflow_of(connection, row),
     }
     return {key: value for key, value in summary.items() if value is not None}
 
@@ -174,13 +172,14 @@ async def cancel_job(request: web.Request) -> web.Response:
 
 @routes.post("/jobs/cancel")
 async def cancel_jobs(request: web.Request) -> web.Response:
-    """The same for `{job_ids: [...]}`; unknown ids are ignored."""
+    """The same for `{job_ids: [...]}`; unknown ids, and others', are ignored."""
     return await _cancel(request, id_list(await read_object(request), "job_ids"))
 
 
 async def _cancel(request: web.Request, ids: list[str]) -> web.Response:
     ctx = context(request)
     await ctx.ledger.settled()
-    rows = await rows_of(ctx, ids, lambda row: True)
+    sees = identity_of(request).sees
+    rows = await rows_of(ctx, ids, lambda row: sees(row.user))
     await cancel_all(ctx, rows)
     return web.json_response({"cancelled": [row.id for row in rows]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import sqlite3
@@ -12,111 +13,189 @@ from pathlib import Path
 from typing import TypeVar
 
 from comfy_dist.errors import ComfyDistError
+from comfy_dist.ledger import schema
 
 log = logging.getLogger(__name__)
-
-#: Raised with every change of the tables; a file of another version is set aside.
-VERSION = 2
-
-SCHEMA = """
-CREATE TABLE jobs (
-    id TEXT PRIMARY KEY, state TEXT NOT NULL, number REAL NOT NULL, urgency INTEGER NOT NULL, client_id TEXT,
-    user TEXT, workers TEXT NOT NULL, created_at INTEGER NOT NULL, started_at INTEGER NOT NULL,
-    ended_at INTEGER NOT NULL,
-    rank INTEGER, workflow_id TEXT, listed INTEGER NOT NULL DEFAULT 0, hidden INTEGER NOT NULL DEFAULT 0
-) WITHOUT ROWID;
-CREATE UNIQUE INDEX jobs_by_rank ON jobs (rank) WHERE rank IS NOT NULL;
-CREATE INDEX jobs_live ON jobs (urgency, number) WHERE ended_at = 0;
-CREATE TABLE submissions (id TEXT PRIMARY KEY, body BLOB NOT NULL);
-CREATE TABLE results (id TEXT PRIMARY KEY, body BLOB NOT NULL);
-CREATE TABLE outbox (id TEXT PRIMARY KEY, body BLOB NOT NULL);
-CREATE TABLE webhooks (
-    job_id TEXT PRIMARY KEY, url TEXT NOT NULL, events TEXT NOT NULL, ours INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE deliveries (
-    id TEXT PRIMARY KEY, job_id TEXT NOT NULL, url TEXT NOT NULL, host TEXT NOT NULL, body BLOB NOT NULL,
-    attempt INTEGER NOT NULL, holder TEXT, due INTEGER NOT NULL
-);
-CREATE INDEX deliveries_due ON deliveries (due, host, id);
-CREATE TABLE bookmark (one INTEGER PRIMARY KEY CHECK (one = 1), offset INTEGER, message_id TEXT);
-"""
 
 T = TypeVar("T")
 
 
-class Database:
-    """Runs functions of the connection, one after another, each in a transaction, off the event loop."""
+class Unusable(ComfyDistError):
+    """The file cannot be read or written now: no space, no right, a disk that fails. It may be again."""
 
-    def __init__(self, path: Path) -> None:
+
+class DiskFull(Unusable):
+    """There is no space to write to it."""
+
+
+class Renewed(ComfyDistError):
+    """The file was damaged or gone, and has just been made anew: what it held is read from the event log again."""
+
+
+class Database:
+    """Runs functions of the connection, one after another, each in a transaction, off the event loop.
+
+    A file that turns out to be damaged is set aside and made anew, with the outbox as far as it can be read. Who
+    met the damage gets Renewed; `on_renewed` is called before that, on the database's thread.
+    """
+
+    def __init__(self, path: Path, on_renewed: Callable[[], None]) -> None:
         self._path = path
+        self._on_renewed = on_renewed
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._connection: sqlite3.Connection | None = None
+        #: Device and number of the open file.
+        self._file: tuple[int, int] | None = None
 
     async def open(self) -> None:
         """Open or make the file; one that is damaged or of another version is set aside, and said so."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._open)
+        await self._off_the_loop(self._open)
 
     async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        return await self.start(function)
+        """Raises Unusable and Renewed."""
+        return await self._off_the_loop(lambda: self._transact(function))
 
-    def start(self, function: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        """Without waiting; what is run later finds what it has written."""
-        return asyncio.get_running_loop().run_in_executor(self._thread, self._transact, function)
+    async def look(self) -> None:
+        """Make the file anew where it was deleted or replaced under us: what is written now would be lost."""
+        await self._off_the_loop(self._look)
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            await asyncio.get_running_loop().run_in_executor(self._thread, connection.close)
+            await self._off_the_loop(connection.close)
         self._thread.shutdown()
 
+    async def _off_the_loop(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
     def _transact(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        if self._connection is None:
+            # It could not be made anew the last time.
+            self._open()
+        try:
+            with self._live() as connection:
+                return function(connection)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname == "SQLITE_ERROR":
+                # A statement of ours that is wrong.
+                raise
+            raise self._unusable(error) from error
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            self._renew(str(error))
+            raise self._renewed() from error
+
+    def _live(self) -> sqlite3.Connection:
         assert self._connection is not None
-        with self._connection:
-            return function(self._connection)
+        return self._connection
+
+    def _look(self) -> None:
+        try:
+            there = self._path.stat()
+            same = (there.st_dev, there.st_ino) == self._file
+        except FileNotFoundError:
+            same = False
+        except OSError as error:
+            raise self._unusable(error) from error
+        if not same:
+            self._renew("its file was deleted or replaced")
+            raise self._renewed()
+
+    def _unusable(self, error: Exception) -> Unusable:
+        if getattr(error, "sqlite_errorname", "") == "SQLITE_FULL":
+            return DiskFull(f"The ledger {self._path} cannot be written: the disk is full. Make space there.")
+        return Unusable(f"The ledger {self._path} cannot be used: {error}.")
+
+    def _renewed(self) -> Renewed:
+        return Renewed(
+            f"The ledger {self._path} could not be used and is being built again from the event log; "
+            "ask again in a moment."
+        )
 
     def _open(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
-            self._connection = self._connect()
-        except sqlite3.OperationalError as error:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._connect()
+        except (sqlite3.OperationalError, OSError) as error:
             # Locked, not writable, no space: nothing that a new file would mend.
-            raise ComfyDistError(f"The ledger {self._path} cannot be used: {error}.") from error
+            raise self._unusable(error) from error
         except sqlite3.DatabaseError as error:
-            aside = self._path.with_suffix(".damaged")
-            for number in itertools.count(2):
-                if not aside.exists():
-                    break
-                aside = self._path.with_suffix(f".damaged-{number}")
-            log.warning(
-                "The ledger %s cannot be used (%s); it is kept as %s and made anew.", self._path, error, aside
-            )
-            self._path.replace(aside)
-            for suffix in ("-wal", "-shm"):
-                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
-            self._connection = self._connect()
+            self._renew(str(error))
 
-    def _connect(self) -> sqlite3.Connection:
+    def _renew(self, reason: str) -> None:
+        connection, self._connection = self._connection, None
+        rest: list[tuple[str, bytes]] = []
+        if connection is None:
+            with contextlib.suppress(sqlite3.Error):
+                connection = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True)
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                rest = connection.execute("SELECT id, body FROM outbox").fetchall()
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+        aside = self._set_aside()
+        log.warning(
+            "The ledger %s cannot be used (%s)%s; it is made anew, with what the event log still has.",
+            self._path,
+            reason,
+            f" and is kept as {aside}" if aside else "",
+        )
+        try:
+            self._connect()
+            with self._live() as made:
+                ordered = ((id_, place, body) for place, (id_, body) in enumerate(rest))
+                made.executemany("INSERT OR REPLACE INTO outbox VALUES (?, ?, ?)", ordered)
+        except (sqlite3.OperationalError, OSError) as error:
+            raise self._unusable(error) from error
+        finally:
+            self._on_renewed()
+
+    def _set_aside(self) -> Path | None:
+        """Where the file is now; None where there was none."""
+        aside = self._path.with_suffix(".damaged")
+        for number in itertools.count(2):
+            if not aside.exists():
+                break
+            aside = self._path.with_suffix(f".damaged-{number}")
+        there = self._path.exists()
+        if there:
+            self._path.replace(aside)
+        for suffix in ("-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        return aside if there else None
+
+    def _connect(self) -> None:
         new = not self._path.exists()
         connection = sqlite3.connect(self._path, check_same_thread=False)
         try:
             if new:
                 # Prompts may hold private text.
                 self._path.chmod(0o600)
-            # A killed process loses nothing; a power loss may take the last moments, which the event
-            # stream still has.
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                connection.executescript(SCHEMA)
-                connection.execute(f"PRAGMA user_version = {VERSION}")
-            elif version != VERSION:
-                raise sqlite3.DatabaseError(f"it has version {version} where {VERSION} is needed")
-            # Found later, a damaged page would stop the frontend at every start (400 MB take 0.3 s).
-            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-            if verdict != "ok":
-                raise sqlite3.DatabaseError(f"it is damaged: {verdict}")
+            self._check_length(connection)
+            schema.prepare(connection)
         except BaseException:
             connection.close()
             raise
-        return connection
+        there = self._path.stat()
+        self._file = (there.st_dev, there.st_ino)
+        self._connection = connection
+
+    def _check_length(self, connection: sqlite3.Connection) -> None:
+        """A file that was cut off: SQLite would notice at its first look beyond the end.
+
+        Anything else that may be wrong is found when it is met; to look for it here would mean to read all.
+        """
+        length = self._path.stat().st_size
+        if self._path.with_name(f"{self._path.name}-wal").exists():
+            return
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+        if length < pages * size:
+            raise sqlite3.DatabaseError(f"it is cut off: {length} of {pages * size} bytes are there")
+
+
+def is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Whether it says that the file is not what was written: SQLITE_CORRUPT or SQLITE_NOTADB."""
+    # The subclasses are other troubles: a full disk, a bug of ours.
+    return type(error) is sqlite3.DatabaseError

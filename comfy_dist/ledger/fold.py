@@ -25,6 +25,9 @@ class JobRow:
     """What the ledger keeps at hand of one job."""
 
     id: str
+    #: Its place among all jobs as they were first heard of: all frontends read the same log, so the same on each
+    #: of them whatever their clocks say.
+    arrival: int = 0
     state: JobState = JobState.PENDING
     number: float = 0
     urgency: int = Urgency.NORMAL.rank
@@ -36,6 +39,13 @@ class JobRow:
     created_at: int = 0
     started_at: int = 0
     ended_at: int = 0
+    #: Its place in the history; None: it has none there.
+    rank: int | None = None
+
+    @property
+    def turn(self) -> tuple[int, bool, int]:
+        """Sorts what waits in the order of execution: what was given back is at the head of its queue."""
+        return self.urgency, not self.started_at, self.arrival
 
     @property
     def worker(self) -> str | None:
@@ -73,8 +83,14 @@ def fold(row: JobRow | None, event: JobEvent) -> JobRow:
             workers = (*row.workers[: event.attempt - 1], event.worker)
             if len(workers) < len(row.workers):
                 return row
-            client_id = row.client_id or event.client_id
-            return replace(row, state=JobState.RUNNING, workers=workers, started_at=event.at, client_id=client_id)
+            return replace(
+                row,
+                state=JobState.RUNNING,
+                workers=workers,
+                started_at=event.at,
+                client_id=row.client_id or event.client_id,
+                user=row.user or event.user,
+            )
         case AttemptFailed():
             if len(row.workers) > event.attempt:
                 return row
@@ -102,6 +118,7 @@ def _ended(row: JobRow, event: Finished | Failed | Cancelled, state: JobState) -
         state=state,
         workers=workers,
         client_id=row.client_id or event.client_id,
+        user=row.user or event.user,
         started_at=row.started_at or event.started_at,
         ended_at=event.at,
     )

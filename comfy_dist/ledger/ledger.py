@@ -4,105 +4,131 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sqlite3
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, TypeGuard, TypeVar
+from typing import Any, TypeVar
 
 from pydantic_core import from_json
 
-from comfy_dist.ledger import stored
-from comfy_dist.ledger.database import Database
-from comfy_dist.ledger.fold import JobEvent, JobRow, JobState, fold
+from comfy_dist.ledger import listing, stored
+from comfy_dist.ledger.backlog import Backlog
+from comfy_dist.ledger.database import Database, Renewed, Unusable
+from comfy_dist.ledger.fold import JobRow, JobState
 from comfy_dist.ledger.outbox import Outbox
+from comfy_dist.ledger.retention import Pruning, Retention
+from comfy_dist.ledger.search import Search
+from comfy_dist.ledger.steps import Change, Counters, changes_a_job, steps_of
 from comfy_dist.ledger.webhooks import Webhooks
-from comfy_dist.messages import (
-    Cancelled,
-    Cleared,
-    Deleted,
-    Event,
-    Failed,
-    Finished,
-    Submitted,
-    WebhookClaimed,
-    WebhookTried,
-)
+from comfy_dist.messages import Cleared, Deleted, now_ms
 from comfy_dist.transport import Bookmark, Recorded
 
-#: ComfyUI's own bound of the history.
-HISTORY_LIMIT = 10_000
+log = logging.getLogger(__name__)
+
 #: Seconds a client waits at most to find what it has just sent.
 SETTLE_SECONDS = 1.0
+#: Between two tries to write where there is no space.
+RETRY_SECONDS = 1.0
+#: Between two looks whether the file is still there.
+LOOK_SECONDS = 5.0
+#: Between two walks over what is kept.
+PRUNE_SECONDS = 60.0
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """An event and what it made of its job; before is None where the job was not known."""
-
-    event: JobEvent
-    before: JobRow | None
-    after: JobRow
-
-    @property
-    def ended(self) -> bool:
-        """Whether this event is the end of the job (the first one that is)."""
-        return self.after.state.ended and not (self.before and self.before.state.ended)
-
-
-#: What one entry of the log asks to be written.
-_Step: TypeAlias = Change | Deleted | Cleared | WebhookClaimed | WebhookTried
-
-
 class Ledger:
-    """Folds recorded events; answers as ComfyUI's /queue and /history show them.
+    """Folds recorded events; answers as ComfyUI's /queue and /history show them."""
 
-    Queue and history are answered as JSON text, put together from stored pieces: however long they are, they are
-    never objects in this process.
-    """
-
-    def __init__(self, path: Path, frontend: str = "") -> None:
-        self._database = Database(path)
+    def __init__(
+        self,
+        path: Path,
+        frontend: str = "",
+        *,
+        retention: Retention | None = None,
+        behind: float = 0.0,
+    ) -> None:
+        """`behind`: seconds that writing may wait for more to write, where the event log has it all anyway."""
+        self._retention = retention or Retention()
+        self._behind = behind
+        self._database = Database(path, self._made_anew)
         self.outbox = Outbox(self._database)
         self.webhooks = Webhooks(self._database, frontend)
+        self._backlog = Backlog(self.outbox, self.webhooks)
         self._live: dict[str, JobRow] = {}
+        self._counters = Counters()
         #: How far the log is folded.
         self.bookmark: Bookmark | None = None
-        self._writing: asyncio.Future[None] | None = None
-        self._expected: set[str] = set()
+        #: Set when the file had to be made anew: `rewind`, and read the log again.
+        self.renewed = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+        self._to_write = asyncio.Event()
+        self._expected: set[Hashable] = set()
         self._folded = asyncio.Condition()
 
     async def open(self) -> None:
-        await self._database.open()
+        self._loop = asyncio.get_running_loop()
         self.webhooks.open()
-        self.bookmark = await self._database.run(_read_bookmark)
-        self._live = {
-            row.id: row for row in await self._database.run(lambda c: stored.rows(c, "WHERE ended_at = 0"))
-        }
+        try:
+            await self._database.open()
+            await self._load()
+        except Renewed:
+            await self._load()
+        # It is empty, and the log is read from the first event anyway.
+        self.renewed.clear()
+
+    async def _load(self) -> None:
+        def load(connection: sqlite3.Connection) -> tuple[Bookmark | None, list[JobRow], Counters]:
+            row = connection.execute("SELECT offset, message_id FROM bookmark").fetchone()
+            (arrival,) = connection.execute("SELECT coalesce(max(arrival), 0) FROM jobs").fetchone()
+            (rank,) = connection.execute(
+                "SELECT coalesce(max(rank), 0) FROM jobs WHERE rank IS NOT NULL"
+            ).fetchone()
+            return (
+                Bookmark(offset=row[0], message_id=row[1]) if row else None,
+                stored.rows(connection, "WHERE ended_at = 0"),
+                Counters(arrival, rank),
+            )
+
+        self.bookmark, rows, self._counters = await self._database.run(load)
+        self._live = {row.id: row for row in rows}
 
     async def close(self) -> None:
-        if self._writing is not None:
-            await self._writing
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            await self._database.run(lambda c: self._backlog.write(c))
+        except (Unusable, Renewed) as error:
+            log.warning("What was folded last is not written, and read from the event log again: %s", error)
         await self._database.close()
 
-    def expect(self, job_id: str) -> None:
-        """A job that was just accepted here: `settled` waits for it."""
-        self._expected.add(job_id)
+    def _made_anew(self) -> None:
+        """On the database's thread: what is folded is void, and nothing of it may be written."""
+        self._backlog.forget()
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self.renewed.set)
 
-    def forget(self, job_id: str) -> None:
+    # What was just sent from here
+
+    def expect(self, key: Hashable) -> None:
+        """The id of a job, or a change of the history, that was just sent from here: `settled` waits for it."""
+        self._expected.add(key)
+
+    def forget(self, key: Hashable) -> None:
         """It was not accepted after all."""
-        self._expected.discard(job_id)
+        self._expected.discard(key)
 
     async def settled(self) -> None:
-        """Wait until what was accepted here is folded, so that a client finds what it has just sent."""
+        """Wait until what was sent from here is folded, so that a client finds what it has just done."""
         if not self._expected:
             return
         waited_for = set(self._expected)
         try:
             async with asyncio.timeout(SETTLE_SECONDS), self._folded:
-                await self._folded.wait_for(lambda: not waited_for & self._expected)
+                await self._folded.wait_for(lambda: waited_for.isdisjoint(self._expected))
         except TimeoutError:
             # Published without a confirmation, or the log is far behind: not worth a client's time.
             self._expected -= waited_for
@@ -112,6 +138,8 @@ class Ledger:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds), self._folded:
                 await self._folded.wait_for(condition)
+
+    # What waits and runs
 
     @property
     def remaining(self) -> int:
@@ -126,15 +154,15 @@ class Ledger:
     @property
     def pending(self) -> list[JobRow]:
         """In the order of execution."""
-        return self._in_state(JobState.PENDING)
+        return sorted(self._in_state(JobState.PENDING), key=lambda row: row.turn)
 
     @property
     def running(self) -> list[JobRow]:
-        return self._in_state(JobState.RUNNING)
+        """In the order of their beginnings."""
+        return sorted(self._in_state(JobState.RUNNING), key=lambda row: (row.started_at, row.arrival))
 
-    def _in_state(self, state: JobState) -> list[JobRow]:
-        rows = (row for row in self._live.values() if row.state is state)
-        return sorted(rows, key=lambda row: (row.urgency, row.number, row.id))
+    def _in_state(self, state: JobState) -> Iterable[JobRow]:
+        return (row for row in self._live.values() if row.state is state)
 
     def of_client(self, client_id: str) -> list[JobRow]:
         """The client's jobs that wait or run."""
@@ -144,42 +172,37 @@ class Ledger:
         """A job that waits or runs."""
         return self._live.get(job_id)
 
-    async def find(self, job_id: str) -> JobRow | None:
-        """A job in any state."""
-        if (row := self._live.get(job_id)) is not None:
-            return row
-        return await self._database.run(lambda c: stored.find(c, job_id))
-
-    async def submission(self, job_id: str) -> list[Any] | None:
-        """ComfyUI's queue item of a known job: [number, id, prompt, extra_data, outputs]."""
-        body = await self._database.run(lambda c: stored.item(c, job_id))
-        return None if body is None else list(from_json(body))
+    # Folding
 
     async def rewind(self) -> None:
         """Forget everything folded; the outbox stays."""
 
         def forget(connection: sqlite3.Connection) -> None:
-            for table in ("jobs", "submissions", "results", "bookmark"):
+            for table in ("jobs", "submissions", "results", "words", "bookmark"):
                 connection.execute(f"DELETE FROM {table}")  # noqa: S608  (names of ours)
 
-        await self._database.run(forget)
-        self._live, self.bookmark = {}, None
+        self._backlog.forget()
+        await self._insist(forget)
+        self._live, self.bookmark, self._counters = {}, None, Counters()
+        self.renewed.clear()
 
     async def apply(self, entries: Sequence[Recorded]) -> list[Change]:
-        """Fold a batch; what changed, in order.
+        """Fold a batch; what changed, in order. It is written a moment later, in one transaction with others.
 
-        It is written behind the answer, in one transaction: whatever is asked afterwards waits its turn on the
-        database's thread and finds it.
+        What is asked of the tables afterwards finds it all the same.
         """
-        if self._writing is not None:
-            await self._writing
-        ids = _ids(entries)
+        if self.renewed.is_set():
+            # Of what comes before these nothing is left.
+            return []
+        while self._backlog.heavy:
+            await self._insist(self._backlog.write)
+        ids = {entry.event.job_id for entry in entries if changes_a_job(entry.event)}
         rows = {id_: row for id_ in ids if (row := self._live.get(id_)) is not None}
         # What was just accepted here under a fresh id cannot be in the tables yet.
         if unknown := ids - rows.keys() - self._expected:
-            found = await self._database.run(lambda c: [stored.find(c, id_) for id_ in unknown])
+            found = await self._insist(lambda c: [self._backlog.find(c, id_) for id_ in unknown])
             rows |= {row.id: row for row in found if row is not None}
-        steps = _fold(entries, rows)
+        steps = steps_of(entries, rows, self._counters)
         changes = [step for step in steps if isinstance(step, Change)]
         for change in changes:
             if change.after.state.ended:
@@ -188,145 +211,116 @@ class Ledger:
                 self._live[change.after.id] = change.after
         if entries:
             self.bookmark = entries[-1].bookmark
-        self._writing = self._database.start(lambda c: self._write(c, steps, entries))
+            self._backlog.add(steps, self.bookmark)
+            self._to_write.set()
         self._expected -= {change.after.id for change in changes}
+        self._expected -= {step for step in steps if isinstance(step, (Deleted, Cleared))}
         async with self._folded:
             self._folded.notify_all()
         return changes
 
-    def _write(self, connection: sqlite3.Connection, steps: Sequence[_Step], entries: Sequence[Recorded]) -> None:
-        self.outbox.sweep(connection)
-        for step in steps:
-            if isinstance(step, WebhookClaimed | WebhookTried):
-                self.webhooks.fold(connection, step)
-                continue
-            _write(connection, step)
-            if isinstance(step, Change):
-                self.webhooks.fold_job(connection, step.event, step.before, step.after)
-        if entries:
-            mark = entries[-1].bookmark
-            connection.execute("INSERT OR REPLACE INTO bookmark VALUES (1, ?, ?)", (mark.offset, mark.message_id))
+    async def keep(self) -> None:
+        """Write what is folded, forget what is old, look after the file; until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._write_behind())
+            group.create_task(self._look_after())
+            group.create_task(self._prune())
 
-    async def queue_json(self) -> bytes:
-        """{"queue_running": [...], "queue_pending": [...]}, items as ComfyUI's."""
-        running, pending = self.running, self.pending
+    async def _write_behind(self) -> None:
+        while True:
+            await self._to_write.wait()
+            if self._behind:
+                await asyncio.sleep(self._behind)
+            self._to_write.clear()
+            with contextlib.suppress(Renewed):
+                await self._insist(self._backlog.write)
 
-        def read(connection: sqlite3.Connection) -> bytes:
-            parts = [
-                b",".join(item for row in rows if (item := stored.item(connection, row.id)) is not None)
-                for rows in (running, pending)
-            ]
-            return b'{"queue_running":[%b],"queue_pending":[%b]}' % (parts[0], parts[1])
+    async def _insist(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Again and again while there is no space or the disk fails: that ends nothing. Raises Renewed."""
+        said = False
+        while True:
+            try:
+                done = await self._database.run(function)
+            except Unusable as error:
+                if not said:
+                    log.error("%s Until then nothing new is accepted here; it goes on by itself.", error)
+                said = True
+            else:
+                if said:
+                    log.info("The ledger can be used again.")
+                return done
+            await asyncio.sleep(RETRY_SECONDS)
 
-        return await self._database.run(read)
+    async def _look_after(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            with contextlib.suppress(Renewed, Unusable):
+                await self._database.look()
 
-    async def history_json(self, max_items: int | None = None, offset: int = -1) -> bytes:
+    async def _prune(self) -> None:
+        while True:
+            with contextlib.suppress(Renewed, Unusable):
+                await self.prune()
+            await asyncio.sleep(PRUNE_SECONDS)
+
+    async def prune(self) -> None:
+        """Forget what is older or more than is to be kept."""
+        walk = Pruning(self._retention, now_ms())
+        # Who waits for an answer is served between the slices.
+        while not await self._database.run(walk.step):
+            pass
+
+    # What is asked
+
+    async def find(self, job_id: str) -> JobRow | None:
+        """A job in any state."""
+        if (row := self._live.get(job_id)) is not None:
+            return row
+        return await self._database.run(lambda c: self._backlog.find(c, job_id))
+
+    async def submission(self, job_id: str) -> list[Any] | None:
+        """ComfyUI's queue item of a known job: [number, id, prompt, extra_data, outputs]."""
+
+        def read(connection: sqlite3.Connection) -> bytes | None:
+            row = stored.find(connection, job_id)
+            return stored.submitted_item(connection, row) if row else None
+
+        body = await self.read(read)
+        return None if body is None else list(from_json(body))
+
+    def queue(self, user: str | None = None) -> AsyncIterator[bytes]:
+        """{"queue_running": [...], "queue_pending": [...]}, items as ComfyUI's; where a user is named, theirs."""
+        # What only began so far is shown when its submission has come.
+        running, pending = (
+            [row for row in rows if row.created_at and user in (None, row.user)]
+            for rows in (self.running, self.pending)
+        )
+        return listing.queue(self.read, running, pending)
+
+    def history(
+        self, max_items: int | None = None, offset: int = -1, search: Search | None = None
+    ) -> AsyncIterator[bytes]:
         """{id: entry}, oldest first; max_items alone: the newest so many (ComfyUI's GET /history)."""
-        limit = HISTORY_LIMIT if max_items is None or max_items < 0 else min(max_items, HISTORY_LIMIT)
+        return listing.history(self.read, search or Search(), max_items, offset)
+
+    async def entry_json(self, job_id: str, user: str | None = None) -> bytes:
+        """{id: entry}, or {} where the history, of that user, has none."""
 
         def read(connection: sqlite3.Connection) -> bytes:
-            order, skip = ("DESC", 0) if offset < 0 else ("ASC", offset)
-            ids = connection.execute(
-                f"SELECT id FROM jobs WHERE listed AND NOT hidden ORDER BY rank {order} LIMIT ? OFFSET ?",  # noqa: S608
-                (limit, skip),
-            ).fetchall()
-            if offset < 0:
-                ids.reverse()
-            return b"{%b}" % b",".join(stored.entry(connection, id_) for (id_,) in ids)
+            row = stored.find(connection, job_id)
+            listed = row is not None and row.rank is not None and user in (None, row.user)
+            entry = stored.entry(connection, row) if row is not None and listed else None
+            return b"{%b}" % (entry or b"")
 
-        return await self._database.run(read)
-
-    async def entry_json(self, job_id: str) -> bytes:
-        """{id: entry}, or {} where the history has none."""
-
-        def read(connection: sqlite3.Connection) -> bytes:
-            row = connection.execute(
-                "SELECT id FROM jobs WHERE id = ? AND listed AND NOT hidden", (job_id,)
-            ).fetchone()
-            return b"{%b}" % stored.entry(connection, job_id) if row else b"{}"
-
-        return await self._database.run(read)
+        return await self.read(read)
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a query of the tables (stored.py)."""
-        return await self._database.run(query)
+        """Run a query of the tables (stored.py) that finds all that is folded."""
 
+        def write_and_read(connection: sqlite3.Connection) -> T:
+            # Where there is no space, what was written before is answered.
+            with contextlib.suppress(sqlite3.OperationalError):
+                self._backlog.write(connection)
+            return query(connection)
 
-def _ids(entries: Sequence[Recorded]) -> set[str]:
-    return {entry.event.job_id for entry in entries if _changes_a_job(entry.event)}
-
-
-def _changes_a_job(event: Event | None) -> TypeGuard[JobEvent]:
-    return event is not None and not isinstance(event, (Deleted, Cleared, WebhookClaimed, WebhookTried))
-
-
-def _fold(entries: Sequence[Recorded], rows: dict[str, JobRow]) -> list[_Step]:
-    """What the entries do, one after another; `rows` is what is known before and, then, after them."""
-    steps: list[_Step] = []
-    for entry in entries:
-        match entry.event:
-            case None:
-                pass
-            case Deleted() | Cleared() | WebhookClaimed() | WebhookTried():
-                steps.append(entry.event)
-            case event:
-                before = rows.get(event.job_id)
-                after = rows[event.job_id] = fold(before, event)
-                steps.append(Change(event, before, after))
-    return steps
-
-
-def _write(connection: sqlite3.Connection, step: Change | Deleted | Cleared) -> None:
-    match step:
-        case Deleted(job_ids=ids):
-            _hide(connection, ids)
-        case Cleared():
-            listed = connection.execute("SELECT id FROM jobs WHERE listed AND NOT hidden").fetchall()
-            _hide(connection, [id_ for (id_,) in listed])
-        case Change():
-            _write_change(connection, step)
-
-
-def _write_change(connection: sqlite3.Connection, change: Change) -> None:
-    event, job_id = change.event, change.after.id
-    if isinstance(event, Submitted) and (change.before is None or not change.before.created_at):
-        body = stored.pack(stored.submission(event))
-        connection.execute("INSERT OR IGNORE INTO submissions VALUES (?, ?)", (job_id, body))
-    if change.ended and isinstance(event, (Finished, Failed, Cancelled)):
-        body = stored.pack(stored.result_of(event))
-        connection.execute("INSERT OR REPLACE INTO results VALUES (?, ?)", (job_id, body))
-    if change.after != change.before:
-        _write_row(connection, change)
-    if isinstance(event, Submitted) and (workflow := stored.workflow_id(event.extra_data)) is not None:
-        connection.execute("UPDATE jobs SET workflow_id = ? WHERE id = ?", (workflow, job_id))
-
-
-_PUT_ROW = (
-    f"INSERT INTO jobs ({', '.join(stored.COLUMNS)}) VALUES ({', '.join('?' * len(stored.COLUMNS))}) "  # noqa: S608
-    f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{each} = excluded.{each}' for each in stored.COLUMNS[1:])}"
-)
-
-
-def _write_row(connection: sqlite3.Connection, change: Change) -> None:
-    row = change.after
-    connection.execute(_PUT_ROW, stored.columns(row))
-    if change.ended:
-        # As in ComfyUI, a job that was cancelled before it began leaves no history entry.
-        listed = not (isinstance(change.event, Cancelled) and not change.event.started)
-        connection.execute(
-            "UPDATE jobs SET rank = (SELECT coalesce(max(rank), 0) + 1 FROM jobs), listed = ? WHERE id = ?",
-            (listed, row.id),
-        )
-
-
-def _hide(connection: sqlite3.Connection, ids: Sequence[str]) -> None:
-    """Take ended jobs out of the history. Their ids stay: a late event must not bring them back."""
-    for id_ in ids:
-        if connection.execute("UPDATE jobs SET hidden = 1 WHERE id = ? AND listed", (id_,)).rowcount:
-            connection.execute("DELETE FROM submissions WHERE id = ?", (id_,))
-            connection.execute("DELETE FROM results WHERE id = ?", (id_,))
-
-
-def _read_bookmark(connection: sqlite3.Connection) -> Bookmark | None:
-    row = connection.execute("SELECT offset, message_id FROM bookmark").fetchone()
-    return Bookmark(offset=row[0], message_id=row[1]) if row else None
+        return await self._database.run(write_and_read if not self._backlog.empty else query)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import time
 
 from pydantic import ValidationError
 
@@ -25,27 +26,29 @@ class Outbox:
         body = job.to_bytes()
 
         def write(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT OR REPLACE INTO outbox VALUES (?, ?)", (job.id, body))
+            values = (job.id, time.time_ns(), body)
+            connection.execute("INSERT OR REPLACE INTO outbox VALUES (?, ?, ?)", values)
 
         await self._database.run(write)
 
     def remove(self, job_id: str) -> None:
-        """With the next fold's transaction; a row that a crash leaves behind is published again, which is void."""
+        """It is safe, or its cancellation is. Written with the next fold; a row that a crash leaves behind is
+        published or cancelled again, which is void."""
         self._done.append(job_id)
 
-    def sweep(self, connection: sqlite3.Connection) -> None:
-        """Part of a transaction of the ledger's thread."""
-        done, self._done = self._done, []
+    def sweep(self, connection: sqlite3.Connection) -> int:
+        """Part of a transaction of the ledger's thread; what to give to `swept` when that is written."""
+        done = self._done[:]
         if done:
             connection.executemany("DELETE FROM outbox WHERE id = ?", [(job_id,) for job_id in done])
+        return len(done)
+
+    def swept(self, count: int) -> None:
+        del self._done[:count]
 
     async def revoke(self, job_id: str) -> None:
         """It was refused: when this returns it is never published again, but is to be cancelled."""
         await self._database.run(lambda c: c.execute("UPDATE outbox SET body = '' WHERE id = ?", (job_id,)))
-
-    async def revoked(self, job_id: str) -> None:
-        """Its cancellation is safe."""
-        await self._database.run(lambda c: c.execute("DELETE FROM outbox WHERE id = ?", (job_id,)))
 
     async def unrevoked(self) -> list[str]:
         """What was refused and not yet cancelled."""
@@ -54,11 +57,19 @@ class Outbox:
 
     async def rest(self) -> list[Job]:
         """Everything that is left, in the order of acceptance."""
-        rows = await self._database.run(lambda c: c.execute("SELECT body FROM outbox WHERE body != ''").fetchall())
+        rows = await self._database.run(
+            lambda c: c.execute(
+                "SELECT body FROM outbox LEFT JOIN jobs USING (id) WHERE body != '' "
+                # By the clock only what the log has not put in order yet.
+                "ORDER BY arrival IS NULL, arrival, accepted"
+            ).fetchall()
+        )
         jobs = []
         for (body,) in rows:
             try:
-                jobs.append(Job.from_bytes(body))
+                job = Job.from_bytes(body)
             except ValidationError as error:
                 log.error("A job in the outbox is not readable and left alone: %s", error)
-        return sorted(jobs, key=lambda job: job.created_at)
+            else:
+                jobs.append(job)
+        return [job for job in jobs if job.id not in self._done]

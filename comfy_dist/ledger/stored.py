@@ -20,12 +20,22 @@ COMPRESS_ABOVE = 4096
 
 def submission(event: Submitted) -> bytes:
     """ComfyUI's queue item: [number, id, prompt, extra_data, outputs]."""
-    number = int(event.number) if event.number.is_integer() else event.number
     extra = event.extra_data if event.client_id is None else {**event.extra_data, "client_id": event.client_id}
     return to_json(
-        [number, event.job_id, event.prompt, {**extra, "create_time": event.at}, event.outputs_to_execute],
+        [
+            shown_number(event.number),
+            event.job_id,
+            event.prompt,
+            {**extra, "create_time": event.at},
+            event.outputs_to_execute,
+        ],
         inf_nan_mode="null",
     )
+
+
+def shown_number(number: float) -> float:
+    """1 where it is 1.0."""
+    return int(number) if number.is_integer() else number
 
 
 def workflow_id(extra_data: dict[str, Any]) -> str | None:
@@ -49,27 +59,47 @@ def pack(body: bytes) -> bytes:
 
 
 def unpack(body: bytes) -> bytes:
-    return zlib.decompress(body) if body[:1] == b"x" else body
+    if body[:1] != b"x":
+        return body
+    try:
+        return zlib.decompress(body)
+    except zlib.error as error:
+        raise sqlite3.DatabaseError(f"a body in it is damaged: {error}") from error
 
 
-def item(connection: sqlite3.Connection, job_id: str) -> bytes | None:
-    row = connection.execute("SELECT body FROM submissions WHERE id = ?", (job_id,)).fetchone()
-    return unpack(row[0]) if row else None
+def item(connection: sqlite3.Connection, row: JobRow) -> bytes:
+    """ComfyUI's queue item."""
+    # Of what was submitted before the log begins, only the id is known.
+    return submitted_item(connection, row) or to_json([shown_number(row.number), row.id, {}, {}, []])
 
 
-def result(connection: sqlite3.Connection, job_id: str) -> bytes | None:
+def submitted_item(connection: sqlite3.Connection, row: JobRow) -> bytes | None:
+    """The same, None where the submission is not known (any more)."""
+    found = connection.execute("SELECT body FROM submissions WHERE arrival = ?", (row.arrival,)).fetchone()
+    return unpack(found[0]) if found else None
+
+
+def result(connection: sqlite3.Connection, arrival: int) -> bytes | None:
     """The rest of the history entry, without braces."""
-    row = connection.execute("SELECT body FROM results WHERE id = ?", (job_id,)).fetchone()
-    return unpack(row[0]) if row else None
+    found = connection.execute("SELECT body FROM results WHERE arrival = ?", (arrival,)).fetchone()
+    return unpack(found[0]) if found else None
 
 
-def entry(connection: sqlite3.Connection, job_id: str) -> bytes:
-    rest = result(connection, job_id) or b'"outputs":{},"status":null,"meta":{}'
-    prompt = item(connection, job_id) or to_json([0, job_id, {}, {}, []])
-    return b'%b:{"prompt":%b,%b}' % (to_json(job_id), prompt, rest)
+def entry(connection: sqlite3.Connection, row: JobRow) -> bytes | None:
+    """ComfyUI's history entry with its key; None where it was taken out a moment ago."""
+    if (rest := result(connection, row.arrival)) is None:
+        return None
+    return b'%b:{"prompt":%b,%b}' % (to_json(row.id), item(connection, row), rest)
+
+
+def workflow_of(connection: sqlite3.Connection, row: JobRow) -> str | None:
+    """The id of its workflow."""
+    (found,) = connection.execute("SELECT workflow_id FROM jobs WHERE arrival = ?", (row.arrival,)).fetchone()
+    return None if found is None else str(found)
 
 
 COLUMNS = (
+    "arrival",
     "id",
     "state",
     "number",
@@ -80,13 +110,18 @@ COLUMNS = (
     "created_at",
     "started_at",
     "ended_at",
+    "rank",
+)
+
+_PUT = (
+    f"INSERT INTO jobs ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) "  # noqa: S608
+    f"ON CONFLICT (arrival) DO UPDATE SET {', '.join(f'{each} = excluded.{each}' for each in COLUMNS[1:])}"
 )
 
 
-def columns(row: JobRow) -> tuple[Any, ...]:
-    """The row's values in the order of COLUMNS."""
+def put(connection: sqlite3.Connection, row: JobRow) -> None:
     values = (getattr(row, name) for name in COLUMNS)
-    return tuple(json.dumps(value) if isinstance(value, tuple) else value for value in values)
+    connection.execute(_PUT, [json.dumps(value) if isinstance(value, tuple) else value for value in values])
 
 
 def find(connection: sqlite3.Connection, job_id: str) -> JobRow | None:

@@ -23,7 +23,12 @@ class QueueSettings(Group):
         "comfyui", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="prefix of all queues and streams"
     )
     max_attempts: int = Field(3, ge=1, description="how often a job whose engine or worker dies is tried in all")
-    event_retention: Duration = Field(604800.0, gt=0, description="how long the broker keeps job events")
+    event_retention: Duration = Field(
+        604800.0, gt=0, description="how long job events and what has ended are kept, on the broker and here"
+    )
+    event_retention_size: float = Field(
+        2.0, ge=0.1, description="and how much of it at most, in GB, in each of these places"
+    )
 
 
 class FrontendQueueSettings(Group):

@@ -6,6 +6,7 @@ import itertools
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from comfy_dist.ledger import Ledger
-from comfy_dist.ledger.database import VERSION
+from comfy_dist.ledger.schema import VERSION
 from comfy_dist.messages import (
     AttemptFailed,
     Cancelled,
@@ -51,13 +52,17 @@ async def tell(ledger: Ledger, *events: Event | None) -> None:
     await ledger.apply([Recorded(event, Bookmark(offset=next(_offsets), message_id="m")) for event in events])
 
 
+async def text(slices: AsyncIterator[bytes]) -> bytes:
+    return b"".join([slice_ async for slice_ in slices])
+
+
 async def queue(ledger: Ledger) -> dict[str, list[Any]]:
-    shown: dict[str, list[Any]] = json.loads(await ledger.queue_json())
+    shown: dict[str, list[Any]] = json.loads(await text(ledger.queue()))
     return shown
 
 
 async def history(ledger: Ledger, max_items: int | None = None, offset: int = -1) -> dict[str, Any]:
-    shown: dict[str, Any] = json.loads(await ledger.history_json(max_items, offset))
+    shown: dict[str, Any] = json.loads(await text(ledger.history(max_items, offset)))
     return shown
 
 
@@ -102,11 +107,22 @@ async def test_an_item_of_the_queue_is_comfyuis(ledger: Ledger) -> None:
 
 
 async def test_the_queue_is_in_the_order_of_execution(ledger: Ledger) -> None:
-    await tell(ledger, submitted("later", 3), submitted("first", 1), submitted("second", 2))
-    await tell(ledger, submitted("front", 9, urgency=Urgency.HIGH), submitted("low", 0, urgency=Urgency.LOW))
+    # The numbers are the clocks' of who accepted them, here hours apart.
+    await tell(ledger, submitted("first", 3), submitted("second", 1), submitted("third", 2))
+    await tell(ledger, submitted("low", 0, urgency=Urgency.LOW), submitted("front", 9, urgency=Urgency.HIGH))
     shown = await queue(ledger)
-    assert [item[1] for item in shown["queue_pending"]] == ["front", "first", "second", "later", "low"]
+    assert [item[1] for item in shown["queue_pending"]] == ["front", "first", "second", "third", "low"]
     assert ledger.remaining == 5
+
+
+async def test_what_is_given_back_is_at_the_head_of_its_queue(ledger: Ledger, path: Path) -> None:
+    await tell(ledger, *(submitted(id_) for id_ in "abcd"), submitted("front", urgency=Urgency.HIGH))
+    await tell(ledger, started("c"), Released(job_id="c", worker="w", attempt=1))
+    await tell(ledger, started("b"), AttemptFailed(job_id="b", worker="w", attempt=1, reason="died"))
+    again = await reopened(ledger, path)
+    shown = await queue(again)
+    assert [item[1] for item in shown["queue_pending"]] == ["front", "b", "c", "a", "d"]
+    await again.close()
 
 
 async def test_a_job_moves_from_pending_to_running_to_history(ledger: Ledger) -> None:
@@ -240,8 +256,8 @@ async def test_nan_and_infinity_are_null_for_browsers(ledger: Ledger) -> None:
     await tell(
         ledger, submitted("a", float("inf"), prompt=prompt), finished("a", outputs={"1": {"x": [float("nan")]}})
     )
-    text = (await ledger.history_json()).decode()
-    entry = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in {text}"))["a"]
+    shown = (await text(ledger.history())).decode()
+    entry = json.loads(shown, parse_constant=lambda name: pytest.fail(f"{name} in {shown}"))["a"]
     assert entry["prompt"][2]["1"]["inputs"] == {"a": None, "b": None}
     assert entry["outputs"] == {"1": {"x": [None]}}
 
@@ -287,7 +303,7 @@ async def test_a_rewind_forgets_what_was_folded_and_keeps_the_outbox(ledger: Led
 async def test_credentials_are_nowhere_in_the_folded_tables(ledger: Ledger, path: Path) -> None:
     extra = {"api_key_comfy_org": "SECRET-KEY", "auth_token_comfy_org": "SECRET-TOKEN", "kept": 1}
     await tell(ledger, submitted("a", extra_data=extra), finished("a"))
-    assert b"SECRET" not in await ledger.history_json()
+    assert b"SECRET" not in await text(ledger.history())
     await ledger.close()
     assert b"SECRET" not in b"".join(file.read_bytes() for file in path.parent.iterdir())
 
@@ -297,12 +313,12 @@ async def test_only_its_owner_reads_the_file(ledger: Ledger, path: Path) -> None
 
 
 async def test_a_large_body_is_kept_small_and_given_back_whole(ledger: Ledger, path: Path) -> None:
-    text = "many words " * 100_000
-    prompt = {"1": {"class_type": "X", "inputs": {"text": text}}}
-    await tell(ledger, submitted("a", prompt=prompt), finished("a", outputs={"1": {"text": [text]}}))
+    long = "many words " * 100_000
+    prompt = {"1": {"class_type": "X", "inputs": {"text": long}}}
+    await tell(ledger, submitted("a", prompt=prompt), finished("a", outputs={"1": {"text": [long]}}))
     entry = (await history(ledger))["a"]
     assert entry["prompt"][2] == prompt
-    assert entry["outputs"]["1"]["text"] == [text]
+    assert entry["outputs"]["1"]["text"] == [long]
     await ledger.close()
     assert path.stat().st_size < 500_000
 
@@ -386,7 +402,7 @@ async def test_what_is_safe_leaves_the_outbox_with_the_next_fold(ledger: Ledger)
 
 async def test_an_unreadable_row_of_the_outbox_stops_nothing(ledger: Ledger) -> None:
     await ledger.outbox.put(Job(id="a", prompt=PROMPT))
-    await ledger.read(lambda c: c.execute("INSERT INTO outbox VALUES ('bad', x'00')"))
+    await ledger.read(lambda c: c.execute("INSERT INTO outbox VALUES ('bad', 1, x'00')"))
     assert [job.id for job in await ledger.outbox.rest()] == ["a"]
 
 
@@ -443,6 +459,8 @@ async def test_batches_and_restarts_make_no_difference(
     assert list((await history(one)).items()) == list((await history(other)).items())
     for event in events:
         if isinstance(event, Submitted):
-            assert await one.find(event.job_id) == await other.find(event.job_id)
+            rows = [await each.find(event.job_id) for each in (one, other)]
+            # Of the places in the history only the order counts.
+            assert rows[0] == (rows[1] and replace(rows[1], rank=rows[0] and rows[0].rank))
     await one.close()
     await other.close()
