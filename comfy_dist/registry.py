@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Any
 
-from comfy_dist.messages import Announcement, Catalogue, WorkerState
+from comfy_dist.messages import ANYBODY, Announcement, Catalogue, Requirements, WorkerState
+from comfy_dist.routing import Offer, lacks, together, who_has_what, with_options_of
 
 #: Seconds after which a worker that was not seen is gone.
 GONE_AFTER = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Which of the live workers can execute a job."""
+
+    able: tuple[Announcement, ...]
+    #: What at least one of their engines lacks.
+    missing: Requirements
+    #: How many live workers' catalogues are known.
+    known: int
 
 
 class Registry:
@@ -17,13 +31,18 @@ class Registry:
         self._seen: dict[str, tuple[Announcement, float]] = {}
         self._catalogues: dict[str, Catalogue] = {}
         self._merged: Catalogue | None = None
+        #: {worker id: what its engines have} of the live workers, by name.
+        self._offers: dict[str, tuple[Offer, ...]] = {}
 
     def see(self, announcement: Announcement, now: float) -> None:
         """Fold one announcement."""
+        before, _ = self._seen.get(announcement.id, (None, now))
         if announcement.state is WorkerState.GONE:
             self._seen.pop(announcement.id, None)
         else:
             self._seen[announcement.id] = (announcement, now)
+            if before is not None and _same_offers(before, announcement):
+                return
         self._refresh()
 
     def expire(self, now: float) -> list[Announcement]:
@@ -40,14 +59,27 @@ class Registry:
         """The live workers, by name."""
         return sorted((worker for worker, _ in self._seen.values()), key=lambda worker: (worker.name, worker.id))
 
-    def able(self, classes: frozenset[str]) -> list[Announcement]:
-        """The live workers that have all these node classes, by name."""
-        return [
-            worker
-            for worker in self.workers
-            if (catalogue := self._catalogues.get(worker.catalogue)) is not None
-            and classes <= catalogue.nodes.keys()
-        ]
+    def place(self, asked: Requirements) -> Placement:
+        """Where a job that asks for this can be executed, as far as the live workers' catalogues are known."""
+        # Most workers are alike.
+        judged: dict[Hashable, Requirements] = {}
+        able: list[str] = []
+        for id_, offers in self._offers.items():
+            for offer in offers:
+                key = (id(offer.catalogue), offer.tags, offer.vram, offer.worker if asked.worker else None)
+                if key not in judged:
+                    judged[key] = lacks(asked, offer)
+                if judged[key] is ANYBODY and id_ not in able[-1:]:
+                    able.append(id_)
+        return Placement(
+            able=tuple(self._seen[id_][0] for id_ in able),
+            missing=together(judged.values()),
+            known=len(self._offers),
+        )
+
+    def who_has_what(self, asked: Requirements) -> list[str]:
+        """A line for each thing that some live workers lack."""
+        return who_has_what(asked, [offer for offers in self._offers.values() for offer in offers])
 
     def learn(self, catalogue: Catalogue) -> None:
         """Remember a catalogue, from a worker or from an earlier run of this frontend."""
@@ -76,6 +108,25 @@ class Registry:
             self._catalogues = {hash_: self._catalogues[hash_] for hash_ in live}
         elif self._merged is None and self._catalogues:
             self._merged = merge(list(self._catalogues.values()))
+        self._offers = {
+            worker.id: _offers(worker, catalogue)
+            for worker in self.workers
+            if (catalogue := self._catalogues.get(worker.catalogue)) is not None
+        }
+
+
+def _same_offers(one: Announcement, other: Announcement) -> bool:
+    return (one.name, one.catalogue, one.tags) == (other.name, other.catalogue, other.tags) and [
+        device.vram_total for device in one.devices
+    ] == [device.vram_total for device in other.devices]
+
+
+def _offers(worker: Announcement, catalogue: Catalogue) -> tuple[Offer, ...]:
+    """One for each engine."""
+    sizes = [device.vram_total for device in worker.devices] or [0]
+    return tuple(
+        Offer(worker=worker.name, catalogue=catalogue, tags=frozenset(worker.tags), vram=size) for size in sizes
+    )
 
 
 def _joint_hash(parts: list[Catalogue]) -> str:
@@ -88,7 +139,7 @@ def version_of(text: str) -> tuple[int, ...]:
 
 
 def merge(parts: list[Catalogue]) -> Catalogue:
-    """The union; of a class or web folder that differs, the newest engine's stands."""
+    """The union; of a class or web folder that differs, the newest engine's stands, with the options of all."""
     ordered = sorted(parts, key=lambda part: version_of(part.engine_version))
     if len(ordered) == 1:
         return ordered[0]
@@ -97,7 +148,10 @@ def merge(parts: list[Catalogue]) -> Catalogue:
     models: dict[str, set[str]] = {}
     web: dict[str, str] = {}
     for part in ordered:
-        nodes |= part.nodes
+        nodes |= {
+            name: dict(with_options_of(definition, nodes[name])) if name in nodes else definition
+            for name, definition in part.nodes.items()
+        }
         by_code |= part.validated_by_code
         web |= part.web_directories
         for folder, names in part.models.items():

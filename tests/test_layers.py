@@ -14,8 +14,19 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "comfy_dist"
 #: From the bottom; a part imports from those below its line, and from itself.
 LAYERS = (
-    {"errors", "input_judging", "memory", "messages", "picture_formats", "settings", "validation", "workspace"},
-    {"claims", "ledger", "registry", "transport"},
+    {
+        "errors",
+        "input_judging",
+        "memory",
+        "messages",
+        "picture_formats",
+        "routing",
+        "settings",
+        "validation",
+        "workspace",
+    },
+    {"claims", "ledger", "pauses", "registry", "transport"},
+    {"files"},
     {"nodes"},
     {"pack"},
     {"custom_nodes", "engine"},
@@ -24,6 +35,8 @@ LAYERS = (
 )
 #: Within one line, and no others.
 BESIDE = {
+    ("routing", "input_judging"),
+    ("routing", "messages"),
     ("settings", "errors"),
     ("validation", "errors"),
     ("validation", "input_judging"),

@@ -81,7 +81,7 @@ def make_worker(
         panic_when=settings.panic_when,
     )
     return Worker(
-        Identity.make(settings.worker_name, devices),
+        Identity.make(settings.worker_name, devices, settings.worker_tags),
         transport,
         [make_engine(settings, workspace, device) for device in devices],
         workspace,

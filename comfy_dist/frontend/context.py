@@ -15,6 +15,7 @@ from comfy_dist.transport import Transport
 from comfy_dist.workspace import Workspace
 
 if TYPE_CHECKING:
+    from comfy_dist.frontend.affinity import Affinity
     from comfy_dist.frontend.hub import Hub
     from comfy_dist.ledger import Ledger
 
@@ -33,6 +34,7 @@ class Context:
     ledger: Ledger
     registry: Registry
     hub: Hub
+    affinity: Affinity
     #: Ids of prompts that were refused for want of a confirmation; to be cancelled.
     revoked: asyncio.Queue[str]
     #: Owns what goes on behind an answer.

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from comfy_dist.errors import BrokerUnavailable, UsageError
 from comfy_dist.frontend import cluster, jobs, prompts, websocket
+from comfy_dist.frontend.affinity import Affinity
 from comfy_dist.frontend.app import make_app
 from comfy_dist.frontend.context import Context
 from comfy_dist.frontend.follower import Follower
@@ -22,7 +23,7 @@ from comfy_dist.frontend.hub import Hub
 from comfy_dist.frontend.pausing import say_kept
 from comfy_dist.frontend.webhook_signature import key_of
 from comfy_dist.frontend.webhooks import WebhookSender
-from comfy_dist.ledger import JobState, Ledger
+from comfy_dist.ledger import JobState, Ledger, Retention
 from comfy_dist.messages import (
     AttemptFailed,
     AttemptFailedFact,
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 _TABLES = (prompts.routes, jobs.routes, websocket.routes, cluster.routes)
 #: Seconds that open connections get when the frontend stops.
 SHUTDOWN_SECONDS = 2.0
+#: For so long the ledger's writing waits for more, where the broker has the events: one row for a short job.
+BEHIND_SECONDS = 0.1
 
 
 @asynccontextmanager
@@ -48,7 +51,12 @@ async def frontend(
 ) -> AsyncIterator[Follower]:
     """A frontend that follows the cluster; serve() makes it answer."""
     id_ = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
-    ledger = Ledger(state / "ledger.sqlite", id_)
+    ledger = Ledger(
+        state / "ledger.sqlite",
+        id_,
+        retention=Retention(settings.event_retention, round(settings.event_retention_size * 2**30)),
+        behind=BEHIND_SECONDS if transport.durable else 0.0,
+    )
     await ledger.open()
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -61,6 +69,7 @@ async def frontend(
                 ledger=ledger,
                 registry=Registry(),
                 hub=Hub(transport),
+                affinity=Affinity(),
                 revoked=asyncio.Queue(),
                 tasks=tasks,
             )
@@ -68,12 +77,14 @@ async def frontend(
             follower = Follower(ctx)
             following = tasks.create_task(follower.run())
             publishing = tasks.create_task(_publish_the_rest(ctx))
+            keeping = tasks.create_task(ledger.keep())
             sending = tasks.create_task(_send_webhooks(ctx))
             try:
                 yield follower
             finally:
                 following.cancel()
                 publishing.cancel()
+                keeping.cancel()
                 sending.cancel()
     finally:
         await ledger.close()

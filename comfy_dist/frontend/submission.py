@@ -6,15 +6,17 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.frontend.answers import MAX_ID, MAX_NUMBER, Refused
+from comfy_dist.frontend.asked import requirements_of, urgency_of
 from comfy_dist.frontend.context import Context
+from comfy_dist.frontend.identity import Identity
+from comfy_dist.frontend.placing import Place, held_catalogue, place, send, unroutable
 from comfy_dist.frontend.webhook_request import webhook_of
-from comfy_dist.messages import Announcement, Catalogue, Command, Job, Prompt, Submitted, Urgency, now_ms
+from comfy_dist.messages import Catalogue, Command, Job, Prompt, Submitted, now_ms
 from comfy_dist.validation import Validation, validate_prompt
 
 log = logging.getLogger(__name__)
@@ -43,20 +45,21 @@ class _Earlier:
     prompt: Prompt
 
 
-async def submit(ctx: Context, request: dict[str, Any]) -> tuple[float, str, dict[str, Any]]:
+async def submit(ctx: Context, request: dict[str, Any], who: Identity) -> tuple[float, str, dict[str, Any]]:
     """Check, record, publish; the number, id and node errors for the answer.
 
     When it returns, the job will end in the history of every frontend. Raises Refused.
     """
-    job = _job(ctx, request)
-    earlier = await _submitted_before(ctx, job.id) if request.get("prompt_id") else None
+    job = _job(ctx, request, who.user)
+    earlier = await _submitted_before(ctx, job.id, who) if request.get("prompt_id") else None
     if earlier is not None and earlier.prompt == job.prompt:
         return earlier.number, job.id, {}
     if earlier is None and ctx.ledger.accepted >= ctx.settings.max_queue_size:
         limit = ctx.settings.max_queue_size
         raise Refused(429, f"{limit} prompts wait already; try again later.", kind="queue_full")
-    able = ctx.registry.able(job.classes)
-    verdict = await _validate(ctx, job.prompt, request.get("partial_execution_targets"), able)
+    catalogue = _catalogue(ctx)
+    found = place(ctx, job, catalogue)
+    verdict = await _judge(ctx, job.prompt, _targets(request), catalogue, found)
     if not verdict.valid:
         raise Invalid(verdict)
     if earlier is not None:
@@ -64,20 +67,21 @@ async def submit(ctx: Context, request: dict[str, Any]) -> tuple[float, str, dic
         if earlier.prompt != job.prompt:
             raise Refused(409, f"The prompt_id {job.id} belongs to another prompt.", kind="prompt_id_in_use")
         return earlier.number, job.id, {}
-    selective = 0 < len(able) < len(ctx.registry.workers)
-    job = job.model_copy(update={"outputs_to_execute": verdict.outputs, "selective": selective})
-    await _publish(ctx, job)
+    job = job.model_copy(update={"outputs_to_execute": verdict.outputs})
+    await _publish(ctx, job, found)
     return job.number, job.id, verdict.node_errors
 
 
-async def _submitted_before(ctx: Context, job_id: str) -> _Earlier | None:
+async def _submitted_before(ctx: Context, job_id: str, who: Identity) -> _Earlier | None:
     """The prompt that was given under this id: given again it is one job, another under that id is refused."""
     await ctx.ledger.settled()
+    row = await ctx.ledger.find(job_id)
+    if row is not None and not who.sees(row.user):
+        raise Refused(409, f"The prompt_id {job_id} is taken; use another.", kind="prompt_id_in_use")
     submission = await ctx.ledger.submission(job_id)
     if submission is not None:
         number, _, prompt, *_ = submission
         return _Earlier(float(number), prompt)
-    row = await ctx.ledger.find(job_id)
     if row is not None and row.state.ended:
         # Workers drop what has ended, so it would never run.
         sentence = f"The prompt_id {job_id} belongs to a prompt that was deleted from the history; use another."
@@ -85,13 +89,14 @@ async def _submitted_before(ctx: Context, job_id: str) -> _Earlier | None:
     return None
 
 
-async def _publish(ctx: Context, job: Job) -> None:
-    ctx.ledger.expect(job.id)
+async def _publish(ctx: Context, job: Job, found: Place) -> None:
+    # First, for where there is no space for it nothing is to be waited for.
     await ctx.ledger.outbox.put(job)
+    ctx.ledger.expect(job.id)
     try:
         # Both at once: the ledger's fold does not mind which of `submitted` and `started` comes first. The job
         # before the news of it, for somebody waits for its end.
-        await asyncio.gather(ctx.transport.submit(job), ctx.transport.append_event(Submitted.of(job)))
+        await asyncio.gather(send(ctx, job, found), ctx.transport.append_event(Submitted.of(job)))
     except BrokerUnavailable as error:
         # It may have arrived: cancelled, it will not run in either case.
         await ctx.ledger.outbox.revoke(job.id)
@@ -102,7 +107,7 @@ async def _publish(ctx: Context, job: Job) -> None:
         ctx.ledger.outbox.remove(job.id)
 
 
-def _job(ctx: Context, request: dict[str, Any]) -> Job:
+def _job(ctx: Context, request: dict[str, Any], user: str | None) -> Job:
     prompt = request.get("prompt")
     if prompt is None:
         raise Refused(400, "No prompt provided: the body has no key `prompt`.", kind="no_prompt")
@@ -124,7 +129,9 @@ def _job(ctx: Context, request: dict[str, Any]) -> Job:
         extra_data={key: value for key, value in extra.items() if key != "webhook"},
         webhook=webhook_of(extra, ctx.settings),
         number=_number(request, front),
-        urgency=Urgency.HIGH if front else Urgency.NORMAL,
+        urgency=urgency_of(request, extra),
+        requirements=requirements_of(extra),
+        user=user,
         frontend=ctx.id,
         created_at=now_ms(),
     )
@@ -153,36 +160,54 @@ def _number(request: dict[str, Any], front: bool) -> float:
     return -rank if front else rank
 
 
-async def _validate(ctx: Context, prompt: Prompt, targets: Any, able: Sequence[Announcement]) -> Validation:
-    """What the catalogue can tell; for classes that validate by code, what the engine of an able worker says.
-
-    Where none answers in time the prompt is accepted: its engine validates before it starts.
-    """
-    if targets is not None and not (
-        isinstance(targets, list) and all(isinstance(target, str) for target in targets)
-    ):
+def _targets(request: dict[str, Any]) -> tuple[str, ...] | None:
+    targets = request.get("partial_execution_targets")
+    if targets is None:
+        return None
+    if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
         raise Refused(400, "partial_execution_targets must be a list of node ids.")
-    catalogue = ctx.registry.catalogue
-    if catalogue is None:
+    return tuple(targets)
+
+
+def _catalogue(ctx: Context) -> Catalogue:
+    if (catalogue := ctx.registry.catalogue) is None:
         raise Refused(
             503,
             "No worker has shown up yet, so it is not known which nodes there are. "
             "Start one with comfyui-worker, or wait until it is up.",
             kind="no_workers",
         )
+    return catalogue
+
+
+async def _judge(
+    ctx: Context, prompt: Prompt, targets: tuple[str, ...] | None, catalogue: Catalogue, found: Place
+) -> Validation:
+    """What can be told of the prompt now.
+
+    That is what the catalogue tells and, for classes that validate by code, what the engine of an able worker
+    says. Where none answers in time, or the prompt is held for a worker with other nodes, it is accepted: its
+    engine validates before it starts.
+    """
+    held = bool(found.nobody) and ctx.settings.hold_unroutable
+    judged_by = held_catalogue(found, catalogue) if held else catalogue
+    if judged_by is None:
+        return Validation(valid=True, outputs=targets or ())
 
     def judge() -> Validation:
         return validate_prompt(
-            prompt, catalogue.nodes, targets=targets, validated_by_code=catalogue.validated_by_code
+            prompt, judged_by.nodes, targets=targets, validated_by_code=judged_by.validated_by_code
         )
 
     verdict = await asyncio.to_thread(judge) if len(prompt) > LARGE else judge()
-    if not verdict.valid or not _needs_code(prompt, catalogue):
+    if not verdict.valid or held:
+        return verdict
+    if found.nobody:
+        return Validation(valid=False, error=unroutable(found))
+    if not found.able or not _needs_code(prompt, catalogue):
         return verdict
     arguments = {"prompt": prompt, "targets": targets}
-    if not able:
-        return verdict
-    command = Command(verb="validate", worker=able[0].id, arguments=arguments)
+    command = Command(verb="validate", worker=found.able[0].id, arguments=arguments)
     reply = await ctx.transport.ask(command, VALIDATE_SECONDS)
     if reply is None or ("error" in reply.result and "valid" not in reply.result):
         return verdict

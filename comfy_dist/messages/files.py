@@ -16,6 +16,8 @@ class InputFile(Message):
     name: str
     #: Bytes.
     size: int = Field(ge=0)
+    #: Where the prompt names it: (node id, input).
+    inputs: tuple[tuple[str, str], ...] = ()
     #: Of its content, in hex.
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 

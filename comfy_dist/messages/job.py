@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from comfy_dist.messages.base import Message, Prompt
+from comfy_dist.messages.files import InputFile
 from comfy_dist.messages.requirements import Requirements
 from comfy_dist.messages.webhook import Webhook
 
@@ -48,17 +49,14 @@ class Job(Message):
     requirements: Requirements | None = None
     #: Where its events are to be told; not part of extra_data, which queue and history show.
     webhook: Webhook | None = None
-    #: Whether a live worker lacked one of its node classes when it was accepted: such a one leaves it to others.
-    selective: bool = False
     #: The frontend that accepted it.
     frontend: str = ""
+    #: Ids of that frontend's input, output and temp folder.
+    folders: dict[str, str] = {}
+    #: Files there that the prompt names.
+    files: tuple[InputFile, ...] = ()
     #: Milliseconds since the epoch.
     created_at: int = 0
-
-    @property
-    def classes(self) -> frozenset[str]:
-        """The node classes of its prompt."""
-        return frozenset(str(node.get("class_type")) for node in self.prompt.values() if isinstance(node, dict))
 
     def public_extra_data(self) -> dict[str, Any]:
         """extra_data without credentials."""

@@ -1,5 +1,6 @@
 """How jobs, events, facts, progress, commands and presence travel."""
 
+from comfy_dist.transport.dead import DeadLetter, HeldLetter, HeldLetters
 from comfy_dist.transport.protocol import (
     Bookmark,
     Delivery,
@@ -10,4 +11,15 @@ from comfy_dist.transport.protocol import (
     Transport,
 )
 
-__all__ = ["Bookmark", "Delivery", "ReceivedCommand", "Recorded", "Rewind", "Taker", "Transport"]
+__all__ = [
+    "Bookmark",
+    "DeadLetter",
+    "Delivery",
+    "HeldLetter",
+    "HeldLetters",
+    "ReceivedCommand",
+    "Recorded",
+    "Rewind",
+    "Taker",
+    "Transport",
+]

@@ -7,12 +7,15 @@ import heapq
 import itertools
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from comfy_dist.messages import Announcement, Command, Event, Fact, Job, Progress, Reply
+from comfy_dist.messages import Announcement, Command, Event, Fact, Job, Progress, Reply, Route, RouteFact, now_ms
+from comfy_dist.transport.dead import MOST_LETTERS, DeadLetter, HeldLetters
 from comfy_dist.transport.protocol import Bookmark, Delivery, ReceivedCommand, Recorded, Rewind
+from comfy_dist.transport.turns import COMMON, Turns
 
 #: Seconds a parked delivery waits, as on the broker.
 PARK_SECONDS = 5.0
@@ -104,27 +107,46 @@ class MemoryBroker:
         self.announcements: _Subscribers[Announcement] = _Subscribers()
         self.commands: _Subscribers[MemoryCommand] = _Subscribers()
         self.workers: set[str] = set()
-        self.dead: list[tuple[Job, str]] = []
-        self._waiting: list[tuple[int, int, Job]] = []
+        self.dead: list[DeadLetter] = []
+        #: Held by who looks at the dead letters.
+        self.dead_held = asyncio.Lock()
+        self._stated: set[Route] = set(COMMON)
+        self._waiting: dict[Route, list[tuple[int, Job]]] = {}
         self._arrived = asyncio.Condition()
         self._order = itertools.count()
 
-    async def put(self, job: Job, order: int | None = None) -> None:
-        """Queue the job; with its old order it comes back to the place it had."""
-        heapq.heappush(self._waiting, (job.urgency.rank, next(self._order) if order is None else order, job))
-        async with self._arrived:
-            self._arrived.notify()
+    async def state(self, route: Route) -> None:
+        """A `route` fact, once."""
+        if route not in self._stated:
+            self._stated.add(route)
+            await self.facts.append(RouteFact(route=route))
 
-    async def get(self) -> tuple[int, Job]:
+    async def put(self, job: Job, route: Route, order: int | None = None) -> None:
+        """Queue the job; with its old order it comes back to the place it had."""
+        place = next(self._order) if order is None else order
+        heapq.heappush(self._waiting.setdefault(route, []), (place, job))
         async with self._arrived:
-            await self._arrived.wait_for(lambda: bool(self._waiting))
-            _, order, job = heapq.heappop(self._waiting)
-            return order, job
+            # Not every taker serves this route.
+            self._arrived.notify_all()
+
+    def count(self, route: Route) -> int:
+        return len(self._waiting.get(route, ()))
+
+    async def get(self, routes: Callable[[], Sequence[Route]]) -> tuple[Route, int, Job]:
+        """The next job of the first of the routes that has one."""
+        async with self._arrived:
+            while (found := next((route for route in routes() if self._waiting.get(route)), None)) is None:
+                await self._arrived.wait()
+            order, job = heapq.heappop(self._waiting[found])
+            if not self._waiting[found]:
+                del self._waiting[found]
+            return found, order, job
 
 
 @dataclass(slots=True)
 class MemoryDelivery:
     job: Job
+    route: Route
     broker: MemoryBroker
     order: int
 
@@ -132,27 +154,50 @@ class MemoryDelivery:
         pass
 
     async def requeue(self) -> None:
-        await self.broker.put(self.job, self.order)
+        await self.broker.put(self.job, self.route, self.order)
 
-    async def park(self, *, shortly: bool = False) -> None:
-        loop = asyncio.get_running_loop()
-        loop.call_later(self.broker.park_seconds / 10 if shortly else self.broker.park_seconds, self._unpark)
+    async def park(self) -> None:
+        asyncio.get_running_loop().call_later(self.broker.park_seconds, self._unpark)
 
     def _unpark(self) -> None:
-        task = asyncio.ensure_future(self.broker.put(self.job))
+        task = asyncio.ensure_future(self.broker.put(self.job, self.route))
         task.add_done_callback(lambda done: done.result())
 
+    async def pass_on(self, route: Route) -> None:
+        await self.broker.state(route)
+        await self.broker.put(self.job, route)
+
     async def bury(self, reason: str) -> None:
-        self.broker.dead.append((self.job, reason))
+        body, queue = self.job.to_bytes(), self.route.urgency.value
+        self.broker.dead.append(DeadLetter(id=self.job.id, reason=reason, queue=queue, at=now_ms(), body=body))
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryTaker:
+class MemoryLetter:
+    letter: DeadLetter
     broker: MemoryBroker
 
+    async def drop(self) -> None:
+        self.broker.dead.remove(self.letter)
+
+    async def put_back(self) -> bool:
+        # Nothing is unreadable here.
+        return False
+
+
+class MemoryTaker:
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._broker = broker
+        self._turns = Turns()
+        self._routes: tuple[Route, ...] = COMMON
+
+    def serve(self, routes: Sequence[Route]) -> None:
+        self._routes = (*COMMON, *routes)
+
     async def take(self) -> Delivery:
-        order, job = await self.broker.get()
-        return MemoryDelivery(job, self.broker, order)
+        route, order, job = await self._broker.get(lambda: self._turns.order(self._routes))
+        self._turns.took(route)
+        return MemoryDelivery(job, route, self._broker, order)
 
 
 @dataclass(slots=True)
@@ -193,11 +238,27 @@ class MemoryTransport:
     def connected(self) -> bool:
         return not self._closed.is_set()
 
-    async def submit(self, job: Job) -> None:
-        await self._broker.put(job)
+    async def submit(self, job: Job, route: Route | None = None) -> None:
+        route = route or Route(urgency=job.urgency)
+        await self._broker.state(route)
+        await self._broker.put(job, route)
+
+    async def offer(self, job: Job, route: Route, worker_id: str) -> None:
+        # There is one worker in a process.
+        await self.submit(job, route)
+
+    async def waiting(self, route: Route) -> int:
+        return self._broker.count(route)
 
     def taker(self) -> MemoryTaker:
         return MemoryTaker(self._broker)
+
+    @asynccontextmanager
+    async def dead_letters(self) -> AsyncIterator[HeldLetters]:
+        async with self._broker.dead_held:
+            dead = list(self._broker.dead)
+            held = [MemoryLetter(each, self._broker) for each in dead[:MOST_LETTERS]]
+            yield HeldLetters(held, more=len(dead) > len(held))
 
     async def append_event(self, event: Event) -> None:
         await self._broker.events.append(event)

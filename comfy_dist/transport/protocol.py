@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from comfy_dist.messages import Announcement, Command, Event, Fact, Job, Message, Progress, Reply
+from comfy_dist.messages import Announcement, Command, Event, Fact, Job, Message, Progress, Reply, Route
+from comfy_dist.transport.dead import HeldLetters
 
 
 class Bookmark(Message):
@@ -33,10 +35,15 @@ class Rewind:
 
 
 class Delivery(Protocol):
-    """A job in a worker's hands. Exactly one of acknowledge, requeue, park or bury settles it."""
+    """A job in a worker's hands. Exactly one of its methods settles it."""
 
     @property
     def job(self) -> Job: ...
+
+    @property
+    def route(self) -> Route:
+        """Where it came from, and where requeue() and park() bring it back to."""
+        ...
 
     async def acknowledge(self) -> None:
         """Done with it. Without effect where the connection that brought it is gone."""
@@ -46,8 +53,12 @@ class Delivery(Protocol):
         """Back to the head of its queue."""
         ...
 
-    async def park(self, *, shortly: bool = False) -> None:
-        """Out of the way for a few seconds, or for half a one; then it is delivered again, behind the others."""
+    async def park(self) -> None:
+        """Out of the way for a few seconds; then it is delivered again, behind the others."""
+        ...
+
+    async def pass_on(self, route: Route) -> None:
+        """To the end of another route."""
         ...
 
     async def bury(self, reason: str) -> None:
@@ -56,8 +67,13 @@ class Delivery(Protocol):
 
 
 class Taker(Protocol):
+    def serve(self, routes: Sequence[Route]) -> None:
+        """Take from these too; those that are common are always served. Holds from the next take()."""
+        ...
+
     async def take(self) -> Delivery:
-        """The next job: high before normal before low, first come first served within each.
+        """The next job: calls, then what was offered to this worker, then high before normal before low; first
+        come, first served within a route. Between routes that are alike see `Turns`.
 
         Cancelling the wait loses nothing. Who executes does not call this, and so holds exactly one unsettled
         delivery.
@@ -94,15 +110,31 @@ class Transport(Protocol):
 
     # Jobs
 
-    async def submit(self, job: Job) -> None:
-        """Put the job on the queue of its urgency.
+    async def submit(self, job: Job, route: Route | None = None) -> None:
+        """Put the job at the end of the route; None: the common one of its urgency.
 
+        A route that is not common is stated by a `route` fact first, where this participant has not lately.
         Raises BrokerUnavailable without a confirmation in 10 s.
         """
         ...
 
+    async def offer(self, job: Job, route: Route, worker_id: str) -> None:
+        """For a second to that worker alone, before all but calls; then to the end of the route, as submit()."""
+        ...
+
+    async def waiting(self, route: Route) -> int:
+        """How many jobs lie ready on the route."""
+        ...
+
     def taker(self) -> Taker:
         """One that takes jobs; a worker has one for each engine."""
+        ...
+
+    def dead_letters(self) -> AbstractAsyncContextManager[HeldLetters]:
+        """What was buried, the oldest first, bounded in number and bytes, in the hands of nobody else meanwhile.
+
+        What is not settled goes back to where it lay. Raises BrokerUnavailable where they cannot be had.
+        """
         ...
 
     # The event log

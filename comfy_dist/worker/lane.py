@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from comfy_dist.claims import Death, Free, HeldBy, Poisonous, Void, WasCancelled
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.messages import (
+    ANYBODY,
     AttemptFailed,
     AttemptFailedFact,
     Cancelled,
@@ -17,15 +18,19 @@ from comfy_dist.messages import (
     Job,
     Released,
     ReleasedFact,
+    Requirements,
+    Route,
     WorkerState,
 )
 from comfy_dist.messages.facts import REASON_CHARACTERS
+from comfy_dist.routing import lacks, needs_of
 from comfy_dist.transport import Delivery, Transport
 from comfy_dist.worker.arbiter import Arbiter
 from comfy_dist.worker.attempt import Attempt, Ending, failed
 from comfy_dist.worker.draining import Draining
 from comfy_dist.worker.pausing import Pausing
 from comfy_dist.worker.progress import ProgressSender
+from comfy_dist.worker.routes import Routes
 from comfy_dist.worker.standing import Standing
 
 log = logging.getLogger(__name__)
@@ -57,6 +62,7 @@ class Lane:
         arbiter: Arbiter,
         draining: Draining,
         pausing: Pausing,
+        routes: Routes,
         limits: Limits,
     ) -> None:
         self._worker = worker_id
@@ -64,6 +70,7 @@ class Lane:
         self._engine = standing.engine
         self._transport = transport
         self._taker = transport.taker()
+        self._routes = routes
         self._arbiter = arbiter
         self._draining = draining
         self._pausing = pausing
@@ -73,22 +80,42 @@ class Lane:
 
     async def start(self) -> None:
         """Start the engine. Raises ComfyDistError where that cannot be."""
+        self._standing.models = ()
         self._standing.learn(await self._engine.start())
 
     async def serve(self) -> None:
         """Work until the worker drains and the job in hand has ended."""
+        attention = self._standing.attention
         while not self._draining.begun:
             if not self._engine.running and await self._draining.comes_before(self._restart()):
                 return
-            self._standing.become(WorkerState.IDLE)
-            await self._standing.free_if_asked()
-            delivery = await self._next()
-            if delivery is None:
-                continue
-            if self._pausing.paused:
-                await delivery.requeue()
-            else:
-                await self._handle(delivery)
+            ended = asyncio.create_task(self._engine.ended())
+            ended.add_done_callback(lambda _: attention.call())
+            try:
+                while self._engine.running and not self._draining.begun:
+                    attention.heed()
+                    await self._serve_one()
+            finally:
+                ended.cancel()
+                await asyncio.gather(ended, return_exceptions=True)
+
+    async def _serve_one(self) -> None:
+        """The next job, unless something else is to be done first."""
+        self._standing.become(WorkerState.IDLE)
+        await self._standing.free_if_asked()
+        attention = self._standing.attention
+        if self._pausing.paused:
+            await attention.unless_called(self._pausing.lifted)
+            return
+        if (offer := self._standing.offer) is not None:
+            self._taker.serve(self._routes.served(offer))
+        delivery = await attention.unless_called(self._taker.take)
+        if delivery is None:
+            return
+        if self._pausing.paused:
+            await delivery.requeue()
+        else:
+            await self._handle(delivery)
 
     async def _restart(self) -> None:
         self._standing.become(WorkerState.STARTING)
@@ -101,29 +128,13 @@ class Lane:
             else:
                 return
 
-    async def _next(self) -> Delivery | None:
-        """The next job, or None when something else is to be done first."""
-        paused = self._pausing.paused
-        taking = asyncio.create_task(self._pausing.lifted() if paused else self._taker.take())
-        waits = [
-            asyncio.create_task(self._draining.wait()),
-            asyncio.create_task(self._standing.free_wanted.wait()),
-            asyncio.create_task(self._engine.ended()),
-        ]
-        if not paused:
-            waits.append(asyncio.create_task(self._pausing.begun()))
-        try:
-            await asyncio.wait([taking, *waits], return_when=asyncio.FIRST_COMPLETED)
-            return taking.result() if taking.done() else None
-        finally:
-            for task in (taking, *waits):
-                task.cancel()
-            await asyncio.gather(taking, *waits, return_exceptions=True)
-
     async def _handle(self, delivery: Delivery) -> None:
-        if self._lacks_nodes(delivery.job):
-            log.info("Prompt %s has nodes that this engine lacks; it is left to another worker.", delivery.job.id)
-            await self._insist(lambda: delivery.park(shortly=True))
+        job = delivery.job
+        if (lacking := self._lacking(job)) is not ANYBODY:
+            log.info("Prompt %s asks for what this engine lacks; it is passed on.", job.id)
+            asked = delivery.route.requirements.joined(lacking)
+            route = Route(urgency=job.urgency, requirements=asked, user=delivery.route.user)
+            await self._insist(lambda: delivery.pass_on(route))
             return
         if not self._arbiter.take_in_hand(delivery.job.id):
             await self._park(delivery, self._worker)
@@ -133,13 +144,12 @@ class Lane:
         finally:
             self._arbiter.let_go(delivery.job.id)
 
-    def _lacks_nodes(self, job: Job) -> bool:
-        """Whether others can execute the job and this engine cannot. What is over, anyone takes off the queue."""
-        catalogue, claims = self._standing.catalogue, self._arbiter.claims
-        if not job.selective or catalogue is None:
-            return False
-        over = claims.has_ended(job.id) or claims.is_cancelled(job.id) is not None
-        return not over and not job.classes <= catalogue.nodes.keys()
+    def _lacking(self, job: Job) -> Requirements:
+        """What this engine lacks to execute the job. What is over, anyone takes off its queue."""
+        offer, claims = self._standing.offer, self._arbiter.claims
+        if offer is None or claims.has_ended(job.id) or claims.is_cancelled(job.id) is not None:
+            return ANYBODY
+        return lacks(needs_of(job.prompt, offer.catalogue).joined(job.requirements or ANYBODY), offer)
 
     async def _park(self, delivery: Delivery, worker: str) -> None:
         log.info("Prompt %s is executed by %s; this delivery is parked.", delivery.job.id, worker)
@@ -160,7 +170,8 @@ class Lane:
                 await delivery.acknowledge()
             case WasCancelled(by, started):
                 await self._settle(
-                    delivery, Cancelled(job_id=job.id, client_id=job.client_id, by=by, started=started)
+                    delivery,
+                    Cancelled(job_id=job.id, client_id=job.client_id, user=job.user, by=by, started=started),
                 )
             case Poisonous(deaths):
                 await self._bury(delivery, deaths, "Engines or workers die under the prompt.")
@@ -190,7 +201,7 @@ class Lane:
         if not is_news.done():
             is_news.set_result(ending is None or isinstance(ending, AttemptFailed))
         await telling
-        self._standing.end(ending)
+        self._standing.end(delivery.job.prompt, ending)
         log.info(
             "Prompt %s %s after %.2f s.",
             delivery.job.id,

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Callable
 
 from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.messages import Fact, PausedFact, ResumedFact
@@ -26,10 +27,10 @@ class Pausing:
         transport: Transport,
         worker_id: str,
         name: str,
-        changed: asyncio.Event,
+        changed: Callable[[], object],
         say_again: float = SAY_AGAIN_SECONDS,
     ) -> None:
-        """`changed` is set on every change; `say_again` in seconds."""
+        """`changed` is called on every change; `say_again` in seconds."""
         self._transport = transport
         self._id = worker_id
         self._name = name
@@ -45,10 +46,6 @@ class Pausing:
     @property
     def paused(self) -> bool:
         return self._begun.is_set()
-
-    async def begun(self) -> None:
-        """Returns when the worker is paused."""
-        await self._begun.wait()
 
     async def lifted(self) -> None:
         """Returns when the worker is not paused."""
@@ -67,7 +64,7 @@ class Pausing:
         now, before = (self._begun, self._lifted) if paused else (self._lifted, self._begun)
         before.clear()
         now.set()
-        self._changed.set()
+        self._changed()
 
     async def keep(self) -> None:
         """Say pauses again that nobody has said for long, until cancelled: streams forget what is old.

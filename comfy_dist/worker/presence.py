@@ -50,13 +50,15 @@ class Identity:
 
     name: str
     id: str
+    #: What jobs may ask for.
+    tags: tuple[str, ...] = ()
 
     @classmethod
-    def make(cls, name: str | None, devices: Sequence[str]) -> Identity:
+    def make(cls, name: str | None, devices: Sequence[str], tags: Sequence[str] = ()) -> Identity:
         host = "".join(c if c.isalnum() or c in "_.-" else "-" for c in socket.gethostname())
         # Which device "auto" is, its engine finds out.
         name = name or "-".join([host[:30], *(device for device in devices if device != "auto")])[:40]
-        return cls(name, f"{name}-{uuid.uuid4().hex[:8]}")
+        return cls(name, f"{name}-{uuid.uuid4().hex[:8]}", tuple(tags))
 
 
 class Presence:
@@ -122,6 +124,8 @@ class Presence:
             ram_free=self._memory[1],
             devices=catalogue.devices if catalogue else (),
             jobs=tuple(progress.current for progress in self.running),
+            tags=self._identity.tags,
+            models=tuple(dict.fromkeys(name for standing in self._standings for name in standing.models)),
             paused=self._pausing.paused,
             kind=catalogue.kind if catalogue else "",
             catalogue=catalogue.hash if catalogue else "",

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from comfy_dist.engine import Engine
 from comfy_dist.errors import ComfyDistError
-from comfy_dist.messages import AttemptFailed, Catalogue, Failed, Finished, Message, WorkerState
+from comfy_dist.messages import AttemptFailed, Catalogue, Failed, Finished, Message, Prompt, WorkerState
+from comfy_dist.routing import Offer, models_of, needs_of
+from comfy_dist.worker.attention import Attention
 from comfy_dist.worker.progress import ProgressSender
+
+#: Model files that an engine is taken to have in memory.
+MODELS_KEPT = 16
 
 log = logging.getLogger(__name__)
 
@@ -16,8 +22,13 @@ log = logging.getLogger(__name__)
 class Standing:
     """Kept by the engine's lane, read by the worker's presence."""
 
-    def __init__(self, engine: Engine, changed: asyncio.Event) -> None:
+    def __init__(self, engine: Engine, changed: asyncio.Event, name: str = "", tags: Sequence[str] = ()) -> None:
+        """`name` and `tags` are the worker's."""
         self.engine = engine
+        #: Calls the lane when something is to be done before the next job.
+        self.attention = Attention()
+        self._name = name
+        self._tags = frozenset(tags)
         #: Set on every change; shared by the worker's engines.
         self.changed = changed
         self.state = WorkerState.STARTING
@@ -26,6 +37,8 @@ class Standing:
         self.stale = False
         self.progress: ProgressSender | None = None
         self.finished = self.failed = 0
+        #: Model files of the last jobs, the newest first.
+        self.models: tuple[str, ...] = ()
         #: Set while memory is to be freed at the next idle moment.
         self.free_wanted = asyncio.Event()
         self._free: dict[str, bool] = {}
@@ -36,6 +49,19 @@ class Standing:
     def device(self) -> str:
         devices = self.catalogue.devices if self.catalogue else ()
         return devices[0].name if devices else ""
+
+    @property
+    def offer(self) -> Offer | None:
+        """What jobs may ask of this engine; None before it has shown what it can run."""
+        if self.catalogue is None:
+            return None
+        devices = self.catalogue.devices
+        return Offer(
+            worker=self._name,
+            catalogue=self.catalogue,
+            tags=self._tags,
+            vram=devices[0].vram_total if devices else 0,
+        )
 
     def become(self, state: WorkerState) -> None:
         if state is not self.state:
@@ -62,7 +88,11 @@ class Standing:
         self.progress = progress
         self.become(WorkerState.BUSY)
 
-    def end(self, ending: Message | None) -> None:
+    def end(self, prompt: Prompt, ending: Message | None) -> None:
+        """A job has ended here."""
+        if self.catalogue is not None and isinstance(ending, (Finished, Failed)):
+            used = models_of(needs_of(prompt, self.catalogue), self.catalogue)
+            self.models = (*used, *(name for name in self.models if name not in used))[:MODELS_KEPT]
         self.finished += isinstance(ending, Finished)
         self.failed += isinstance(ending, (Failed, AttemptFailed))
         self.progress = None
@@ -75,8 +105,11 @@ class Standing:
 
     def ask_to_free(self, *, unload_models: bool, free_memory: bool) -> None:
         asked = {"unload_models": unload_models, "free_memory": free_memory}
+        if unload_models or free_memory:
+            self.models = ()
         self._free = {key: value or self._free.get(key, False) for key, value in asked.items()}
         self.free_wanted.set()
+        self.attention.call()
 
     async def free_if_asked(self) -> None:
         """The idle moment that `ask_to_free` waits for."""

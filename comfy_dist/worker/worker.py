@@ -18,6 +18,7 @@ from comfy_dist.worker.lane import Lane, Limits
 from comfy_dist.worker.log_lines import LogLines
 from comfy_dist.worker.pausing import SAY_AGAIN_SECONDS, Pausing
 from comfy_dist.worker.presence import Identity, Presence
+from comfy_dist.worker.routes import Routes
 from comfy_dist.worker.standing import Standing
 from comfy_dist.workspace import Workspace
 
@@ -48,11 +49,12 @@ class Worker:
         self._identity = identity
         self._transport = transport
         changed = asyncio.Event()
-        self._pausing = Pausing(transport, identity.id, identity.name, changed, say_again)
-        others = [self._pausing.fold]
+        self._pausing = Pausing(transport, identity.id, identity.name, self._call, say_again)
+        self._routes = Routes(transport, self._call)
+        others = [self._pausing.fold, self._routes.fold]
         self._arbiter = Arbiter(transport, identity.id, limits.max_attempts, second_look, others)
         self._draining = Draining(drain_timeout)
-        self._standings = [Standing(engine, changed) for engine in engines]
+        self._standings = [Standing(engine, changed, identity.name, identity.tags) for engine in engines]
         self._log_lines = LogLines()
         self._presence = Presence(
             identity, transport, self._standings, self._draining, self._pausing, workspace, changed
@@ -61,7 +63,16 @@ class Worker:
             identity, transport, self._standings, self._draining, self._presence, self._log_lines
         )
         self._lanes = [
-            Lane(identity.id, standing, transport, self._arbiter, self._draining, self._pausing, limits)
+            Lane(
+                identity.id,
+                standing,
+                transport,
+                self._arbiter,
+                self._draining,
+                self._pausing,
+                self._routes,
+                limits,
+            )
             for standing in self._standings
         ]
 
@@ -81,6 +92,12 @@ class Worker:
         if not self._draining.begun:
             log.info("Worker %s stops as soon as its jobs have ended.", self._identity.name)
         self._draining.tell()
+        self._call()
+
+    def _call(self) -> None:
+        """Something has changed that the lanes and the others are to know."""
+        for standing in self._standings:
+            standing.attention.call()
         self._presence.changed.set()
 
     async def serve(self) -> None:
@@ -101,6 +118,7 @@ class Worker:
             asyncio.create_task(self._arbiter.run()),
             asyncio.create_task(self._arbiter.tell()),
             asyncio.create_task(self._pausing.keep()),
+            asyncio.create_task(self._routes.keep()),
             asyncio.create_task(self._presence.run()),
             asyncio.create_task(self._commands.obey()),
             asyncio.create_task(self._presence.watch_folders()),

@@ -77,15 +77,15 @@ async def test_a_job_arrives_whole(join: Join) -> None:
 
 async def test_jobs_come_by_urgency_then_in_order(join: Join) -> None:
     frontend, worker = await join(), await join()
-    for urgency in (Urgency.LOW, Urgency.NORMAL, Urgency.HIGH):
+    for urgency in reversed(Urgency):
         for number in (1, 2):
             await frontend.submit(job(f"{urgency}{number}", urgency))
     taken = []
-    for _ in range(6):
+    for _ in range(8):
         delivery = await asyncio.wait_for(worker.taker().take(), 10)
         taken.append(delivery.job.id)
         await delivery.acknowledge()
-    assert taken == ["high1", "high2", "normal1", "normal2", "low1", "low2"]
+    assert taken == ["call1", "call2", "high1", "high2", "normal1", "normal2", "low1", "low2"]
 
 
 async def test_an_idle_worker_gets_what_comes_later(join: Join) -> None:
@@ -132,17 +132,6 @@ async def test_a_requeued_job_comes_again_first(join: Join) -> None:
     await delivery.requeue()
     again = [await asyncio.wait_for(worker.taker().take(), 10) for _ in range(2)]
     assert [delivery.job.id for delivery in again] == ["a", "b"]
-
-
-async def test_a_job_that_is_parked_shortly_is_back_before_one_that_is_not(join: Join) -> None:
-    frontend, worker = await join(), await join()
-    for name in ("shortly", "longer"):
-        await frontend.submit(Job(id=name, prompt={}))
-        await (await asyncio.wait_for(worker.taker().take(), 10)).park(shortly=name == "shortly")
-    back = [await asyncio.wait_for(worker.taker().take(), 15) for _ in range(2)]
-    assert [delivery.job.id for delivery in back] == ["shortly", "longer"]
-    for delivery in back:
-        await delivery.acknowledge()
 
 
 async def test_a_parked_job_comes_back_after_others(join: Join) -> None:

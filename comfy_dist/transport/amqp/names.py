@@ -6,15 +6,21 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from comfy_dist.messages import Urgency
+from comfy_dist.messages import Route, Urgency
 
 #: RabbitMQ 4.x dead-letters a message after 20 deliveries unless told otherwise; attempts are counted by
 #: facts instead. Without any limit a message given back would go to the tail of its queue.
 DELIVERY_LIMIT = 2_000_000_000
 PARK_SECONDS = 5.0
+#: How long a job is offered to one worker alone.
+OFFER_SECONDS = 1.0
+#: Seconds after which the queue of a worker that no longer looks into it is deleted: it is long empty then.
+OFFERS_EXPIRE = 3600
 STREAM_BYTES = 2 * 1024**3
 #: Retention works on whole segments, so they must be small beside the retained size.
 SEGMENT_BYTES = 32 * 1024**2
+#: Arguments of every queue that carries jobs.
+QUORUM: dict[str, Any] = {"x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT}
 #: Routing key of progress that every client is to see.
 EVERYONE = "everyone"
 
@@ -24,6 +30,21 @@ def client_key(client_id: str | None) -> str:
     return EVERYONE if client_id is None else hashlib.sha256(client_id.encode()).hexdigest()
 
 
+def _passing(seconds: float) -> dict[str, Any]:
+    """A queue whose messages go on after so long."""
+    return QUORUM | {
+        "x-message-ttl": round(seconds * 1000),
+        # The default exchange and no routing key: to the queue that the message's own key names.
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }
+
+
+#: Arguments of a worker's own queue.
+OFFERED = _passing(OFFER_SECONDS) | {"x-expires": OFFERS_EXPIRE * 1000}
+
+
 @dataclass(frozen=True, slots=True)
 class Names:
     """All names under one --distributed-queue-name."""
@@ -31,12 +52,21 @@ class Names:
     prefix: str
 
     def jobs(self, urgency: Urgency) -> str:
+        if urgency is Urgency.CALL:
+            return f"{self.prefix}.calls"
         return f"{self.prefix}.jobs" + ("" if urgency is Urgency.NORMAL else f".{urgency.value}")
 
+    def route(self, route: Route) -> str:
+        """The queue of a route."""
+        return self.jobs(route.urgency) if route.common else f"{self.prefix}.route.{route.key}"
+
+    def worker(self, worker_id: str) -> str:
+        """The queue of what is offered to one worker."""
+        return f"{self.prefix}.worker.{worker_id}"
+
     @property
-    def work(self) -> list[str]:
-        """The queues a worker takes from, the most urgent first."""
-        return [self.jobs(urgency) for urgency in sorted(Urgency, key=lambda urgency: urgency.rank)]
+    def offers(self) -> str:
+        return f"{self.prefix}.offers"
 
     @property
     def parked(self) -> str:
@@ -74,33 +104,26 @@ class Names:
 
     def queues(self, retention: float) -> dict[str, dict[str, Any]]:
         """{queue: arguments} of every durable queue and stream; `retention` in seconds."""
-        quorum = {"x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT}
         stream = {
             "x-queue-type": "stream",
             "x-max-age": f"{max(1, round(retention))}s",
             "x-max-length-bytes": STREAM_BYTES,
             "x-stream-max-segment-size-bytes": SEGMENT_BYTES,
         }
-        parked = quorum | {
-            "x-message-ttl": round(PARK_SECONDS * 1000),
-            # The default exchange and no routing key: back to the queue that the key names.
-            "x-dead-letter-exchange": "",
-            "x-dead-letter-strategy": "at-least-once",
-            "x-overflow": "reject-publish",
-        }
         return {
-            **dict.fromkeys(self.work, quorum),
-            self.parked: parked,
-            self.dead: quorum,
+            **{self.jobs(urgency): QUORUM for urgency in Urgency},
+            self.parked: _passing(PARK_SECONDS),
+            self.dead: QUORUM,
             self.events: stream,
             self.control: stream,
         }
 
     @property
     def exchanges(self) -> dict[str, str]:
-        """{exchange: type}; publishing to `parked` keeps the routing key, the queue to come back to."""
+        """{exchange: type}; publishing to `parked` and `offers` keeps the routing key, the queue to go to next."""
         return {
             self.parked: "fanout",
+            self.offers: "headers",
             self.progress: "topic",
             self.presence: "fanout",
             self.commands: "fanout",

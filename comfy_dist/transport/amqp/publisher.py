@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import cast
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar, cast
 
 import aiormq
 from aio_pika.abc import AbstractChannel, AbstractConnection
-from aiormq.exceptions import PublishError
+from aiormq.exceptions import ChannelNotFoundEntity, PublishError
 
 from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.transport.amqp.connection import LOST, Connection, SetUp
@@ -16,6 +17,8 @@ from comfy_dist.transport.amqp.outgoing import Outgoing, transient
 
 #: Seconds in which the broker must have confirmed.
 CONFIRM_TIMEOUT = 10.0
+
+T = TypeVar("T")
 
 
 class Publisher:
@@ -33,28 +36,62 @@ class Publisher:
         self._plain = await connection.channel(publisher_confirms=False)
 
     async def confirm(
-        self,
-        message: Outgoing,
-        routing_key: str,
-        exchange: str = "",
-        timeout: float = CONFIRM_TIMEOUT,
+        self, message: Outgoing, routing_key: str, exchange: str = "", timeout: float = CONFIRM_TIMEOUT
     ) -> None:
         """Publish until the broker confirms; again after a lost connection, with the same message id.
 
         Raises BrokerUnavailable when `timeout` seconds pass first: then it may or may not have arrived.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout
+        await self._insist(lambda: self._publish_or_declare(message, routing_key, exchange), timeout)
+
+    async def attempt(self, message: Outgoing, routing_key: str, exchange: str = "") -> bool:
+        """As confirm(), but False where no queue takes it."""
+
+        async def publish() -> bool:
+            try:
+                await self._publish(message, routing_key, exchange)
+            except PublishError:
+                return False
+            return True
+
+        return await self._insist(publish, CONFIRM_TIMEOUT)
+
+    async def reaches(self, queue: str) -> bool:
+        """Whether a queue of that name exists, told by a message that comes back or does not."""
+        return await self.attempt(transient(b""), queue)
+
+    async def declare(self, queue: str, arguments: Mapping[str, Any]) -> None:
+        """Make a durable queue, where there is none."""
+
+        async def declare() -> None:
+            async with (await self._connection.ready()).channel() as channel:
+                await channel.declare_queue(queue, durable=True, arguments=dict(arguments))
+
+        await self._insist(declare, CONFIRM_TIMEOUT)
+
+    async def count(self, queue: str) -> int:
+        """Messages that lie ready; 0 where there is no such queue."""
+
+        async def count() -> int:
+            try:
+                async with (await self._connection.ready()).channel() as channel:
+                    declared = await channel.declare_queue(queue, passive=True)
+            except ChannelNotFoundEntity:
+                return 0
+            return declared.declaration_result.message_count or 0
+
+        return await self._insist(count, CONFIRM_TIMEOUT)
+
+    async def _insist(self, action: Callable[[], Awaitable[T]], timeout: float) -> T:
+        """Again after a lost connection. Raises BrokerUnavailable when it is not done after `timeout` seconds."""
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout(timeout):
                 while True:
                     try:
-                        await self._publish_or_declare(message, routing_key, exchange)
+                        return await action()
                     except LOST:
                         # A channel can be lost alone (a queue deleted under it); the next connection mends all.
                         await self._reopen()
-                    else:
-                        return
         except TimeoutError:
             raise BrokerUnavailable(
                 f"RabbitMQ at {self._connection.place} did not confirm within {timeout:g} s; "
@@ -68,24 +105,6 @@ class Publisher:
             # Came back: the queue was deleted under us.
             await self._declare(await self._connection.ready())
             await self._publish(message, routing_key, exchange)
-
-    async def reaches(self, routing_key: str, timeout: float = CONFIRM_TIMEOUT) -> bool:
-        """Whether a queue of that name exists, told by a message that comes back or does not."""
-        message = transient(b"")
-        deadline = asyncio.get_running_loop().time() + timeout
-        try:
-            async with asyncio.timeout_at(deadline):
-                while True:
-                    try:
-                        await self._publish(message, routing_key, "")
-                    except PublishError:
-                        return False
-                    except LOST:
-                        await self._reopen()
-                    else:
-                        return True
-        except TimeoutError:
-            raise BrokerUnavailable(f"RabbitMQ at {self._connection.place} did not answer.") from None
 
     async def cast(self, message: Outgoing, routing_key: str, exchange: str) -> None:
         """Publish a transient message; lost where there is no connection."""

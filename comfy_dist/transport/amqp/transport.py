@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
+import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 import aio_pika
@@ -21,22 +24,28 @@ from comfy_dist.messages import (
     Job,
     Progress,
     Reply,
+    Route,
+    RouteFact,
     parse_event,
     parse_fact,
 )
 from comfy_dist.transport.amqp import batches
 from comfy_dist.transport.amqp.connection import LOST, Connection, Reports
-from comfy_dist.transport.amqp.names import EVERYONE, Names, client_key
+from comfy_dist.transport.amqp.dead import DeadLetters
+from comfy_dist.transport.amqp.names import EVERYONE, OFFERED, QUORUM, Names, client_key
 from comfy_dist.transport.amqp.outgoing import Outgoing, pack, transient
 from comfy_dist.transport.amqp.publisher import Publisher
 from comfy_dist.transport.amqp.stream import follow
 from comfy_dist.transport.amqp.subscriptions import Subscriptions
 from comfy_dist.transport.amqp.work import Taker
+from comfy_dist.transport.dead import HeldLetters
 from comfy_dist.transport.protocol import Bookmark, ReceivedCommand, Recorded, Rewind
 
 log = logging.getLogger(__name__)
 
 COMMAND_SECONDS = 30
+#: Seconds after which a route that is in use is stated again: facts are kept for a while only.
+STATE_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,10 @@ class AmqpTransport:
         self._publishing = Connection(uri, f"{queue_name} publishing", self._set_up_publishing, reports)
         self._consuming = Connection(uri, f"{queue_name} consuming", self._set_up_consuming, reports)
         self._publisher = Publisher(self._publishing, self._declare)
+        self._dead_letters = DeadLetters(self._consuming, self._names, self._publisher)
         self._subscriptions = Subscriptions(self._names, self._participant)
+        #: Routes of which this participant has told the others, and when.
+        self._stated: dict[Route, float] = {}
         self._asked: dict[str, asyncio.Future[Reply]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = asyncio.Event()
@@ -113,7 +125,7 @@ class AmqpTransport:
     async def _set_up_consuming(self, connection: AbstractConnection) -> None:
         await self._declare(connection)
         if self._worker:
-            await self._declare_alive(connection, self._worker)
+            await self._declare_worker(connection, self._worker)
         await self._subscriptions.set_up(connection)
 
     async def _declare(self, connection: AbstractConnection) -> None:
@@ -124,14 +136,45 @@ class AmqpTransport:
                 await channel.declare_exchange(name, aio_pika.ExchangeType(kind), durable=True)
             parked = await channel.get_queue(self._names.parked, ensure=False)
             await parked.bind(self._names.parked)
+            for route in self._stated:
+                await channel.declare_queue(self._names.route(route), durable=True, arguments=QUORUM)
 
     # Jobs
 
-    async def submit(self, job: Job) -> None:
-        await self._publisher.confirm(pack(job.to_bytes(), message_id=job.id), self._names.jobs(job.urgency))
+    async def submit(self, job: Job, route: Route | None = None) -> None:
+        route = route or Route(urgency=job.urgency)
+        await self._state(route)
+        await self._publisher.confirm(pack(job.to_bytes(), message_id=job.id), self._names.route(route))
+
+    async def offer(self, job: Job, route: Route, worker_id: str) -> None:
+        await self._state(route)
+        message = pack(job.to_bytes(), message_id=job.id, headers={"worker": worker_id})
+        if not await self._publisher.attempt(message, self._names.route(route), self._names.offers):
+            await self.submit(job, route)
+
+    async def _state(self, route: Route) -> None:
+        """Make the route's queue, and tell the workers of it, once in a while."""
+        now = time.monotonic()
+        if route.common or now - self._stated.get(route, -math.inf) < STATE_SECONDS:
+            return
+        self._stated[route] = now
+        try:
+            await self._publisher.declare(self._names.route(route), QUORUM)
+            await self.append_fact(RouteFact(route=route))
+        except BaseException:
+            self._stated.pop(route, None)
+            raise
+
+    async def waiting(self, route: Route) -> int:
+        return await self._publisher.count(self._names.route(route))
 
     def taker(self) -> Taker:
-        return Taker(self._consuming, self._names, self._publisher, self._declare)
+        return Taker(
+            self._consuming, self._names, self._publisher, self._declare, self._state, lambda: self._worker
+        )
+
+    def dead_letters(self) -> AbstractAsyncContextManager[HeldLetters]:
+        return self._dead_letters.hold()
 
     # Streams
 
@@ -162,12 +205,14 @@ class AmqpTransport:
     async def enlist(self, worker_id: str) -> None:
         self._worker = worker_id
         with contextlib.suppress(*LOST):
-            await self._declare_alive(await self._consuming.ready(), worker_id)
+            await self._declare_worker(await self._consuming.ready(), worker_id)
         await self._subscriptions.bind(self._names.commands)
 
-    async def _declare_alive(self, connection: AbstractConnection, worker_id: str) -> None:
-        # The channel closes, the queue lives as long as the connection.
+    async def _declare_worker(self, connection: AbstractConnection, worker_id: str) -> None:
         async with connection.channel() as channel:
+            offers = await channel.declare_queue(self._names.worker(worker_id), durable=True, arguments=OFFERED)
+            await offers.bind(self._names.offers, arguments={"x-match": "all", "worker": worker_id})
+            # The channel closes, the queue lives as long as the connection.
             await channel.declare_queue(
                 self._names.alive(worker_id), exclusive=True, arguments={"x-max-length": 1}
             )

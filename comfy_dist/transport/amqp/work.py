@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -12,19 +15,21 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 from pydantic import ValidationError
 
 from comfy_dist.errors import BrokerUnavailable
-from comfy_dist.messages import Job
+from comfy_dist.messages import Job, Route, Urgency
 from comfy_dist.transport.amqp.connection import LOST, Connection, SetUp
-from comfy_dist.transport.amqp.names import Names
-from comfy_dist.transport.amqp.outgoing import pack, persistent, unpack
+from comfy_dist.transport.amqp.dead import letter_headers
+from comfy_dist.transport.amqp.names import QUORUM, Names
+from comfy_dist.transport.amqp.outgoing import Outgoing, pack, persistent, unpack
 from comfy_dist.transport.amqp.publisher import Publisher
+from comfy_dist.transport.turns import COMMON, Turns
 
 log = logging.getLogger(__name__)
 
 #: Seconds that a taker goes on listening while its job runs: in that time most short ones have ended.
 LINGER_SECONDS = 0.05
 
-#: Seconds that a delivery is parked shortly; behind one that is parked for longer it waits as long as that.
-SHORTLY_SECONDS = 0.5
+#: Seconds in which a busy taker does not look again into a queue that it has found empty.
+EMPTY_SECONDS = 0.02
 
 #: Seconds after which a taker to whom nothing comes listens anew, on another channel: RabbitMQ 3.10 does not tell
 #: the consumers of a quorum queue that it was deleted, and what is then put into a new one of that name goes to
@@ -34,17 +39,35 @@ RENEW_SECONDS = 30.0
 #: After these the next take begins anew.
 AGAIN: tuple[type[Exception], ...] = (*LOST, BrokerUnavailable)
 
-#: A message and the queue it came from.
-Found: TypeAlias = tuple[AbstractIncomingMessage, str]
+#: Makes the queue of a route and tells the workers of it.
+State: TypeAlias = Callable[[Route], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Source:
+    """A queue that a taker looks into."""
+
+    queue: AbstractQueue
+    #: None for what is offered to this worker: of any route.
+    route: Route | None
+    #: When it was last found empty.
+    empty_at: float = -math.inf
+
+
+#: A message and where it came from.
+Found: TypeAlias = tuple[AbstractIncomingMessage, Source]
 
 
 @dataclass(frozen=True, slots=True)
 class AmqpDelivery:
     job: Job
+    route: Route
     message: AbstractIncomingMessage
+    #: Of the route; of a route that this worker has not heard of yet, too.
     queue: str
     names: Names
     publisher: Publisher
+    state: State
 
     async def acknowledge(self) -> None:
         # Where the connection is gone the broker delivers it again, and the control stream tells that it is void.
@@ -55,16 +78,22 @@ class AmqpDelivery:
         with contextlib.suppress(*LOST):
             await self.message.nack(requeue=True)
 
-    async def park(self, *, shortly: bool = False) -> None:
-        copy = pack(self.job.to_bytes(), message_id=self.job.id, expiration=SHORTLY_SECONDS if shortly else None)
-        await self.publisher.confirm(copy, self.queue, exchange=self.names.parked)
+    async def park(self) -> None:
+        await self.publisher.confirm(self._copy(), self.queue, exchange=self.names.parked)
+        await self.acknowledge()
+
+    async def pass_on(self, route: Route) -> None:
+        await self.state(route)
+        await self.publisher.confirm(self._copy(), self.names.route(route))
         await self.acknowledge()
 
     async def bury(self, reason: str) -> None:
-        headers = {"reason": reason[:1000], "queue": self.queue}
-        copy = pack(self.job.to_bytes(), message_id=self.job.id, headers=headers)
-        await self.publisher.confirm(copy, self.names.dead)
+        headers = letter_headers(reason, self.queue) | {"job": self.job.id}
+        await self.publisher.confirm(self._copy(headers), self.names.dead)
         await self.acknowledge()
+
+    def _copy(self, headers: Mapping[str, str] | None = None) -> Outgoing:
+        return pack(self.job.to_bytes(), message_id=self.job.id, headers=headers)
 
 
 class Taker:
@@ -76,18 +105,36 @@ class Taker:
     and ends the listening. So a busy worker holds exactly one message.
     """
 
-    def __init__(self, connection: Connection, names: Names, publisher: Publisher, declare: SetUp) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        names: Names,
+        publisher: Publisher,
+        declare: SetUp,
+        state: State,
+        worker_id: Callable[[], str | None],
+    ) -> None:
         self._connection = connection
         self._names = names
         self._publisher = publisher
         self._declare = declare
+        self._state = state
+        self._worker = worker_id
+        self._turns = Turns()
+        self._routes = COMMON
         self._channel: AbstractChannel | None = None
-        self._queues: list[AbstractQueue] = []
+        #: By name of the queue; empty where the routes have changed.
+        self._sources: dict[str, Source] = {}
         self._listening = False
         #: Resolved by the first message that comes; None while none is wanted.
         self._wanted: asyncio.Future[Found] | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._lingering: asyncio.TimerHandle | None = None
+
+    def serve(self, routes: Sequence[Route]) -> None:
+        if (wanted := (*COMMON, *routes)) != self._routes:
+            self._stop()
+            self._routes, self._sources = wanted, {}
 
     async def take(self) -> AmqpDelivery:
         """The next job. Unreadable messages go to the dead letters."""
@@ -139,10 +186,32 @@ class Taker:
             channel.close_callbacks.add(lambda *_: self._lost(channel), weak=False)
             underlay = await channel.get_underlay_channel()
             underlay.on_consumer_cancel_callbacks.add(lambda _: self._lost(channel))
-            self._queues = [await channel.get_queue(name, ensure=False) for name in self._names.work]
             self._listening = False
-            self._channel = channel
+            self._channel, self._sources = channel, {}
+        if not self._sources:
+            self._sources = await self._look_up(self._channel)
         return self._channel
+
+    async def _look_up(self, channel: AbstractChannel) -> dict[str, Source]:
+        """The queues of the routes that are served, those made that others have only told of."""
+        sources = {}
+        for route in self._routes:
+            name = self._names.route(route)
+            if not route.common:
+                await channel.declare_queue(name, durable=True, arguments=QUORUM)
+            sources[name] = Source(await channel.get_queue(name, ensure=False), route)
+        if (worker := self._worker()) is not None:
+            name = self._names.worker(worker)
+            sources[name] = Source(await channel.get_queue(name, ensure=False), None)
+        return sources
+
+    def _in_turn(self) -> list[Source]:
+        """Calls, what is offered to this worker, then the other routes as their turns come."""
+        routes = self._turns.order(self._routes)
+        sources = [self._sources[self._names.route(route)] for route in routes]
+        calls = sum(route.urgency is Urgency.CALL for route in routes)
+        offered = [source for source in self._sources.values() if source.route is None]
+        return [*sources[:calls], *offered, *sources[calls:]]
 
     def _lost(self, channel: AbstractChannel) -> None:
         """The channel was closed, or a queue deleted under its consumer: begin anew."""
@@ -155,47 +224,52 @@ class Taker:
             self._wanted.set_exception(ConnectionError("the channel was closed or renewed"))
 
     async def _get(self, channel: AbstractChannel) -> Found | None:
-        """What lies ready in the most urgent queue."""
-        for queue, count in zip(self._queues, await self._count(channel), strict=True):
+        """What lies ready in the first queue that has something.
+
+        One that was empty a moment ago is looked into only where the others have nothing.
+        """
+        now = time.monotonic()
+        sources = self._in_turn()
+        lately = [source for source in sources if now - source.empty_at < EMPTY_SECONDS]
+        others = [source for source in sources if now - source.empty_at >= EMPTY_SECONDS]
+        return await self._get_of(channel, others) or await self._get_of(channel, lately)
+
+    async def _get_of(self, channel: AbstractChannel, sources: list[Source]) -> Found | None:
+        for source, count in zip(sources, await _count(channel, sources), strict=True):
             if not count:
+                source.empty_at = time.monotonic()
                 continue
             # Cancelled in the middle, a get would leave its message to nobody.
-            getting = asyncio.ensure_future(queue.get(fail=False))
+            getting = asyncio.ensure_future(source.queue.get(fail=False))
             try:
                 message = await asyncio.shield(getting)
             except asyncio.CancelledError:
                 getting.add_done_callback(self._give_back_result)
                 raise
             if message is not None:
-                return message, queue.name
+                return message, source
         return None
-
-    async def _count(self, channel: AbstractChannel) -> list[int]:
-        """Messages that lie ready, by queue; asking costs the broker no log entry."""
-        declared = await asyncio.gather(
-            *(channel.declare_queue(queue.name, passive=True) for queue in self._queues)
-        )
-        return [queue.declaration_result.message_count or 0 for queue in declared]
 
     async def _listen(self) -> None:
         self._listening = True
-        await asyncio.gather(*(self._consume(queue) for queue in self._queues))
+        await asyncio.gather(*(self._consume(source) for source in self._sources.values()))
 
-    async def _consume(self, queue: AbstractQueue) -> None:
+    async def _consume(self, source: Source) -> None:
         async def arrived(message: AbstractIncomingMessage) -> None:
             if self._wanted is not None and not self._wanted.done():
-                self._wanted.set_result((message, queue.name))
+                self._wanted.set_result((message, source))
             else:
                 self._give_back(message)
                 self._stop()
 
-        await queue.consume(arrived, consumer_tag=queue.name)
+        await source.queue.consume(arrived, consumer_tag=source.queue.name)
 
     def _stop(self) -> None:
         """Stop listening, behind what goes on; the next take waits for it."""
         if self._listening and self._channel is not None:
             self._listening = False
-            self._stopping = asyncio.create_task(self._cancel(self._channel, self._queues, self._stopping))
+            queues = [source.queue for source in self._sources.values()]
+            self._stopping = asyncio.create_task(self._cancel(self._channel, queues, self._stopping))
 
     @staticmethod
     async def _cancel(
@@ -220,18 +294,32 @@ class Taker:
         # With the connection gone the broker has it back already.
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
-    async def _read(self, message: AbstractIncomingMessage, queue: str) -> AmqpDelivery | None:
+    async def _read(self, message: AbstractIncomingMessage, source: Source) -> AmqpDelivery | None:
+        # What is offered names the queue that it goes to next.
+        queue = message.routing_key if source.route is None and message.routing_key else source.queue.name
         try:
             job = Job.from_bytes(unpack(message.body, message.content_encoding))
         except (ValueError, ValidationError) as error:
             reason = " ".join(str(error).split())[:500]
             log.error("An unreadable message of %s goes to %s: %s", queue, self._names.dead, reason)
-            headers = {"reason": reason, "queue": queue}
-            copy = persistent(message.body, encoding=message.content_encoding, headers=headers)
+            copy = persistent(
+                message.body, encoding=message.content_encoding, headers=letter_headers(reason, queue)
+            )
             await self._publisher.confirm(copy, self._names.dead)
             await message.ack()
             return None
-        return AmqpDelivery(job, message, queue, self._names, self._publisher)
+        known = self._sources.get(queue)
+        route = (known.route if known else None) or Route(urgency=job.urgency)
+        self._turns.took(route)
+        return AmqpDelivery(job, route, message, queue, self._names, self._publisher, self._state)
+
+
+async def _count(channel: AbstractChannel, sources: Sequence[Source]) -> list[int]:
+    """Messages that lie ready, by queue; asking costs the broker no log entry."""
+    declared = await asyncio.gather(
+        *(channel.declare_queue(source.queue.name, passive=True) for source in sources)
+    )
+    return [queue.declaration_result.message_count or 0 for queue in declared]
 
 
 async def _close(channel: AbstractChannel, before: asyncio.Task[None] | None = None) -> None:

@@ -1,0 +1,166 @@
+"""Which workers can execute a prompt: what it asks for against what each of them offers. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from comfy_dist.input_judging import Definition, Input, inputs_of
+from comfy_dist.messages import ANYBODY, Catalogue, Requirements
+
+#: Options of an input that a client uploads files for: they need not be where the prompt is executed yet.
+_UPLOADS = ("image_upload", "video_upload", "audio_upload", "file_upload", "animated_image_upload")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What one engine of a worker has."""
+
+    worker: str
+    catalogue: Catalogue
+    tags: frozenset[str] = frozenset()
+    #: Bytes of its device.
+    vram: int = 0
+
+
+def needs_of(prompt: Mapping[str, Any], catalogue: Catalogue) -> Requirements:
+    """The node classes of the prompt, and what it chooses from lists that may differ between workers.
+
+    The prompt may be any object, as it was received: what is no node is passed over. What a class judges by code
+    is not looked at, and neither are the classes that the catalogue lacks.
+    """
+    nodes: set[str] = set()
+    choices: set[tuple[str, str, str]] = set()
+    for node in prompt.values():
+        if not isinstance(node, Mapping) or not isinstance(class_type := node.get("class_type"), str):
+            continue
+        nodes.add(class_type)
+        given = node.get("inputs")
+        if (definition := catalogue.nodes.get(class_type)) is None or not isinstance(given, Mapping):
+            continue
+        by_code = catalogue.validated_by_code.get(class_type, ())
+        for name, _ in _lists(definition):
+            value = given.get(name)
+            if isinstance(value, str) and name not in by_code and "*" not in by_code:
+                choices.add((class_type, name, value))
+    return Requirements(nodes=tuple(sorted(nodes)), choices=tuple(sorted(choices)))
+
+
+def lacks(asked: Requirements, offer: Offer) -> Requirements:
+    """What of `asked` the engine does not have; ANYBODY where it can execute the job."""
+    catalogue = offer.catalogue
+    missing = Requirements(
+        worker=asked.worker if asked.worker not in (None, offer.worker) else None,
+        tags=tuple(tag for tag in asked.tags if tag not in offer.tags),
+        vram=asked.vram if asked.vram > offer.vram else 0,
+        nodes=tuple(name for name in asked.nodes if name not in catalogue.nodes),
+        choices=tuple(choice for choice in asked.choices if not _offers(catalogue, *choice)),
+    )
+    return ANYBODY if missing == ANYBODY else missing
+
+
+def together(each: Iterable[Requirements]) -> Requirements:
+    """What they ask for together."""
+    whole = ANYBODY
+    for one in each:
+        if one is not ANYBODY:
+            whole = whole.joined(one)
+    return whole
+
+
+def models_of(needs: Requirements, catalogue: Catalogue) -> tuple[str, ...]:
+    """The model files among the choices, by name."""
+    files = frozenset().union(*catalogue.models.values()) if catalogue.models else frozenset()
+    return tuple(sorted({value for _, _, value in needs.choices if value in files}))
+
+
+def who_has_what(asked: Requirements, offers: Sequence[Offer]) -> list[str]:
+    """A line for each thing that some of these workers lack: what it is, and who has it."""
+    lines = []
+    missing = together(lacks(asked, offer) for offer in offers)
+    for each, what in _parts(missing):
+        having = sorted({offer.worker for offer in offers if lacks(each, offer) is ANYBODY})
+        lines.append(f"{what}: {', '.join(having) or 'no live worker'}")
+    return lines
+
+
+def with_options_of(definition: Definition, other: Definition) -> Definition:
+    """The definition, offering in its lists also what the other one's lists of the same names offer."""
+    if definition is other or definition == other:
+        return definition
+    others = dict(_lists(other))
+    more = {
+        name: [*options, *(each for each in others[name] if each not in options)]
+        for name, options in _lists(definition)
+        if name in others and not set(map(str, others[name])) <= set(map(str, options))
+    }
+    if not more:
+        return definition
+    declared = definition["input"]
+    inputs = {
+        category: {name: _with_options(info, more.get(name)) for name, info in declared[category].items()}
+        for category in ("required", "optional")
+        if declared.get(category)
+    }
+    return {**definition, "input": {**declared, **inputs}}
+
+
+def with_choices(catalogue: Catalogue, choices: Iterable[tuple[str, str, str]]) -> Catalogue:
+    """The catalogue, offering these too."""
+    nodes = dict(catalogue.nodes)
+    for class_type, name, value in choices:
+        offering = {"input": {"required": {name: [[value], {}]}}}
+        nodes[class_type] = dict(with_options_of(nodes[class_type], offering))
+    return catalogue.model_copy(update={"nodes": nodes})
+
+
+def _with_options(info: Sequence[Any], options: list[Any] | None) -> Sequence[Any]:
+    if options is None:
+        return info
+    if isinstance(info[0], (list, tuple)):
+        return [options, *info[1:]]
+    return [info[0], {**info[1], "options": options}, *info[2:]]
+
+
+def _parts(whole: Requirements) -> Iterator[tuple[Requirements, str]]:
+    """Each single thing that is asked for, and its name."""
+    if whole.worker is not None:
+        yield Requirements(worker=whole.worker), f"the name {whole.worker}"
+    for tag in whole.tags:
+        yield Requirements(tags=(tag,)), f"tag {tag}"
+    if whole.vram:
+        yield Requirements(vram=whole.vram), f"{whole.vram / 2**30:g} GB of VRAM"
+    for name in whole.nodes:
+        yield Requirements(nodes=(name,)), f"node {name}"
+    for choice in whole.choices:
+        class_type, name, value = choice
+        yield Requirements(choices=(choice,)), f"{class_type}, {name} {value!r}"
+
+
+def _lists(definition: Definition) -> Iterator[tuple[str, Sequence[Any]]]:
+    """The inputs that offer a list, and what is in it."""
+    for each in inputs_of(definition):
+        options = _options(each)
+        if options is not None and not any(each.options.get(upload) for upload in _UPLOADS):
+            yield each.name, options
+
+
+def _options(each: Input) -> Sequence[Any] | None:
+    """A combo's options in its older and newer spelling."""
+    if isinstance(each.type, (list, tuple)):
+        return each.type
+    options = each.options.get("options") if each.type == "COMBO" else None
+    return options if isinstance(options, (list, tuple)) else None
+
+
+def _offers(catalogue: Catalogue, class_type: str, name: str, value: str) -> bool:
+    """Whether the class offers it there. Where the class is missing, or the list, that is said elsewhere."""
+    definition = catalogue.nodes.get(class_type)
+    if (
+        definition is None
+        or name in (by_code := catalogue.validated_by_code.get(class_type, ()))
+        or "*" in by_code
+    ):
+        return True
+    return all(value in options for input_name, options in _lists(definition) if input_name == name)
