@@ -37,7 +37,7 @@ class Named:
         filename, type_, subfolder = value.get("filename"), value.get("type"), value.get("subfolder") or ""
         if not isinstance(filename, str) or not filename or not isinstance(subfolder, str):
             return None
-        if type_ not in get_args(FolderType):
+        if not isinstance(type_, str) or type_ not in get_args(FolderType):
             return None
         return cls(type_, f"{subfolder}/{filename}".replace("\\", "/").lstrip("/"))
 
