@@ -40,6 +40,8 @@ Exit codes: 0 all well, 1 a prompt failed or was cancelled, 2 bad usage, 3 serve
 4 not signed in or not allowed.
 Options with a COMFYUI_ variable are also keys of the YAML file."""
 
+#: What one call asks for, which is no setting.
+_CALL = ("command", "as_json", "files", "edits", "ids", "id", "worker", "action", "all_")
 _COMMON = (ServerSettings, MessageSettings)
 _COMMANDS: dict[str, tuple[str, tuple[type, ...]]] = {
     "run": ("submit workflows, wait for them, save what they make", (RunSettings, ResultSettings, BarSettings)),
@@ -48,6 +50,10 @@ _COMMANDS: dict[str, tuple[str, tuple[type, ...]]] = {
     "workers": ("show the live workers and what they do", ()),
     "interrupt": ("stop everything that runs; what waits stays", ()),
     "cancel": ("cancel prompts, running or waiting", ()),
+    "pause": ("let the cluster or one worker finish what runs and take no more", ()),
+    "resume": ("end that pause", ()),
+    "drain": ("let one worker finish what it runs, then leave", ()),
+    "dead": ("show, retry or drop what was given up or could not be read", ()),
     "watch": ("wait for a prompt that was submitted elsewhere", (ResultSettings, BarSettings)),
 }
 
@@ -57,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
     verbose = "-v" in arguments or "--verbose" in arguments
     try:
         given = vars(parser().parse_args(arguments))
-        call = {name: given.pop(name, None) for name in ("command", "as_json", "files", "edits", "ids", "id")}
+        call = {name: given.pop(name, None) for name in _CALL}
         settings, _ = made(ComfyuiClientSettings, given)
         code = _run(settings, argparse.Namespace(**call))
     except ComfyDistError as error:
@@ -112,6 +118,17 @@ def parser() -> Parser:
             one.add_argument("ids", nargs="+", metavar="ID", help="a prompt's id, as queue shows it")
         elif name == "watch":
             one.add_argument("id", metavar="ID", help="a prompt's id, as queue shows it")
+        elif name in ("pause", "resume"):
+            sentence = "a worker's name, which holds over its restart, or its id; without, the whole cluster"
+            one.add_argument("worker", nargs="?", metavar="WORKER", help=sentence)
+        elif name == "drain":
+            one.add_argument("worker", metavar="WORKER", help="a worker's id or name, as workers shows it")
+        elif name == "dead":
+            one.add_argument(
+                "action", choices=("list", "retry", "drop"), help="list them, submit them again, forget them"
+            )
+            one.add_argument("ids", nargs="*", metavar="ID", help="which ones, as list shows them")
+            one.add_argument("--all", action="store_true", dest="all_", help="retry or drop all of them")
         _json_flag(one)
         add_options(one, ComfyuiClientSettings, (*groups, *_COMMON))
     return whole
@@ -171,6 +188,10 @@ async def _command(server: Server, settings: ComfyuiClientSettings, call: argpar
             _print(history) if call.as_json else _tables().show_history(history)
         case "workers":
             await _workers(server, call)
+        case "dead" if call.action == "list":
+            await _dead(server, call)
+        case _:
+            return await _operate(server, call)
     return 0
 
 
@@ -236,18 +257,39 @@ async def _interrupt(server: Server, call: argparse.Namespace) -> int:
 
 
 async def _workers(server: Server, call: argparse.Namespace) -> None:
-    from comfy_dist.client.server import Refused
+    from comfy_dist.client.operating import ask_cluster
 
-    try:
-        answer = await server.get("/distributed/workers")
-    except Refused as refused:
-        if refused.status != 404:
-            raise
-        raise ComfyDistError(f"{server.url} is a ComfyUI without workers; `queue` shows what it does.") from None
+    answer = await ask_cluster(server, "/distributed/workers")
     if call.as_json:
         _print(answer["workers"])
     else:
         _tables().show_workers(answer["workers"], await server.get("/queue"))
+
+
+async def _dead(server: Server, call: argparse.Namespace) -> None:
+    from comfy_dist.client.operating import ask_cluster
+
+    answer = await ask_cluster(server, "/distributed/dead")
+    _print(answer) if call.as_json else _tables().show_dead(answer)
+
+
+async def _operate(server: Server, call: argparse.Namespace) -> int:
+    from comfy_dist.client import operating
+
+    match call.command:
+        case "pause":
+            done = await operating.pause(server, call.worker)
+        case "resume":
+            done = await operating.resume(server, call.worker)
+        case "drain":
+            done = await operating.drain(server, call.worker)
+        case _:
+            done = await operating.settle(server, call.action, call.ids or (), all_=bool(call.all_))
+    if call.as_json:
+        _print(done.answer)
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in done.lines)
+    return 0 if done.well else 1
 
 
 def _tables() -> Any:

@@ -14,7 +14,14 @@ from comfy_dist.client.waiting import outcome_of
 
 #: Columns where there is no terminal to ask: nothing is cut.
 _PIPED_WIDTH = 200
-_COLOURS = {"running": "green", "busy": "green", "succeeded": "green", "failed": "red", "cancelled": "yellow"}
+_COLOURS = {
+    "running": "green",
+    "busy": "green",
+    "succeeded": "green",
+    "failed": "red",
+    "cancelled": "yellow",
+    "unreadable": "red",
+}
 
 
 def show_queue(queue: dict[str, Any]) -> None:
@@ -44,7 +51,7 @@ def show_workers(workers: Sequence[dict[str, Any]], queue: dict[str, Any]) -> No
         jobs = worker.get("jobs") or ()
         rows.append(
             (
-                worker["state"],
+                f"{worker['state']}, paused" if worker.get("paused") else worker["state"],
                 worker["name"],
                 ", ".join(_device(device) for device in worker.get("devices") or ()),
                 "\n".join(job["id"] for job in jobs),
@@ -53,6 +60,23 @@ def show_workers(workers: Sequence[dict[str, Any]], queue: dict[str, Any]) -> No
             )
         )
     _show("There is no live worker.", ("state", "name", "device", "job", "progress", "finished / failed"), rows)
+
+
+def show_dead(answer: dict[str, Any]) -> None:
+    rows = [
+        (
+            each["kind"],
+            each["id"],
+            _clock(each.get("at")),
+            each.get("queue", ""),
+            str(each.get("nodes", "")),
+            each["reason"] or each.get("excerpt", ""),
+        )
+        for each in answer["dead"]
+    ]
+    _show("There are no dead letters.", ("kind", "prompt", "died", "queue", "nodes", "reason"), rows)
+    if answer["more"]:
+        sys.stdout.write("There are more behind these.\n")
 
 
 def _show(empty: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -178,5 +178,5 @@ async def _ask(ctx: Context, worker: Announcement, verb: Verb, arguments: dict[s
             kind="worker_silent",
         )
     if "error" in reply.result:
-        raise Refused(502, f"Worker {worker.name} could not do it: {reply.result['error']}", kind="worker_failed")
+        raise Refused(500, f"Worker {worker.name} could not do it: {reply.result['error']}", kind="worker_failed")
     return reply.result
