@@ -79,7 +79,7 @@ async def _capture_log(app: web.Application) -> AsyncIterator[None]:
     def send(clients: frozenset[str], data: dict[str, Any]) -> None:
         for client in clients:
             if hub.has(client):
-                hub.send(client, "logs", data)
+                hub.send(client, None, "logs", data)
             else:
                 buffer.subscribers.discard(client)
 

@@ -65,7 +65,7 @@ class Credentials:
         expires = int(time.time()) + SESSION_SECONDS
         claims = {"sub": key.identity.user or "", "exp": expires, "aud": _AUDIENCE}
         cookie = jwt.encode(claims, key.session_secret, _SESSION_ALGORITHM)
-        return Session(cookie, replace(key.identity, expires=float(expires)))
+        return Session(cookie, replace(key.identity, expires=expiry(claims)))
 
     def resume(self, cookie: str) -> Identity:
         """Who began the session. Raises NotAccepted."""

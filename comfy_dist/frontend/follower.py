@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.frontend.context import Context
 from comfy_dist.frontend.websocket import status
-from comfy_dist.ledger import Change
+from comfy_dist.ledger import Change, Renewed
 from comfy_dist.messages import (
     AttemptFailed,
     Cancelled,
@@ -30,18 +30,20 @@ from comfy_dist.messages import (
     Submitted,
     now_ms,
 )
-from comfy_dist.transport import Recorded, Rewind
+from comfy_dist.transport import Bookmark, Recorded, Rewind
 
 log = logging.getLogger(__name__)
 
 #: Entries folded in one transaction while catching up.
-BATCH = 500
+BATCH = 64
 #: How long the news of a beginning waits for what follows it.
 BATCH_SECONDS = 0.005
 EXPIRE_SECONDS = 5.0
 CATALOGUE_SECONDS = 30.0
 #: An end that is older is history being read again, no news for a websocket.
 NEWS_MS = 600_000
+#: Of what is folded from elsewhere than the log.
+_NOWHERE = Bookmark(offset=0, message_id="")
 
 
 class Follower:
@@ -49,7 +51,7 @@ class Follower:
 
     def __init__(self, ctx: Context) -> None:
         self.ctx = ctx
-        self._entries: asyncio.Queue[Recorded | Rewind] = asyncio.Queue(BATCH * 2)
+        self._entries: asyncio.Queue[Recorded | Rewind] = asyncio.Queue(BATCH)
         self._fetching: set[str] = set()
         self._catalogue_changed = asyncio.Event()
         #: Set when it is known which nodes there are.
@@ -63,13 +65,38 @@ class Follower:
         """Until cancelled."""
         self._remember_catalogue()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._read_events())
-            group.create_task(self._events())
+            group.create_task(self._follow_events())
             group.create_task(self._progress())
             group.create_task(self._announcements(group))
             group.create_task(self._expire())
             group.create_task(self._save_catalogue())
             group.create_task(self._revoke())
+
+    async def _follow_events(self) -> None:
+        """Fold what the log says; all of it again where the ledger had to be made anew."""
+        while True:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._read_events())
+                    group.create_task(self._events())
+                    group.create_task(self._until_made_anew())
+            except* Renewed:
+                log.warning("The ledger is built again from the event log's first event.")
+            self._entries = asyncio.Queue(BATCH)
+            await self._rewind()
+
+    async def _until_made_anew(self) -> None:
+        await self.ctx.ledger.renewed.wait()
+        raise Renewed("The ledger was made anew.")
+
+    async def _rewind(self) -> None:
+        ctx = self.ctx
+        await ctx.ledger.rewind()
+        if not ctx.transport.durable:
+            # The log of this process begins too late for what waits: that stands in the outbox.
+            waiting = [Submitted.of(job) for job in await ctx.ledger.outbox.rest()]
+            await ctx.ledger.apply([Recorded(event, _NOWHERE) for event in waiting])
+            ctx.ledger.bookmark = None
 
     async def _events(self) -> None:
         while True:
@@ -97,7 +124,7 @@ class Follower:
             if change.ended:
                 if not ctx.transport.durable:
                     ctx.ledger.outbox.remove(change.after.id)
-                if now_ms() - change.event.at < NEWS_MS:
+                if now_ms() - change.event.at < NEWS_MS and not ctx.hub.has_ended(change.after.id):
                     ctx.tasks.create_task(self._tell_end(change))
                 continue
             if isinstance(change.event, (Started, Submitted)) and len(ctx.hub):
@@ -114,34 +141,36 @@ class Follower:
         """
         ctx, hub = self.ctx, self.ctx.hub
         job_id, client_id, event = change.after.id, change.after.client_id, change.event
+        owner = change.after.user
         assert isinstance(event, (Finished, Failed, Cancelled))
         if client_id is not None and hub.has(client_id):
             await hub.last_progress(job_id, event.last_sequence - len(event.trail))
-            self._pass_on_trail(event, client_id)
+            self._pass_on_trail(event, client_id, owner)
             passed = hub.executed(job_id)
             for node, output in event.outputs.items():
                 display = str(event.meta.get(node, {}).get("display_node", node))
                 if display not in passed and event.last_sequence:
                     data = {"node": node, "display_node": display, "output": output, "prompt_id": job_id}
-                    hub.send(client_id, "executed", data)
+                    hub.send(client_id, owner, "executed", data)
             if event.messages:
                 name, message = event.messages[-1]
-                hub.send(client_id, name, message)
+                hub.send(client_id, owner, name, message)
         elif client_id is None:
-            self._pass_on_trail(event, None)
+            self._pass_on_trail(event, None, owner)
             if isinstance(event, Cancelled) and event.messages:
-                hub.broadcast(*event.messages[-1])
+                hub.send(None, owner, *event.messages[-1])
         hub.end(job_id)
         hub.broadcast("status", status(ctx))
         if client_id is not None and event.messages:
-            hub.send(client_id, "executing", {"node": None, "prompt_id": job_id})
+            hub.send(client_id, owner, "executing", {"node": None, "prompt_id": job_id})
 
-    def _pass_on_trail(self, event: Ended, client_id: str | None) -> None:
+    def _pass_on_trail(self, event: Ended, client_id: str | None, owner: str | None) -> None:
         first = event.last_sequence - len(event.trail) + 1
         for sequence, each in enumerate(event.trail, start=first):
             progress = Progress(
                 job_id=event.job_id,
                 client_id=client_id,
+                user=owner,
                 sequence=sequence,
                 attempt=event.attempt,
                 event=each.event,
@@ -208,7 +237,7 @@ class Follower:
                     log.debug("Prompt %s is not yet revoked: %s", job_id, error)
                 else:
                     break
-            await self.ctx.ledger.outbox.revoked(job_id)
+            self.ctx.ledger.outbox.remove(job_id)
 
     def _remember_catalogue(self) -> None:
         """What workers could run when this frontend last saw one, so that the page comes up without any."""

@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import web
 from pydantic_core import to_json
 
+from comfy_dist.frontend.identity import Identity
 from comfy_dist.ledger import JobRow
 from comfy_dist.messages import Progress, now_ms
 from comfy_dist.transport import Transport
@@ -68,6 +69,8 @@ class Client:
 
     id: str
     socket: web.WebSocketResponse
+    #: Who connected. A client id is no secret: messages go to those alone who may see them.
+    identity: Identity
     mailbox: Mailbox = field(default_factory=Mailbox)
     #: Milliseconds since the epoch.
     joined_at: int = field(default_factory=now_ms)
@@ -135,9 +138,9 @@ class Hub:
     def has(self, client_id: str | None) -> bool:
         return client_id is not None and client_id in self._clients
 
-    async def join(self, socket: web.WebSocketResponse, client_id: str | None) -> Client:
+    async def join(self, socket: web.WebSocketResponse, client_id: str | None, identity: Identity) -> Client:
         """A new socket; several may bear one id (ComfyUI forgets the newer when the older closes)."""
-        client = Client(client_id or uuid.uuid4().hex, socket)
+        client = Client(client_id or uuid.uuid4().hex, socket, identity)
         self._clients[client.id].add(client)
         await self._transport.follow(client.id)
         return client
@@ -149,21 +152,24 @@ class Hub:
             del self._clients[client.id]
             await self._transport.unfollow(client.id)
 
-    def _of(self, client_id: str | None) -> Iterable[Client]:
-        if client_id is None:
-            return [client for clients in self._clients.values() for client in clients]
-        return list(self._clients.get(client_id, ()))
+    def _of(self, client_id: str | None, owner: str | None) -> Iterable[Client]:
+        """The sockets of that client id, or all, whose users may see what is the owner's."""
+        ids = self._clients if client_id is None else (client_id,)
+        clients = (client for id_ in ids for client in self._clients.get(id_, ()))
+        return [client for client in clients if client.identity.sees(owner)]
 
     def broadcast(self, event: str, data: Any) -> None:
         """To every client; the newest of its kind is enough for a slow one."""
-        self._put(None, encode(event, data), event if event in REPLACEABLE else None)
+        body = encode(event, data)
+        for clients in self._clients.values():
+            for client in clients:
+                client.mailbox.put(body, event if event in REPLACEABLE else None)
 
-    def send(self, client_id: str, event: str, data: Any) -> None:
-        self._put(client_id, encode(event, data), None)
-
-    def _put(self, client_id: str | None, body: str, replaces: object) -> None:
-        for client in self._of(client_id):
-            client.mailbox.put(body, replaces)
+    def send(self, client_id: str | None, owner: str | None, event: str, data: Any) -> None:
+        """To that client, or all; `owner` is whose job it is about."""
+        body = encode(event, data)
+        for client in self._of(client_id, owner):
+            client.mailbox.put(body)
 
     def pass_on(self, progress: Progress) -> None:
         """Send a worker's message to its client, once and in order."""
@@ -172,13 +178,15 @@ class Hub:
             return
         prompt.attempt, prompt.sequence, prompt.begun = progress.attempt, progress.sequence, True
         replaces = (progress.event, progress.job_id) if progress.event in REPLACEABLE else None
+        clients = self._of(progress.client_id, progress.user)
         if progress.binary:
-            for client in self._of(progress.client_id):
+            for client in clients:
                 preview = progress.event == "preview"
                 client.mailbox.put(preview_for(client, progress.body) if preview else progress.body, replaces)
         else:
             text = progress.body.decode()
-            self._put(progress.client_id, text, replaces)
+            for client in clients:
+                client.mailbox.put(text, replaces)
             if progress.event == "executing":
                 prompt.executing = text
             elif progress.event == "executed" and progress.node is not None:
@@ -203,7 +211,8 @@ class Hub:
     def missed_the_start(self, row: JobRow) -> bool:
         """Whether the prompt's client came here after it was begun, perhaps before the news of that did."""
         return self.current(row.id) is None and any(
-            client.joined_at >= row.created_at for client in self._clients.get(row.client_id or "", ())
+            client.joined_at >= row.created_at and client.identity.sees(row.user)
+            for client in self._clients.get(row.client_id or "", ())
         )
 
     async def last_progress(self, job_id: str, sequence: int) -> None:
@@ -221,6 +230,11 @@ class Hub:
         """Display ids of the nodes whose `executed` was passed on."""
         prompt = self._prompts.get(job_id)
         return prompt.executed if prompt else set()
+
+    def has_ended(self, job_id: str) -> bool:
+        """Whether its end was passed on not long ago."""
+        prompt = self._prompts.get(job_id)
+        return prompt is not None and prompt.ended
 
     def end(self, job_id: str) -> None:
         """Nothing of this prompt is passed on any more; the newest ends are remembered for what comes late."""

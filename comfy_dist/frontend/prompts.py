@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 from aiohttp import web
 
+from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.frontend.answers import Refused, read_object, whole_number
 from comfy_dist.frontend.context import Context, context
+from comfy_dist.frontend.identity import Identity, identity_of, require_admin
 from comfy_dist.frontend.submission import Invalid, submit
 from comfy_dist.frontend.websocket import status
-from comfy_dist.ledger import SETTLE_SECONDS, JobRow, JobState
+from comfy_dist.ledger import SETTLE_SECONDS, JobRow, JobState, Search
 from comfy_dist.messages import Cancelled, CancelledFact, Cleared, Command, Deleted
 
 log = logging.getLogger(__name__)
@@ -21,12 +23,32 @@ routes = web.RouteTableDef()
 
 #: Cancellations under way at the same time.
 AT_ONCE = 200
+#: Bytes up to which an answer is put together before it is sent.
+WHOLE = 8_000_000
 #: Seconds in which a worker that has claimed a job will have said so, and a frontend that has taken one.
 NEWS_SECONDS = 0.25
 
 
 def raw_json(body: bytes) -> web.Response:
     return web.Response(body=body, content_type="application/json")
+
+
+async def streamed(request: web.Request, slices: AsyncIterator[bytes]) -> web.StreamResponse:
+    """JSON as it comes from the ledger; what is short, with its length."""
+    head: list[bytes] = []
+    async for slice_ in slices:
+        head.append(slice_)
+        if sum(map(len, head)) > WHOLE:
+            break
+    else:
+        return raw_json(b"".join(head))
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    await response.prepare(request)
+    await response.write(b"".join(head))
+    async for slice_ in slices:
+        await response.write(slice_)
+    await response.write_eof()
+    return response
 
 
 def id_list(request: dict[str, Any], key: str) -> list[str]:
@@ -46,7 +68,8 @@ async def get_prompt(request: web.Request) -> web.Response:
 @routes.post("/prompt")
 async def post_prompt(request: web.Request) -> web.Response:
     try:
-        number, prompt_id, node_errors = await submit(context(request), await read_object(request))
+        body = await read_object(request)
+        number, prompt_id, node_errors = await submit(context(request), body, identity_of(request))
     except Invalid as invalid:
         return web.json_response({"error": invalid.error, "node_errors": invalid.node_errors}, status=400)
     whole = int(number) if number == int(number) else number
@@ -54,33 +77,40 @@ async def post_prompt(request: web.Request) -> web.Response:
 
 
 @routes.get("/queue")
-async def get_queue(request: web.Request) -> web.Response:
+async def get_queue(request: web.Request) -> web.StreamResponse:
     ctx = context(request)
     await ctx.ledger.settled()
-    return raw_json(await ctx.ledger.queue_json())
+    return await streamed(request, ctx.ledger.queue(identity_of(request).only))
 
 
 @routes.post("/queue")
 async def post_queue(request: web.Request) -> web.Response:
-    """Cancel pending prompts: all, or those named; unknown ids are ignored, as in ComfyUI."""
+    """Cancel pending prompts of one's own: all, or those named; other ids are ignored, as in ComfyUI."""
     ctx = context(request)
     body = await read_object(request)
     await ctx.ledger.settled()
-    rows = list(ctx.ledger.pending) if body.get("clear") else []
-    rows += await rows_of(ctx, id_list(body, "delete"), lambda row: row.state is JobState.PENDING)
+    sees = identity_of(request).sees
+
+    def waits(row: JobRow) -> bool:
+        return row.state is JobState.PENDING and sees(row.user)
+
+    rows = [row for row in ctx.ledger.pending if waits(row)] if body.get("clear") else []
+    rows += await rows_of(ctx, id_list(body, "delete"), waits)
     await cancel_all(ctx, rows)
     return web.Response()
 
 
 @routes.post("/interrupt")
 async def post_interrupt(request: web.Request) -> web.Response:
-    """Stop the running prompt that is named; else this client's where it says who it is; else all."""
+    """Stop the running prompt that is named; else this client's where it says who it is; else all of one's own."""
     ctx = context(request)
     body = await read_object(request) if request.can_read_body else {}
     await ctx.ledger.settled()
 
+    sees = identity_of(request).sees
+
     def runs(row: JobRow) -> bool:
-        return row.state is JobState.RUNNING or ctx.hub.has_begun(row.id)
+        return (row.state is JobState.RUNNING or ctx.hub.has_begun(row.id)) and sees(row.user)
 
     if prompt_id := body.get("prompt_id"):
         running = await rows_of(ctx, [prompt_id], runs) if isinstance(prompt_id, str) else []
@@ -137,6 +167,7 @@ async def _some_at_a_time(rows: Sequence[JobRow], send: Callable[[JobRow], Await
 
 @routes.post("/free")
 async def post_free(request: web.Request) -> web.Response:
+    require_admin(request)
     body = await read_object(request) if request.can_read_body else {}
     arguments = {key: bool(body.get(key)) for key in ("unload_models", "free_memory")}
     await context(request).transport.send(Command(verb="free", arguments=arguments))
@@ -144,22 +175,43 @@ async def post_free(request: web.Request) -> web.Response:
 
 
 @routes.get("/history")
-async def get_history(request: web.Request) -> web.Response:
+async def get_history(request: web.Request) -> web.StreamResponse:
     max_items, offset = whole_number(request, "max_items"), whole_number(request, "offset")
-    return raw_json(await context(request).ledger.history_json(max_items, -1 if offset is None else offset))
+    search = Search(user=identity_of(request).only)
+    entries = context(request).ledger.history(max_items, -1 if offset is None else offset, search)
+    return await streamed(request, entries)
 
 
 @routes.get("/history/{prompt_id}")
 async def get_history_entry(request: web.Request) -> web.Response:
-    return raw_json(await context(request).ledger.entry_json(request.match_info["prompt_id"]))
+    prompt_id = request.match_info["prompt_id"]
+    return raw_json(await context(request).ledger.entry_json(prompt_id, identity_of(request).only))
 
 
 @routes.post("/history")
 async def post_history(request: web.Request) -> web.Response:
     ctx = context(request)
     body = await read_object(request)
+    identity = identity_of(request)
     if body.get("clear"):
-        await ctx.transport.append_event(Cleared())
-    if ids := id_list(body, "delete"):
-        await ctx.transport.append_event(Deleted(job_ids=tuple(ids)))
+        await _change_history(ctx, Cleared(user=identity.only))
+    if ids := await _own(ctx, id_list(body, "delete"), identity):
+        await _change_history(ctx, Deleted(job_ids=tuple(ids)))
     return web.Response()
+
+
+async def _own(ctx: Context, ids: Sequence[str], identity: Identity) -> list[str]:
+    if identity.admin:
+        return list(ids)
+    return [id_ for id_ in ids if (row := await ctx.ledger.find(id_)) is not None and identity.sees(row.user)]
+
+
+async def _change_history(ctx: Context, event: Cleared | Deleted) -> None:
+    """When it returns, whoever asks here finds the history as it was asked to be."""
+    ctx.ledger.expect(event)
+    try:
+        await ctx.transport.append_event(event)
+    except BrokerUnavailable:
+        ctx.ledger.forget(event)
+        raise
+    await ctx.ledger.settled()

@@ -53,7 +53,7 @@ def decoded(
         raise NotAccepted("The sign-in or token has expired; sign in again.", genuine=True) from None
     except jwt.ImmatureSignatureError:
         raise NotAccepted(
-            "The token is not valid yet; are the clocks of its issuer and this machine right?", genuine=True
+            "The token is not valid yet; compare the clocks of its issuer and this machine.", genuine=True
         ) from None
     except jwt.InvalidAudienceError:
         raise NotAccepted("The token is for another audience.", genuine=True) from None
@@ -67,8 +67,9 @@ def decoded(
 
 
 def expiry(claims: dict[str, Any]) -> float:
+    """Until when the token is accepted."""
     # Issuers write times of any size; this one is beyond all of ours.
-    return float(min(int(claims["exp"]), 2**53))
+    return float(min(int(claims["exp"]), 2**53)) + LEEWAY
 
 
 def _is_admin(claims: dict[str, Any]) -> bool:

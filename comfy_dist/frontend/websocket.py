@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -12,6 +13,7 @@ from aiohttp import WSMsgType, web
 from comfy_dist.frontend.answers import MAX_ID, Refused
 from comfy_dist.frontend.context import Context, context
 from comfy_dist.frontend.hub import Client
+from comfy_dist.frontend.identity import identity_of
 from comfy_dist.frontend.page import features
 from comfy_dist.messages import Command
 
@@ -29,7 +31,7 @@ def status(ctx: Context) -> dict[str, Any]:
 
 @routes.get("/ws")
 async def websocket(request: web.Request) -> web.StreamResponse:
-    """Status on connect; then what workers and the log send to this client id.
+    """Status on connect; then what workers and the log send to this client id, until its user's token expires.
 
     The client's first text message may declare its feature flags; everything else it sends is ignored.
     """
@@ -39,13 +41,15 @@ async def websocket(request: web.Request) -> web.StreamResponse:
         raise Refused(400, f"clientId is longer than {MAX_ID} characters.")
     socket = web.WebSocketResponse(heartbeat=HEARTBEAT, max_msg_size=MAX_MESSAGE)
     await socket.prepare(request)
-    client = await ctx.hub.join(socket, client_id)
+    identity = identity_of(request)
+    client = await ctx.hub.join(socket, client_id, identity)
     client.send("status", {**status(ctx), "sid": client.id})
     writing = asyncio.create_task(client.write())
     reading = asyncio.create_task(_read(ctx, client))
     try:
         await _show_current_node(ctx, client)
-        await asyncio.wait([writing, reading], return_when=asyncio.FIRST_COMPLETED)
+        left = None if identity.expires is None else max(0.0, identity.expires - time.time())
+        await asyncio.wait([writing, reading], timeout=left, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in (writing, reading):
             task.cancel()
@@ -82,6 +86,8 @@ def _flags(text: str) -> dict[str, Any] | None:
 async def _show_current_node(ctx: Context, client: Client) -> None:
     """A client that comes back while its prompt runs learns which node it is at (as ComfyUI tells it)."""
     for row in ctx.ledger.of_client(client.id):
+        if not client.identity.sees(row.user):
+            continue
         if (executing := ctx.hub.current(row.id)) is not None:
             client.mailbox.put(executing)
         else:
