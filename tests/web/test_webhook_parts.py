@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 import json
 import math
+import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,14 +14,66 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from comfy_dist.errors import UsageError
+from comfy_dist.frontend.answers import Refused
 from comfy_dist.frontend.webhook_addresses import is_public, literal
+from comfy_dist.frontend.webhook_request import webhook_of
 from comfy_dist.frontend.webhook_signature import headers, key_of
 from comfy_dist.frontend.webhooks import ATTEMPTS, LONGEST, answer_of, wait_after
 from comfy_dist.ledger.fold import JobRow, JobState
 from comfy_dist.ledger.webhooks import LARGEST, body, news
-from comfy_dist.messages import HookEvent
+from comfy_dist.messages import HookEvent, Webhook
+from comfy_dist.settings import ComfyuiSettings
 
 ipv4 = st.ip_addresses(v=4)
+
+
+@pytest.mark.parametrize(
+    ("hook", "says"),
+    [
+        ("https://example.com", "must be an object"),
+        ([], "must be an object"),
+        ({}, "must be a text like"),
+        ({"url": 7}, "must be a text like"),
+        ({"url": "https://example.com/ü"}, "must be a text like"),
+        ({"url": "https://example.com/a\r\nX: y"}, "must be a text like"),
+        ({"url": "example.com/hook"}, "complete http or https address"),
+        ({"url": "ftp://example.com/"}, "complete http or https address"),
+        ({"url": "http://"}, "complete http or https address"),
+        ({"url": "http://example.com:99999/"}, "complete http or https address"),
+        ({"url": "http://[::1"}, "complete http or https address"),
+        ({"url": "https://me:secret@example.com/"}, "holds a user"),
+        ({"url": "https://example.com/" + "x" * 10_000}, "2000 are allowed"),
+        ({"url": "http://localhost/"}, "private network"),
+        ({"url": "http://a.localhost./"}, "private network"),
+        ({"url": "http://127.0.0.1/"}, "private network"),
+        ({"url": "http://2130706433/"}, "private network"),
+        ({"url": "http://0x7f.1/"}, "private network"),
+        ({"url": "http://[::ffff:10.0.0.1]/"}, "private network"),
+        ({"url": "http://169.254.169.254/latest/meta-data"}, "private network"),
+        ({"url": "https://example.com", "events": []}, "must be a list of some of execution_start"),
+        ({"url": "https://example.com", "events": "execution_error"}, "must be a list of some of"),
+        ({"url": "https://example.com", "events": ["ended"]}, "has no event 'ended'"),
+        ({"url": "https://example.com", "events": [["execution_error"]]}, "has no event"),
+        ({"url": "https://example.com", "secret": "s"}, "has no key 'secret'"),
+    ],
+)
+def test_what_is_no_webhook_is_refused_with_a_sentence(hook: object, says: str) -> None:
+    settings = ComfyuiSettings(webhook_secret=SecretStr("s"))
+    with pytest.raises(Refused, match=re.escape(says)) as refused:
+        webhook_of({"webhook": hook}, settings)
+    assert str(refused.value).endswith(".")
+
+
+def test_a_webhook_is_told_every_end_unless_it_asks_otherwise() -> None:
+    settings = ComfyuiSettings(webhook_secret=SecretStr("s"))
+    url = "https://example.com:8443/hook?job=1"
+    ends = ("execution_success", "execution_error", "execution_interrupted")
+    assert webhook_of({"webhook": {"url": url}}, settings) == Webhook(url=url, events=ends)
+    asked = {"url": url, "events": ["execution_error", "execution_start", "execution_error"]}
+    found = webhook_of({"webhook": asked}, settings)
+    assert found is not None
+    assert found.events == ("execution_start", "execution_error")
+    assert webhook_of({}, settings) is webhook_of({"webhook": None}, settings) is None
 
 
 def test_a_signature_is_that_of_the_standard() -> None:
@@ -93,7 +147,8 @@ def test_attempts_reach_over_hours() -> None:
 
 @given(st.lists(st.sampled_from(["start", "again", "finish", "cancel"]), max_size=6))
 def test_each_event_is_news_once(steps: list[str]) -> None:
-    row, told = JobRow(id="j", created_at=1), []
+    row = JobRow(id="j", created_at=1)
+    told: list[HookEvent] = []
     for at, step in enumerate(steps, 2):
         before = row
         if not row.state.ended:
@@ -105,8 +160,6 @@ def test_each_event_is_news_once(steps: list[str]) -> None:
 
 
 def _after(row: JobRow, step: str, at: int) -> JobRow:
-    from dataclasses import replace
-
     match step:
         case "start":
             return replace(row, state=JobState.RUNNING, started_at=at)
