@@ -116,6 +116,10 @@ class Execution:
     async def _look_up(self) -> None:
         """Find what the cache has of this prompt."""
         nodes = self._prompt.original_prompt
+        classes = (self._graph.definitions.node(node["class_type"]) for node in nodes.values())
+        if any(each is not None and each.has_is_changed for each in classes):
+            # That code may take long; else the first node's start is told at once, and this with it.
+            self._record.flush()
         await self._graph.learn(nodes)
         keys = self._graph.keys
         owners = {node_id: node["class_type"] for node_id, node in nodes.items()}

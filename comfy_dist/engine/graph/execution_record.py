@@ -42,7 +42,6 @@ class ExecutionRecord:
 
     def start(self) -> None:
         self._message("execution_start", {"prompt_id": self._prompt_id})
-        self._sender.flush()
 
     def cached(self, node_ids: list[str]) -> None:
         self._message("execution_cached", {"nodes": node_ids, "prompt_id": self._prompt_id})

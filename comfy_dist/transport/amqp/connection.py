@@ -94,9 +94,9 @@ class Connection:
 
     async def ready(self) -> AbstractConnection:
         """The connection, as soon as there is one."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._current is not None)
-        assert self._current is not None
+        while self._current is None:
+            async with self._changed:
+                await self._changed.wait_for(lambda: self._current is not None)
         return self._current
 
     async def run(self, opened: asyncio.Future[None]) -> None:
