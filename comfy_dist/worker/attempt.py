@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import Any, TypeAlias
 
-from comfy_dist.engine import Engine, EngineDied, Errored, Executed, Interrupted, Outcome
+from comfy_dist.engine import (
+    Engine,
+    EngineDied,
+    EngineEvent,
+    Errored,
+    Executed,
+    Interrupted,
+    NodeText,
+    Outcome,
+    Preview,
+)
+from comfy_dist.files.job_files import JobFiles, NotSupplied
 from comfy_dist.messages import (
     AttemptFailed,
     Cancelled,
     Failed,
     Finished,
     Job,
+    Prompt,
     Started,
     now_ms,
 )
@@ -36,6 +49,7 @@ class Attempt:
         device: str,
         progress: ProgressSender,
         interrupt_grace: float,
+        files: JobFiles | None = None,
     ) -> None:
         self.job = job
         self.number = number
@@ -44,6 +58,11 @@ class Attempt:
         self._device = device
         self._progress = progress
         self._grace = interrupt_grace
+        self._files = files
+        self._report = files.report(job) if files is not None else None
+        #: While its files are brought here.
+        self._supplying: asyncio.Task[Prompt] | None = None
+        self._stopped = False
         self._cancelled_by: str | None = None
         #: How the engine died under it, in a few words.
         self.death = ""
@@ -62,7 +81,13 @@ class Attempt:
     async def execute(self) -> Ending | AttemptFailed:
         """The event that tells how it ended."""
         try:
-            outcome = await self._engine.execute(self.job, self._progress.emit)
+            async with contextlib.AsyncExitStack() as stack:
+                job = await self._supplied(stack)
+                if job is None:
+                    return self._cancelled(None)
+                outcome = await self._engine.execute(job, self._emit)
+        except NotSupplied as error:
+            return failed(self.job, self._worker, self.number, message=str(error), kind="FileNotSupplied")
         except EngineDied as death:
             return self._of_death(death)
         except Exception as error:
@@ -74,9 +99,33 @@ class Attempt:
             )
         return self._of_outcome(outcome)
 
+    async def _supplied(self, stack: contextlib.AsyncExitStack) -> Job | None:
+        """The job with its files here, until the stack is left; None where it was cancelled meanwhile."""
+        if self._files is None or not self.job.files:
+            return self.job
+        supplied = self._files.supplied(self.job.prompt, self.job.files, self.job.folders)
+        self._supplying = asyncio.ensure_future(stack.enter_async_context(supplied))
+        try:
+            return self.job.model_copy(update={"prompt": await self._supplying})
+        except asyncio.CancelledError:
+            if not self._stopped:
+                raise
+            return None
+        finally:
+            self._supplying = None
+
+    def _emit(self, event: EngineEvent | Preview | NodeText) -> None:
+        if self._report is not None and isinstance(event, EngineEvent) and event.event == "executed":
+            shown = self._report.shown(event.data.get("output"))
+            event = EngineEvent(event.event, event.data | {"output": shown})
+        self._progress.emit(event)
+
     async def interrupt(self, by: str) -> None:
         """Stop it, at the latest after the grace time by replacing the engine's process."""
         self._cancelled_by = by
+        if self._supplying is not None:
+            await self.stop()
+            return
         await self._engine.interrupt(self.job.id)
         await asyncio.sleep(self._grace)
         log.warning(
@@ -86,13 +135,26 @@ class Attempt:
         )
         await self._engine.kill()
 
+    async def stop(self) -> None:
+        """End it now, be it by ending the engine's process."""
+        self._stopped = True
+        if self._supplying is not None:
+            self._supplying.cancel()
+        else:
+            await self._engine.kill()
+
     def _of_outcome(self, outcome: Outcome) -> Ending:
+        outputs, home = outcome.outputs, ""
+        if self._report is not None:
+            outputs, home = self._report.shown(outputs), self._report.home
+            self._report.ended(outputs)
         common: dict[str, Any] = {
             "job_id": self.job.id,
             "worker": self._worker,
             "client_id": self.job.client_id,
             "started_at": self._progress.current.started_at,
-            "outputs": outcome.outputs,
+            "outputs": outputs,
+            "home": home,
             "meta": outcome.meta,
             "messages": outcome.messages,
             "timings": outcome.timings,
@@ -120,7 +182,10 @@ class Attempt:
                 node=death.node,
                 reason=str(death),
             )
-        node = death.node
+        return self._cancelled(death.node)
+
+    def _cancelled(self, node: str | None) -> Cancelled:
+        """The end of an attempt whose engine could not say so."""
         interrupted: dict[str, Any] = {
             "prompt_id": self.job.id,
             "node_id": node,
@@ -136,7 +201,7 @@ class Attempt:
             started_at=self._progress.current.started_at,
             messages=(("execution_interrupted", interrupted),),
             last_sequence=self._progress.last,
-            by=self._cancelled_by,
+            by=self._cancelled_by or "",
             started=True,
         )
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from comfy_dist.engine import Engine
-from comfy_dist.messages import CancelledFact, Command, Reply
+from comfy_dist.files.job_files import JobFiles
+from comfy_dist.messages import CancelledFact, Command, InputFile, Reply
 from comfy_dist.transport import ReceivedCommand, Transport
 from comfy_dist.worker.draining import Draining
 from comfy_dist.worker.log_lines import KEPT, LogLines
@@ -32,6 +33,7 @@ class Commands:
         draining: Draining,
         presence: Presence,
         log_lines: LogLines,
+        files: JobFiles | None = None,
     ) -> None:
         self._identity = identity
         self._transport = transport
@@ -39,6 +41,7 @@ class Commands:
         self._draining = draining
         self._presence = presence
         self._log_lines = log_lines
+        self._files = files
 
     async def obey(self) -> None:
         """Answer commands until cancelled; one that takes long keeps no other waiting."""
@@ -74,8 +77,7 @@ class Commands:
             case "catalogue":
                 return catalogue.model_dump(mode="json") if (catalogue := self._presence.catalogue) else {}
             case "validate":
-                targets = tuple(arguments["targets"]) if arguments.get("targets") else None
-                return (await self._readiest.validate(arguments["prompt"], targets)).model_dump(mode="json")
+                return await self._validate(arguments)
             case "free":
                 for standing in self._standings:
                     standing.ask_to_free(
@@ -103,6 +105,21 @@ class Commands:
                 return {"jobs": [progress.current.id for progress in self._presence.running]}
             case "log":
                 return {"lines": self._log_lines.last(int(arguments.get("lines", KEPT)))}
+            case "grant" | "read" | "apart":
+                answer = await self._files.answer(command) if self._files is not None else None
+                if command.verb == "apart":
+                    self._presence.changed.set()
+                return answer
+
+    async def _validate(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """With the files that the prompt names, for a node's code may look for them."""
+        targets = tuple(arguments["targets"]) if arguments.get("targets") else None
+        if self._files is None or not arguments.get("files"):
+            return (await self._readiest.validate(arguments["prompt"], targets)).model_dump(mode="json")
+        files = [InputFile.model_validate(file) for file in arguments["files"]]
+        folders = arguments.get("folders") or {}
+        async with self._files.supplied(arguments["prompt"], files, folders, patience=0.0) as prompt:
+            return (await self._readiest.validate(prompt, targets)).model_dump(mode="json")
 
     @property
     def _readiest(self) -> Engine:

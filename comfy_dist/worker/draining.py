@@ -61,6 +61,17 @@ class Draining:
                 task.cancel()
             await asyncio.gather(starting, told, return_exceptions=True)
 
+    async def unless_impatient(self, wait: Coroutine[Any, Any, object]) -> None:
+        """Until `wait` has come to its end, or patience has; it is cancelled then."""
+        waiting = asyncio.create_task(wait)
+        impatient = asyncio.create_task(self.patience_ends())
+        try:
+            await asyncio.wait([waiting, impatient], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (waiting, impatient):
+                task.cancel()
+            await asyncio.gather(waiting, impatient, return_exceptions=True)
+
     async def insist(self, send: Callable[[], Awaitable[T]]) -> T:
         """Until the broker confirms, or until told a second time to stop: then it delivers the job again."""
         while True:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from comfy_dist.claims import Death, Free, HeldBy, Poisonous, Void, WasCancelled
 from comfy_dist.errors import ComfyDistError
+from comfy_dist.files.job_files import JobFiles
 from comfy_dist.messages import (
     ANYBODY,
     AttemptFailed,
@@ -64,6 +65,7 @@ class Lane:
         pausing: Pausing,
         routes: Routes,
         limits: Limits,
+        files: JobFiles | None = None,
     ) -> None:
         self._worker = worker_id
         self._standing = standing
@@ -76,6 +78,7 @@ class Lane:
         self._pausing = pausing
         self._insist = draining.insist
         self._limits = limits
+        self._files = files
         self.attempt: Attempt | None = None
 
     async def start(self) -> None:
@@ -186,6 +189,7 @@ class Lane:
             device=self._standing.device,
             progress=progress,
             interrupt_grace=self._limits.interrupt_grace,
+            files=self._files,
         )
         self._standing.begin(progress)
         log.info("Prompt %s begins (attempt %d).", delivery.job.id, number)
@@ -234,7 +238,7 @@ class Lane:
         try:
             await asyncio.wait([executing, giving_back], return_when=asyncio.FIRST_COMPLETED)
             if not executing.done():
-                await self._engine.kill()
+                await attempt.stop()
                 await asyncio.wait([executing])
                 executing.exception()
                 return None

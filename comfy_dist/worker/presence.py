@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_dist import __version__
+from comfy_dist.files.job_files import JobFiles
 from comfy_dist.memory import main_memory
 from comfy_dist.messages import (
     Announcement,
@@ -73,6 +74,7 @@ class Presence:
         pausing: Pausing,
         workspace: Workspace,
         changed: asyncio.Event,
+        files: JobFiles | None = None,
     ) -> None:
         self._identity = identity
         self._transport = transport
@@ -80,6 +82,7 @@ class Presence:
         self._draining = draining
         self._pausing = pausing
         self._workspace = workspace
+        self._files = files
         #: Set when there is something to announce.
         self.changed = changed
         self._folders: frozenset[tuple[str, int]] | None = None
@@ -127,6 +130,8 @@ class Presence:
             tags=self._identity.tags,
             models=tuple(dict.fromkeys(name for standing in self._standings for name in standing.models)),
             paused=self._pausing.paused,
+            folders=self._files.folders if self._files else {},
+            apart=self._files is not None and self._files.apart,
             kind=catalogue.kind if catalogue else "",
             catalogue=catalogue.hash if catalogue else "",
             started_at=self._started_at,

@@ -9,6 +9,7 @@ from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 from comfy_dist.engine import Engine
+from comfy_dist.files.job_files import JobFiles
 from comfy_dist.messages import WorkerState
 from comfy_dist.transport import Transport
 from comfy_dist.worker.arbiter import SECOND_LOOK, Arbiter
@@ -39,12 +40,15 @@ class Worker:
         drain_timeout: float | None = None,
         second_look: float = SECOND_LOOK,
         say_again: float = SAY_AGAIN_SECONDS,
+        files: JobFiles | None = None,
     ) -> None:
         """`drain_timeout`: seconds a job may still take when the worker is told to stop; None: all it needs.
 
-        `say_again`: seconds after which a pause that stands is said again.
+        `say_again`: seconds after which a pause that stands is said again. `files`: the exchange of files with
+        machines that do not share the workspace; None: every frontend does.
         """
         limits = limits or Limits()
+        self._files = files
         self.id = identity.id
         self._identity = identity
         self._transport = transport
@@ -57,10 +61,10 @@ class Worker:
         self._standings = [Standing(engine, changed, identity.name, identity.tags) for engine in engines]
         self._log_lines = LogLines()
         self._presence = Presence(
-            identity, transport, self._standings, self._draining, self._pausing, workspace, changed
+            identity, transport, self._standings, self._draining, self._pausing, workspace, changed, files
         )
         self._commands = Commands(
-            identity, transport, self._standings, self._draining, self._presence, self._log_lines
+            identity, transport, self._standings, self._draining, self._presence, self._log_lines, files
         )
         self._lanes = [
             Lane(
@@ -72,6 +76,7 @@ class Worker:
                 self._pausing,
                 self._routes,
                 limits,
+                files,
             )
             for standing in self._standings
         ]
@@ -134,6 +139,8 @@ class Worker:
                 task.cancel()
             await asyncio.gather(serving, *background, return_exceptions=True)
             await self._presence.farewell()
+            if self._files is not None:
+                await self._files.close()
             await asyncio.gather(*(standing.engine.close() for standing in self._standings))
 
     async def _serve(self) -> None:
@@ -141,8 +148,12 @@ class Worker:
             return
         await _together(lane.serve() for lane in self._lanes)
         await self._draining.insist(self._arbiter.tell_now)
+        if self._files is not None:
+            await self._draining.unless_impatient(self._files.handed_over())
 
     async def _start(self) -> None:
+        if self._files is not None:
+            await self._files.sweep()
         await _together(lane.start() for lane in self._lanes)
         await self._draining.insist(self._arbiter.catch_up)
 
