@@ -37,7 +37,7 @@ EMPTY_SECONDS = 0.02
 RENEW_SECONDS = 30.0
 
 #: After these the next take begins anew.
-AGAIN: tuple[type[Exception], ...] = (*LOST, BrokerUnavailable)
+AGAIN: tuple[type[Exception], ...] = (*LOST, BrokerUnavailable, TimeoutError)
 
 #: Makes the queue of a route and tells the workers of it.
 State: TypeAlias = Callable[[Route], Awaitable[None]]
@@ -145,6 +145,9 @@ class Taker:
                     return delivery
             except AGAIN as error:
                 log.debug("Taking again after: %s", error)
+                if isinstance(error, TimeoutError) and self._channel is not None:
+                    # What the broker answers later would be held by nobody.
+                    self._lost(self._channel)
                 await asyncio.sleep(0.2)
                 with contextlib.suppress(*LOST):
                     # A deleted work queue closes the channel.
