@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -74,7 +75,9 @@ def proxy(server: str) -> Iterator[Proxy]:
 def test_a_lost_websocket_does_not_lose_the_prompt(
     server: str, proxy: Proxy, tmp_path: Path, for_good: bool
 ) -> None:
-    file = write(tmp_path / "a.json", picture(90 + for_good, seconds=2.5))
+    prompt, gate = picture(90 + for_good), tmp_path / "gate"
+    prompt["2"] = {"class_type": "TestGate", "inputs": {"path": str(gate), "value": ["1", 0]}}
+    file = write(tmp_path / "a.json", prompt)
     process = subprocess.Popen(
         client_command(proxy.address, "run", file, "--output", "got"),
         cwd=tmp_path,
@@ -85,8 +88,12 @@ def test_a_lost_websocket_does_not_lose_the_prompt(
     wait_until_running(server)
     proxy.refuse_websockets = for_good
     proxy.cut_websockets()
+    deadline = time.monotonic() + PATIENCE
+    while proxy.websockets < 2:
+        assert time.monotonic() < deadline, "no second websocket"
+        time.sleep(0.02)
+    gate.touch()
     said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert "a.json: succeeded" in said
     assert len(list((tmp_path / "got").iterdir())) == 1
-    assert proxy.websockets >= 2

@@ -158,7 +158,7 @@ def test_what_is_no_workflow_is_bad_usage(client: Run, tmp_path: Path) -> None:
 
 
 def wait_until_running(server: str, count: int = 1) -> list[Any]:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         running: list[Any] = fetch(f"{server}/queue")["queue_running"]
         if len(running) == count:

@@ -149,7 +149,7 @@ async def test_the_page_makes_the_same_prompts(server: str, object_info: dict[st
         browser = await driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page = await browser.new_page()
         await page.goto(server)
-        await page.wait_for_function("window.app?.graph && window.app.canvas", timeout=30_000)
+        await page.wait_for_function("window.app?.graph && window.app.canvas", timeout=60_000)
         for make in ui_workflows.ALL:
             theirs = await page.evaluate(
                 """async (text) => {

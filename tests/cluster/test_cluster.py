@@ -6,12 +6,13 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import aiohttp
 import pytest
 
 from tests.cluster.conftest import Cluster
-from tests.support.comfy_client import ComfyClient, image, sleeping
+from tests.support.comfy_client import ComfyClient, gated, image, sleeping
 from tests.support.rabbitmq import Rabbit
 
 WORKERS = ("w1", "w2", "w3")
@@ -45,10 +46,11 @@ async def clients(up: Up, session: aiohttp.ClientSession) -> AsyncIterator[tuple
 
 
 async def test_a_prompt_is_seen_pending_running_and_done_on_both(
-    clients: tuple[ComfyClient, ComfyClient],
+    clients: tuple[ComfyClient, ComfyClient], tmp_path: Path
 ) -> None:
     a, b = clients
-    blocking = [await a.post(sleeping(1.5)) for _ in WORKERS]
+    gate = tmp_path / "gate"
+    blocking = [await a.post(gated(gate)) for _ in WORKERS]
     waiting = await a.post(image(1))
     for client in clients:
 
@@ -57,9 +59,10 @@ async def test_a_prompt_is_seen_pending_running_and_done_on_both(
             return running == set(blocking) and pending == {waiting}
 
         await client.until(busy)
+    gate.touch()
     for client in clients:
-        entry = await client.in_history(waiting)
-        assert entry["status"]["status_str"] == "success"
+        for prompt_id in (*blocking, waiting):
+            assert (await client.in_history(prompt_id))["status"]["status_str"] == "success"
 
         async def empty(client: ComfyClient = client) -> bool:
             return await client.queue() == (set(), set())
@@ -80,14 +83,15 @@ async def test_a_client_gets_progress_at_any_frontend(clients: tuple[ComfyClient
 
 
 async def test_a_client_that_comes_back_elsewhere_learns_the_node(
-    clients: tuple[ComfyClient, ComfyClient], up: Up, session: aiohttp.ClientSession
+    clients: tuple[ComfyClient, ComfyClient], up: Up, session: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
     a, _ = clients
     async with ComfyClient(session, up.a) as gone:
-        prompt_id = await gone.post(sleeping(2, 2))
+        prompt_id = await gone.post(gated(tmp_path / "gate"))
         await gone.seen(lambda m: m["type"] == "executing" and m["data"]["node"] == "2")
     async with ComfyClient(session, up.b, gone.id) as back:
         await back.seen(lambda m: m["type"] == "executing" and m["data"]["node"] == "2")
+        (tmp_path / "gate").touch()
         assert (await back.ended(prompt_id))[-2:] == ["execution_success", "executing"]
     await a.in_history(prompt_id)
 
@@ -115,7 +119,7 @@ async def test_a_busy_worker_holds_one_message(
     clients: tuple[ComfyClient, ComfyClient], cluster: Cluster, rabbit: Rabbit
 ) -> None:
     a, _ = clients
-    ids = [await a.post(sleeping(30, 300)) for _ in range(6)]
+    ids = [await a.post(sleeping(600, 6000)) for _ in range(6)]
 
     async def three_running() -> bool:
         return len((await a.queue())[0]) == 3
@@ -134,7 +138,7 @@ async def _drained(client: ComfyClient) -> bool:
 
 async def test_any_frontend_cancels(clients: tuple[ComfyClient, ComfyClient]) -> None:
     a, b = clients
-    running = [await a.post(sleeping(20, 200)) for _ in WORKERS]
+    running = [await a.post(sleeping(600, 6000)) for _ in WORKERS]
     waiting = [await a.post(image(50 + number)) for number in range(2)]
 
     async def as_expected() -> bool:
@@ -162,11 +166,11 @@ async def test_what_was_just_begun_or_accepted_elsewhere_is_cancelled(
     """A client behind a load balancer knows of it before the frontend that it asks."""
     a, b = clients
     for _ in range(4):
-        begun = await a.post(sleeping(20, 200))
+        begun = await a.post(sleeping(600, 6000))
         await a.seen(lambda m, id_=begun: m["type"] == "execution_start" and m["data"]["prompt_id"] == id_)
         await b.ask("POST", "/interrupt", {"prompt_id": begun})
         assert (await b.in_history(begun))["status"]["messages"][-1][0] == "execution_interrupted"
-    busy = [await a.post(sleeping(20, 200)) for _ in WORKERS]
+    busy = [await a.post(sleeping(600, 6000)) for _ in WORKERS]
     await a.until(lambda: _running(a, 3))
     for route in ("/queue", "/jobs/cancel"):
         accepted = await a.post(image(90))
@@ -205,14 +209,16 @@ async def test_history_is_deleted_everywhere(clients: tuple[ComfyClient, ComfyCl
 
 
 async def test_a_bad_prompt_is_refused_while_all_workers_are_busy(
-    clients: tuple[ComfyClient, ComfyClient],
+    clients: tuple[ComfyClient, ComfyClient], tmp_path: Path
 ) -> None:
     a, _ = clients
-    ids = [await a.post(sleeping(1)) for _ in WORKERS]
+    ids = [await a.post(gated(tmp_path / "gate")) for _ in WORKERS]
+    await a.until(lambda: _running(a, len(WORKERS)))
     bad = {"1": {"class_type": "EmptyImage", "inputs": {"width": -5, "height": 8, "batch_size": 1, "color": 0}}}
     bad["2"] = {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}
     async with a.session.post(f"{a.address}/prompt", json={"prompt": bad}) as response:
         assert response.status == 400
         assert (await response.json())["node_errors"]["1"]["errors"][0]["type"] == "value_smaller_than_min"
+    (tmp_path / "gate").touch()
     for id_ in ids:
         await a.in_history(id_)

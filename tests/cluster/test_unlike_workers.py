@@ -11,7 +11,7 @@ import pytest
 from tests.cluster.conftest import Cluster
 from tests.support.patience import PATIENCE
 from tests.support.rabbitmq import Rabbit
-from tests.support.talking import Frontend, frontend_at, node, quick, three
+from tests.support.talking import Frontend, frontend_at, node, quick, slow, three
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ async def test_a_prompt_that_all_have_the_nodes_of_runs_anywhere(unlike: tuple[C
 async def test_one_that_waits_for_its_nodes_can_be_cancelled(unlike: tuple[Cluster, str]) -> None:
     async with frontend_at(unlike[1]) as comfy:
         await until_all_are_known(comfy)
-        busy = await comfy.prompt(three(60, 600))
+        busy = await comfy.prompt(slow())
         async with asyncio.timeout(PATIENCE):
             while busy not in [item[1] for item in (await comfy.get("/queue"))["queue_running"]]:
                 await asyncio.sleep(0.05)

@@ -50,6 +50,11 @@ def waiting(seconds: float, steps: int, sink: str = "3") -> dict[str, Any]:
     }
 
 
+def gated(gate: Path, sink: str = "3") -> dict[str, Any]:
+    """Progress until the file exists; never cached."""
+    return waiting(0, 1, sink) | {"2": node("TestGate", path=str(gate), value=["1", 0])}
+
+
 @dataclass
 class Ran:
     """An execution in the middle or at its end."""

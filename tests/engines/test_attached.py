@@ -16,7 +16,7 @@ from comfy_dist.engine.comfyui import Address, Attached, ComfyuiEngine
 from comfy_dist.messages import Job
 from comfy_dist.workspace import Workspace
 from tests.engines.conftest import COMFYUI_DIR, Theirs, make_workspace
-from tests.engines.running import Ran, Subject, color_of, node, picture, waiting
+from tests.engines.running import Ran, Subject, color_of, gated, node, picture, waiting
 from tests.engines.wire import Wire
 from tests.support.patience import PATIENCE
 
@@ -33,7 +33,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 @asynccontextmanager
 async def attached(address: str, workspace: Workspace, patience: float = 30.0) -> AsyncIterator[Subject]:
-    engine = ComfyuiEngine(workspace, Attached(Address.parse(address), start_seconds=5, patience=patience))
+    engine = ComfyuiEngine(workspace, Attached(Address.parse(address), start_seconds=PATIENCE, patience=patience))
     try:
         await engine.start()
         yield Subject("attached", engine, workspace, address=address)
@@ -77,9 +77,11 @@ async def test_a_prompt_that_ends_while_nobody_listens_ends_here_once(
         assert isinstance((await subject.run(picture(1)))[1], Executed)
 
 
-async def test_a_connection_that_dies_late_deafens_nobody(theirs: Theirs, workspace: Workspace) -> None:
+async def test_a_connection_that_dies_late_deafens_nobody(
+    theirs: Theirs, workspace: Workspace, tmp_path: Path
+) -> None:
     async with Wire(theirs.address) as wire, attached(wire.address, workspace) as subject:
-        ran = subject.begin(waiting(1.5, 15))
+        ran = subject.begin(gated(tmp_path / "gate"))
         await ran.seen("progress")
         before = wire.count
         wire.hang()
@@ -87,6 +89,7 @@ async def test_a_connection_that_dies_late_deafens_nobody(theirs: Theirs, worksp
             await asyncio.sleep(0.02)
         # ComfyUI takes the new connection, of the same client, for the one that has just died.
         wire.notice()
+        (tmp_path / "gate").touch()
         assert isinstance(await ran.outcome(), Executed)
         after, outcome = await subject.run(picture(0x123123))
         assert isinstance(outcome, Executed)
@@ -147,12 +150,15 @@ async def test_an_earlier_attempts_prompt_is_not_executed_twice(
     assert count.read_text().count("\n") == 1
 
 
-async def test_an_earlier_attempt_that_was_interrupted_is_run_anew(theirs: Theirs, workspace: Workspace) -> None:
+async def test_an_earlier_attempt_that_was_interrupted_is_run_anew(
+    theirs: Theirs, workspace: Workspace, tmp_path: Path
+) -> None:
     async with attached(theirs.address, workspace) as subject:
-        ran = subject.begin(waiting(1.0, 10))
+        ran = subject.begin(gated(tmp_path / "gate"))
         await ran.seen("progress")
         await subject.engine.interrupt(ran.job.id)
         assert isinstance(await ran.outcome(), Interrupted)
+        (tmp_path / "gate").touch()
         again = subject.begin(ran.job.prompt, id=ran.job.id)
         outcome = await again.outcome()
         assert isinstance(outcome, Executed)

@@ -20,7 +20,7 @@ from PIL import Image
 
 from tests.cluster.conftest import Cluster
 from tests.engines.conftest import COMFYUI_DIR, STAND_IN, Theirs, make_workspace, stock_installation
-from tests.engines.running import loaded, node, picture, waiting
+from tests.engines.running import gated, loaded, node, picture, waiting
 from tests.engines.sick import NONSENSE, SickComfyUI, status
 from tests.support.comfy_client import ComfyClient
 from tests.support.processes import Process, module, running
@@ -171,7 +171,9 @@ def cluster(amqp_uri: str, tmp_path: Path) -> Iterator[Cluster]:
 
 
 @pytest.mark.parametrize("kind", ["stand-in", *(["stock"] if COMFYUI_DIR else [])])
-async def test_a_killed_comfyui_costs_an_attempt_and_its_prompt_ends_once(cluster: Cluster, kind: str) -> None:
+async def test_a_killed_comfyui_costs_an_attempt_and_its_prompt_ends_once(
+    cluster: Cluster, kind: str, tmp_path: Path
+) -> None:
     flags = ["--comfyui-dir", str(STAND_IN)]
     if kind == "stock":
         found = stock_installation()
@@ -185,15 +187,16 @@ async def test_a_killed_comfyui_costs_an_attempt_and_its_prompt_ends_once(cluste
                 return "TestSleep" in await response.json()
 
         await client.until(ready)
-        prompt_id = await client.post(waiting(1, 10))
+        prompt_id = await client.post(gated(tmp_path / "gate"))
         await client.seen(lambda m: m["type"] == "progress" and m["data"]["prompt_id"] == prompt_id)
         (child,) = psutil.Process(worker.process.pid).children()
         os.kill(child.pid, signal.SIGKILL)
+        (tmp_path / "gate").touch()
         assert (await client.in_history(prompt_id))["status"]["completed"]
         await client.ended(prompt_id)
         types = [m["type"] for m in client.messages if m["data"].get("prompt_id") == prompt_id]
         assert types.count("execution_success") == 1
         assert "execution_error" not in types
-        worker.wait_for(r"was ended by signal 9 .* while executing node 2 \(TestSleep\)")
+        worker.wait_for(r"was ended by signal 9 .* while executing node 2 \(TestGate\)")
         worker.wait_for(rf"{prompt_id} begins \(attempt 2\)")
         assert "Traceback" not in worker.log

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.patience import PATIENCE
 from tests.web.conftest import REPOSITORY, fetch
 
 playwright = pytest.importorskip("playwright.async_api")
@@ -29,7 +31,7 @@ FLAGS = [
 WINDOW = {"width": 1400, "height": 900}
 #: Has seen the greeting, and keeps the queue panel open.
 RETURNING_USER = {"Comfy.TutorialCompleted": True, "Comfy.Queue.History.Expanded": True}
-PAGE_MS = 30_000
+PAGE_MS = 1000 * PATIENCE
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 
@@ -103,14 +105,11 @@ async def browser(all_in_one: str) -> AsyncIterator[Browser]:
         await chromium.close()
 
 
-def slow_picture(name: str, seconds: float) -> dict[str, Any]:
-    """A prompt that takes a while, tells its progress, and saves a picture under `name`."""
+def gated_picture(name: str, gate: Path) -> dict[str, Any]:
+    """A prompt that tells its progress until the file exists, and then saves a picture under `name`."""
     return {
         "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
-        "2": {
-            "class_type": "TestSleep",
-            "inputs": {"seconds": seconds, "steps": round(seconds * 5), "value": ["1", 0]},
-        },
+        "2": {"class_type": "TestGate", "inputs": {"path": str(gate), "value": ["1", 0]}},
         "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": name}},
     }
 
@@ -129,20 +128,22 @@ async def test_a_new_user_gets_the_page_without_an_error_on_the_console(browser:
     assert settings.get("Comfy.InstalledVersion"), "the page stored its first setting"
 
 
-async def test_a_dropped_workflow_runs_with_progress_and_its_picture_appears(browser: Browser) -> None:
+async def test_a_dropped_workflow_runs_with_progress_and_its_picture_appears(
+    browser: Browser, tmp_path: Path
+) -> None:
     fetch(f"{browser.address}/settings", RETURNING_USER)
     await browser.open()
-    await browser.drop(slow_picture("dropped", 4.0), "dropped")
+    await browser.drop(gated_picture("dropped", tmp_path / "gate"), "dropped")
     await browser.run.click()
 
-    # The tab's title says how far the node is: "[33%][50%] TestSleep".
-    await browser.page.wait_for_function("/\\[[1-9]\\d*%\\] ?TestSleep/.test(document.title)", timeout=PAGE_MS)
+    # The tab's title says how far the node is: "[33%][50%] TestGate".
+    await browser.page.wait_for_function("/\\[50%\\] ?TestGate/.test(document.title)", timeout=PAGE_MS)
     await browser.photograph("page-progress")
 
     async with browser.page.expect_response(
         lambda answer: "/api/view?" in answer.url and "filename=dropped_" in answer.url, timeout=PAGE_MS
     ) as shown:
-        pass
+        (tmp_path / "gate").touch()
     answer = await shown.value
     assert answer.status == 200
     assert answer.headers["content-type"] == "image/png"
@@ -155,12 +156,12 @@ async def test_a_dropped_workflow_runs_with_progress_and_its_picture_appears(bro
     assert browser.errors == []
 
 
-async def test_the_queue_shows_running_and_pending_jobs_and_cancels_them(browser: Browser) -> None:
+async def test_the_queue_shows_running_and_pending_jobs_and_cancels_them(browser: Browser, tmp_path: Path) -> None:
     fetch(f"{browser.address}/settings", RETURNING_USER)
     await browser.open()
     for number in range(3):
         # Each other in its inputs, so that none is answered from another's cache.
-        await browser.load(slow_picture(f"queued-{number}", 60 + number), f"queued-{number}")
+        await browser.load(gated_picture(f"queued-{number}", tmp_path / f"{number}"), f"queued-{number}")
         async with browser.page.expect_response("**/api/prompt", timeout=PAGE_MS) as accepted:
             await browser.run.click()
         assert (await accepted.value).status == 200

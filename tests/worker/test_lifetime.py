@@ -17,11 +17,11 @@ from tests.support.talking import Frontend, frontend_at, node, quick, slow
 from tests.worker.conftest import Service, Start, comfyui
 
 
-def counted(path: Path, label: str, seconds: float = 0.0) -> dict[str, Any]:
-    """Writes its label each time it runs, then takes its time."""
+def counted(path: Path, label: str, gate: Path | None = None) -> dict[str, Any]:
+    """Writes its label each time it runs, then waits for its gate if it has one."""
     return {
         "1": node("TestCounter", path=str(path), label=label, value=label),
-        "2": node("TestSleep", seconds=seconds, steps=max(1, int(seconds * 10)), value=["1", 0]),
+        "2": node("TestGate", path=str(gate or path), value=["1", 0]),
         "3": node("TestSink", value=["2", 0]),
     }
 
@@ -53,15 +53,17 @@ def quiet(service: Service) -> None:
 
 
 async def test_a_stop_lets_the_running_prompt_finish_and_keeps_the_rest(start: Start, workspace: Path) -> None:
-    service, marks = start(workspace), workspace / "marks"
+    service, marks, gate = start(workspace), workspace / "marks", workspace / "gate"
     children = service.children
     async with frontend_at(service.address) as comfy, comfy.socket("me") as websocket:
         before = await comfy.prompt(quick())
         await comfy.ended(before)
-        running = await comfy.prompt(counted(marks, "running", 1.5), client_id="me")
+        running = await comfy.prompt(counted(marks, "running", gate), client_id="me")
         waiting = [await comfy.prompt(counted(marks, label)) for label in ("first", "second")]
         await until_ran(marks, "running")
         service.process.process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(service.process.wait_for, "stops as soon as its jobs have ended")
+        gate.touch()
         # Who waits for it is told.
         await websocket.end(running)
         assert "execution_success" in websocket.names(running)
@@ -89,9 +91,9 @@ async def test_a_stop_lets_the_running_prompt_finish_and_keeps_the_rest(start: S
 async def test_a_second_stop_gives_the_running_prompt_back_and_a_restart_runs_it(
     start: Start, workspace: Path
 ) -> None:
-    service, marks = start(workspace, "--max-attempts", "1"), workspace / "marks"
+    service, marks, gate = start(workspace, "--max-attempts", "1"), workspace / "marks", workspace / "gate"
     async with frontend_at(service.address) as comfy:
-        id_ = await comfy.prompt(counted(marks, "ran", 2))
+        id_ = await comfy.prompt(counted(marks, "ran", gate))
         await until_ran(marks, "ran")
     service.process.process.send_signal(signal.SIGTERM)
     service.process.wait_for("stops as soon as its jobs have ended")
@@ -99,6 +101,7 @@ async def test_a_second_stop_gives_the_running_prompt_back_and_a_restart_runs_it
     assert ran(marks) == ["ran"]
     quiet(service)
     # Given back is not failed: the one attempt that is allowed is still to come.
+    gate.touch()
     again = start(workspace, "--max-attempts", "1")
     async with frontend_at(again.address) as comfy:
         await ended_well(comfy, id_)
@@ -108,7 +111,7 @@ async def test_a_second_stop_gives_the_running_prompt_back_and_a_restart_runs_it
 async def test_after_a_kill_everything_accepted_runs_and_the_history_is_kept(
     start: Start, workspace: Path
 ) -> None:
-    service, marks = start(workspace), workspace / "marks"
+    service, marks, gate = start(workspace), workspace / "marks", workspace / "gate"
     async with frontend_at(service.address) as comfy:
         before = await comfy.prompt(quick())
         await comfy.ended(before)
@@ -116,7 +119,7 @@ async def test_after_a_kill_everything_accepted_runs_and_the_history_is_kept(
         await comfy.ended(deleted)
         await comfy.post("/history", {"delete": [deleted]})
         await comfy.wait(lambda found: not found, f"/history/{deleted}")
-        running = await comfy.prompt(counted(marks, "running", 1), extra_data={"api_key_comfy_org": "k"})
+        running = await comfy.prompt(counted(marks, "running", gate), extra_data={"api_key_comfy_org": "k"})
         await until_ran(marks, "running")
         waiting = [await comfy.prompt(counted(marks, label)) for label in ("first", "second")]
         front = await comfy.prompt(counted(marks, "front"), front=True)
@@ -128,6 +131,7 @@ async def test_after_a_kill_everything_accepted_runs_and_the_history_is_kept(
     service.kill()
     await gone(children)
 
+    gate.touch()
     again = start(workspace)
     async with frontend_at(again.address) as comfy:
         await ended_well(comfy, before, running, *waiting, front)
@@ -143,7 +147,7 @@ async def test_a_prompt_that_takes_the_whole_process_with_it_is_given_up(start: 
     for attempt in (1, 2):
         service = start(workspace, "--max-attempts", "2")
         async with frontend_at(service.address) as comfy:
-            id_ = id_ or await comfy.prompt(counted(marks, "ran", 60))
+            id_ = id_ or await comfy.prompt(counted(marks, "ran", workspace / "never"))
             async with asyncio.timeout(PATIENCE):
                 while len(ran(marks)) < attempt:
                     await asyncio.sleep(0.02)
@@ -200,7 +204,9 @@ async def test_a_port_in_use_is_said_in_a_sentence(workspace: Path) -> None:
 
 async def test_a_stop_while_it_starts_is_a_stop(workspace: Path) -> None:
     process = Process(comfyui(workspace), cwd=workspace)
-    await asyncio.sleep(1.0)
+    async with asyncio.timeout(PATIENCE):
+        while not psutil.Process(process.process.pid).children():  # its engine
+            await asyncio.sleep(0.02)
     assert process.stop() == 0
     assert "Traceback" not in process.log
 
