@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from comfy_dist.files.cluster_files import ClusterFiles
 from comfy_dist.registry import Registry
 from comfy_dist.settings import ComfyuiSettings
 from comfy_dist.transport import Transport
@@ -39,6 +40,8 @@ class Context:
     revoked: asyncio.Queue[str]
     #: Owns what goes on behind an answer.
     tasks: asyncio.TaskGroup
+    #: Files that lie elsewhere in the cluster; None in one process, where all is here.
+    files: ClusterFiles | None = None
 
 
 CONTEXT: web.AppKey[Context] = web.AppKey("context", Context)

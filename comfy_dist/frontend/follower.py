@@ -53,6 +53,8 @@ class Follower:
         self.ctx = ctx
         self._entries: asyncio.Queue[Recorded | Rewind] = asyncio.Queue(BATCH)
         self._fetching: set[str] = set()
+        #: Ends before that were known once, where the ledger is being built again; in ms.
+        self._known_until = 0
         self._catalogue_changed = asyncio.Event()
         #: Set when it is known which nodes there are.
         self.catalogue_known = asyncio.Event()
@@ -92,6 +94,7 @@ class Follower:
     async def _rewind(self) -> None:
         ctx = self.ctx
         await ctx.ledger.rewind()
+        self._known_until = now_ms() - NEWS_MS
         if not ctx.transport.durable:
             # The log of this process begins too late for what waits: that stands in the outbox.
             waiting = [Submitted.of(job) for job in await ctx.ledger.outbox.rest()]
@@ -116,9 +119,12 @@ class Follower:
             if isinstance(entry, Rewind):
                 log.warning("The event stream is a new one; the ledger is built again from its first event.")
                 await ctx.ledger.rewind()
+                self._known_until = now_ms() - NEWS_MS
                 recorded = []
             else:
                 recorded.append(entry)
+        if ctx.files is not None:
+            await ctx.files.note([entry.event for entry in recorded], self._known_until)
         changes = await ctx.ledger.apply(recorded)
         for change in changes:
             if change.ended:
@@ -190,6 +196,8 @@ class Follower:
         group.create_task(self._roll_call())
         async for announcement in self.ctx.transport.announcements():
             self.ctx.registry.see(announcement, time.monotonic())
+            if self.ctx.files is not None and (greeting := self.ctx.files.greets(announcement)) is not None:
+                await self.ctx.transport.send(greeting)
             for hash_, worker in self.ctx.registry.unknown_catalogues().items():
                 if hash_ not in self._fetching:
                     self._fetching.add(hash_)

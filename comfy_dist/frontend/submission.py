@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from comfy_dist.errors import BrokerUnavailable
+from comfy_dist.files.inputs import offering
 from comfy_dist.frontend.answers import MAX_ID, MAX_NUMBER, Refused
 from comfy_dist.frontend.asked import requirements_of, urgency_of
 from comfy_dist.frontend.context import Context
@@ -58,8 +59,9 @@ async def submit(ctx: Context, request: dict[str, Any], who: Identity) -> tuple[
         limit = ctx.settings.max_queue_size
         raise Refused(429, f"{limit} prompts wait already; try again later.", kind="queue_full")
     catalogue = _catalogue(ctx)
+    job, catalogue = await _with_files(ctx, job, catalogue)
     found = place(ctx, job, catalogue)
-    verdict = await _judge(ctx, job.prompt, _targets(request), catalogue, found)
+    verdict = await _judge(ctx, job, _targets(request), catalogue, found)
     if not verdict.valid:
         raise Invalid(verdict)
     if earlier is not None:
@@ -70,6 +72,16 @@ async def submit(ctx: Context, request: dict[str, Any], who: Identity) -> tuple[
     job = job.model_copy(update={"outputs_to_execute": verdict.outputs})
     await _publish(ctx, job, found)
     return job.number, job.id, verdict.node_errors
+
+
+async def _with_files(ctx: Context, job: Job, catalogue: Catalogue) -> tuple[Job, Catalogue]:
+    """The job with the files that its prompt names, and the catalogue offering them: a worker is given what it
+    lacks."""
+    if ctx.files is None:
+        return job, catalogue
+    files = await ctx.files.inputs(job.prompt, catalogue.nodes)
+    job = job.model_copy(update={"files": tuple(files.values()), "folders": ctx.files.folders})
+    return job, catalogue.model_copy(update={"nodes": offering(catalogue.nodes, job.prompt, files)})
 
 
 async def _submitted_before(ctx: Context, job_id: str, who: Identity) -> _Earlier | None:
@@ -181,7 +193,7 @@ def _catalogue(ctx: Context) -> Catalogue:
 
 
 async def _judge(
-    ctx: Context, prompt: Prompt, targets: tuple[str, ...] | None, catalogue: Catalogue, found: Place
+    ctx: Context, job: Job, targets: tuple[str, ...] | None, catalogue: Catalogue, found: Place
 ) -> Validation:
     """What can be told of the prompt now.
 
@@ -189,6 +201,7 @@ async def _judge(
     says. Where none answers in time, or the prompt is held for a worker with other nodes, it is accepted: its
     engine validates before it starts.
     """
+    prompt = job.prompt
     held = bool(found.nobody) and ctx.settings.hold_unroutable
     judged_by = held_catalogue(found, catalogue) if held else catalogue
     if judged_by is None:
@@ -206,7 +219,8 @@ async def _judge(
         return Validation(valid=False, error=unroutable(found))
     if not found.able or not _needs_code(prompt, catalogue):
         return verdict
-    arguments = {"prompt": prompt, "targets": targets}
+    files = [file.model_dump(mode="json") for file in job.files]
+    arguments = {"prompt": prompt, "targets": targets, "files": files, "folders": job.folders}
     command = Command(verb="validate", worker=found.able[0].id, arguments=arguments)
     reply = await ctx.transport.ask(command, VALIDATE_SECONDS)
     if reply is None or ("error" in reply.result and "valid" not in reply.result):

@@ -13,11 +13,13 @@ from pathlib import Path
 from aiohttp import BodyPartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from comfy_dist.files.names import Named
 from comfy_dist.frontend import imaging
 from comfy_dist.frontend.answers import Refused, TooLarge, truth
-from comfy_dist.frontend.context import context
+from comfy_dist.frontend.context import Context, context
 from comfy_dist.frontend.sniffing import HEAD, is_image, promises_image
 from comfy_dist.frontend.storage import CHUNK, is_file, part_file, place, receive
+from comfy_dist.frontend.views import located
 from comfy_dist.workspace import PathRefused, Workspace, inside
 
 routes = web.RouteTableDef()
@@ -59,7 +61,7 @@ async def upload_mask(request: web.Request) -> web.Response:
     with part_file(workspace.temp) as part, part_file(workspace.temp) as composed:
         form = await _read(request, part)
         name = _file_name(form)
-        original = _original(workspace, form.fields.get("original_ref", ""))
+        original = await _original(context(request), form.fields.get("original_ref", ""))
         await asyncio.to_thread(imaging.apply_mask, original, part, composed)
         return await _store(workspace, form, name, composed, await asyncio.to_thread(_digest, composed))
 
@@ -124,16 +126,18 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _original(workspace: Workspace, reference: str) -> Path:
+async def _original(ctx: Context, reference: str) -> Path:
     try:
         fields = json.loads(reference)
         names = [str(fields.get("subfolder") or ""), str(fields["filename"])]
-        path = inside(workspace.folder(str(fields.get("type") or "output")), *names)
+        type_ = str(fields.get("type") or "output")
+        inside(ctx.workspace.folder(type_), *names)
     except (ValueError, KeyError, AttributeError, TypeError):
         raise Refused(
             400, "A mask needs `original_ref`, JSON as {filename, subfolder, type}, of the picture under it."
         ) from None
-    if not is_file(path):
+    path = await located(ctx, Named(type_, "/".join(filter(None, names))))
+    if path is None:
         raise Refused(404, f"The picture under the mask, {names[1]!r}, is not there.", kind="not_found")
     return path
 

@@ -8,10 +8,11 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from comfy_dist.files.names import Named
 from comfy_dist.frontend import imaging
 from comfy_dist.frontend.answers import Refused
 from comfy_dist.frontend.content_types import ACTIVE, UNKNOWN, content_type
-from comfy_dist.frontend.context import context
+from comfy_dist.frontend.context import Context, context
 from comfy_dist.frontend.storage import confined, is_file
 from comfy_dist.workspace import inside, split_annotation
 
@@ -24,34 +25,47 @@ async def view(request: web.Request) -> web.StreamResponse:
 
     400 for a name that is none or a wrong type, 403 where subfolder or a link leads out, 404 for absent.
     """
-    path = await asyncio.to_thread(_requested, request)
+    file = _named(request)
+    path = await located(context(request), file)
+    if path is None:
+        raise Refused(404, f"There is no file {file.name!r} in {file.type}.", kind="not_found")
+    name = file.name.rpartition("/")[2]
     if wanted := request.query.get("preview"):
         format, _, quality = wanted.partition(";")
         format = format if format in ("webp", "jpeg") and request.query.get("channel") != "a" else "webp"
         content = await asyncio.to_thread(
             imaging.preview, path, format=format, quality=int(quality) if quality.isdecimal() else 90
         )
-        return _encoded(content, f"image/{format}", path.name)
+        return _encoded(content, f"image/{format}", name)
     if (channel := request.query.get("channel", "rgba")) in ("rgb", "a"):
-        return _encoded(await asyncio.to_thread(imaging.channel, path, channel), "image/png", path.name)
-    return sent(path)
+        return _encoded(await asyncio.to_thread(imaging.channel, path, channel), "image/png", name)
+    return sent(path, name)
 
 
-def _requested(request: web.Request) -> Path:
+def _named(request: web.Request) -> Named:
     query = request.query
     if not (filename := query.get("filename")):
         raise Refused(400, "/view needs the name of a file: ?filename=NAME&type=output.")
     filename, type_ = split_annotation(filename, "output")
     if filename == query["filename"]:
         type_ = query.get("type", "output")
-    workspace = context(request).workspace
     # Two looks: a name that is no name is the client's mistake, one that leads out is refused.
-    folder = workspace.folder(type_)
+    folder = context(request).workspace.folder(type_)
     _no_traversal(filename)
-    path = confined(folder, query.get("subfolder", ""), filename)
-    if not is_file(path):
-        raise Refused(404, f"There is no file {filename!r} in {type_}.", kind="not_found")
-    return path
+    subfolder = query.get("subfolder", "")
+    confined(folder, subfolder, filename)
+    return Named(type_, "/".join(filter(None, (subfolder.strip("/"), filename))))
+
+
+async def located(ctx: Context, file: Named) -> Path | None:
+    """The file in our folders, else fetched from whoever has it; None where nobody does.
+
+    403 where a link leads out of the folder.
+    """
+    path = confined(ctx.workspace.folder(file.type), file.name)
+    if await asyncio.to_thread(is_file, path):
+        return path
+    return await ctx.files.get(file) if ctx.files is not None else None
 
 
 def _no_traversal(filename: str) -> None:
@@ -59,12 +73,16 @@ def _no_traversal(filename: str) -> None:
     inside(Path("/nowhere"), filename)
 
 
-def sent(path: Path) -> web.FileResponse:
-    """The file as it is, by its name, with ranges, ETag and Last-Modified; what a browser would run, to save."""
-    type_ = content_type(path.name)
+def sent(path: Path, name: str | None = None) -> web.FileResponse:
+    """The file as it is, with ranges, ETag and Last-Modified, by its name or another.
+
+    What a browser would run is sent to be saved.
+    """
+    name = name or path.name
+    type_ = content_type(name)
     active = type_ in ACTIVE
     headers = {"Content-Type": UNKNOWN if active else type_}
-    headers["Content-Disposition"] = disposition(path.name, attachment=active)
+    headers["Content-Disposition"] = disposition(name, attachment=active)
     return web.FileResponse(path, headers=headers)
 
 
