@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import struct
@@ -16,6 +17,7 @@ from aiohttp import web
 from pydantic_core import to_json
 
 from comfy_dist.frontend.identity import Identity
+from comfy_dist.frontend.together import together
 from comfy_dist.ledger import JobRow
 from comfy_dist.messages import Progress, now_ms
 from comfy_dist.transport import Transport
@@ -56,10 +58,17 @@ class Mailbox:
         self._waiting[key] = body
         self._arrived.set()
 
-    async def get(self) -> str | bytes:
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def filled(self) -> None:
+        """Wait until something waits."""
         while not self._waiting:
             self._arrived.clear()
             await self._arrived.wait()
+
+    def take(self) -> str | bytes:
+        """What waits longest."""
         return self._waiting.popitem(last=False)[1]
 
 
@@ -83,16 +92,22 @@ class Client:
     async def write(self) -> None:
         """Send what comes into the mailbox until the socket closes."""
         while not self.socket.closed and not self.mailbox.overflowed:
-            body = await self.mailbox.get()
+            await self.mailbox.filled()
             try:
-                if isinstance(body, bytes):
-                    await self.socket.send_bytes(body)
-                else:
-                    await self.socket.send_str(body)
+                with together(self.socket) if len(self.mailbox) > 1 else contextlib.nullcontext():
+                    await self._empty()
             except (ConnectionError, RuntimeError):
                 return
         if self.mailbox.overflowed:
             log.warning("A websocket client reads too slowly and is disconnected.")
+
+    async def _empty(self) -> None:
+        while self.mailbox and not self.mailbox.overflowed:
+            body = self.mailbox.take()
+            if isinstance(body, bytes):
+                await self.socket.send_bytes(body)
+            else:
+                await self.socket.send_str(body)
 
 
 def encode(event: str, data: Any) -> str:
@@ -218,6 +233,8 @@ class Hub:
     async def last_progress(self, job_id: str, sequence: int) -> None:
         """Wait a moment for the message with that number: progress and end come by different ways."""
         prompt = self._prompts.setdefault(job_id, _Running())
+        if prompt.sequence >= sequence:
+            return
         try:
             async with asyncio.timeout(LAST_PROGRESS_SECONDS):
                 while prompt.sequence < sequence:
