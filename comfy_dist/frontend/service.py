@@ -14,7 +14,7 @@ from pathlib import Path
 from aiohttp import web
 
 from comfy_dist.errors import BrokerUnavailable, UsageError
-from comfy_dist.frontend import cluster, jobs, prompts, websocket
+from comfy_dist.frontend import cluster, dead, jobs, prompts, websocket
 from comfy_dist.frontend.affinity import Affinity
 from comfy_dist.frontend.app import make_app
 from comfy_dist.frontend.context import Context
@@ -38,7 +38,7 @@ from comfy_dist.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-_TABLES = (prompts.routes, jobs.routes, websocket.routes, cluster.routes)
+_TABLES = (prompts.routes, jobs.routes, websocket.routes, cluster.routes, dead.routes)
 #: Seconds that open connections get when the frontend stops.
 SHUTDOWN_SECONDS = 2.0
 #: For so long the ledger's writing waits for more, where the broker has the events: one row for a short job.

@@ -66,6 +66,8 @@ class Commands:
             log.info("Worker %s was told to drain: it leaves as soon as its jobs have ended.", self._identity.name)
             self._draining.tell_once()
             self._presence.changed.set()
+            for standing in self._standings:
+                standing.attention.call()
 
     async def _do(self, command: Command) -> dict[str, Any] | None:
         """The answer; None: nobody waits for one."""

@@ -186,7 +186,7 @@ async def test_a_pause_that_stands_is_said_again_by_one_of_the_workers() -> None
     broker = MemoryBroker()
     transport = MemoryTransport(broker)
     every = 0.4
-    several = [Pausing(MemoryTransport(broker), f"{name}1", name, asyncio.Event(), every) for name in "abc"]
+    several = [Pausing(MemoryTransport(broker), f"{name}1", name, int, every) for name in "abc"]
 
     async def follow(pausing: Pausing) -> None:
         async for fact in MemoryTransport(broker).facts():
@@ -200,6 +200,7 @@ async def test_a_pause_that_stands_is_said_again_by_one_of_the_workers() -> None
     began = loop.time()
     async with asyncio.timeout(20):
         said = [fact async for fact in _first(facts, 5)]
+    assert not any(task.done() for task in tasks)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -194,8 +195,10 @@ class Cluster:
 
 
 async def _stop(task: asyncio.Task[None]) -> None:
+    """Whatever ended it before is raised."""
     task.cancel()
-    await asyncio.wait([task])
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
 @asynccontextmanager
