@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_dist.cli.engines import check_engine
 from comfy_dist.errors import ComfyDistError, UsageError
-from comfy_dist.settings import ComfyuiSettings, EngineSettings, WorkerSettings, fail, flag, load
+from comfy_dist.settings import ComfyuiSettings, EngineSettings, FileSettings, WorkerSettings, fail, flag, load
 
 if TYPE_CHECKING:
     import asyncio
     from pathlib import Path
 
+    from comfy_dist.files.cluster_files import ClusterFiles
     from comfy_dist.frontend.follower import Follower
     from comfy_dist.transport import Transport
     from comfy_dist.worker import Worker
@@ -56,7 +57,7 @@ def check(settings: ComfyuiSettings, given: frozenset[str]) -> None:
             "--distributed-queue-frontend and --distributed-queue-worker need a broker: "
             "give --distributed-queue-connection-uri."
         )
-    if uri is None and (idle := given & {"distributed_queue_name", "event_retention"}):
+    if uri is None and (idle := given & {"distributed_queue_name", "event_retention", *FileSettings.model_fields}):
         raise UsageError(f"{flag(min(idle))} has no effect without --distributed-queue-connection-uri.")
     if settings.webhook_secret is not None:
         from comfy_dist.frontend.webhook_signature import key_of
@@ -105,7 +106,14 @@ def worker_only(settings: ComfyuiSettings) -> bool:
 def run(settings: ComfyuiSettings) -> None:
     from comfy_dist.cli.logs import configure
     from comfy_dist.cli.loop import run as run_loop
-    from comfy_dist.cli.parts import broker_transport, hold, make_worker, state_folder, workspace_of
+    from comfy_dist.cli.parts import (
+        broker_transport,
+        exchange_of,
+        hold,
+        make_worker,
+        state_folder,
+        workspace_of,
+    )
 
     configure(settings)
     workspace = workspace_of(settings)
@@ -114,6 +122,7 @@ def run(settings: ComfyuiSettings) -> None:
     hold(state)
 
     async def start() -> None:
+        from comfy_dist.files.cluster_files import ClusterFiles
         from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
 
         if embedded:
@@ -122,16 +131,28 @@ def run(settings: ComfyuiSettings) -> None:
             worker: Worker | None = make_worker(settings, workspace, MemoryTransport(broker))
         else:
             frontend_side = broker_transport(settings)
+            exchange = exchange_of(settings, workspace, state)
             worker = (
-                None if frontend_only(settings) else make_worker(settings, workspace, broker_transport(settings))
+                None
+                if frontend_only(settings)
+                else make_worker(settings, workspace, broker_transport(settings), exchange)
             )
+            files = ClusterFiles(exchange, frontend_side, state, answers=worker is None)
+            async with exchange.serving():
+                await _serve(settings, workspace, state, frontend_side, worker, files)
+            return
         await _serve(settings, workspace, state, frontend_side, worker)
 
     run_loop(start())
 
 
 async def _serve(
-    settings: ComfyuiSettings, workspace: Workspace, state: Path, transport: Transport, worker: Worker | None
+    settings: ComfyuiSettings,
+    workspace: Workspace,
+    state: Path,
+    transport: Transport,
+    worker: Worker | None,
+    files: ClusterFiles | None = None,
 ) -> None:
     import asyncio
 
@@ -150,7 +171,7 @@ async def _serve(
     try:
         if not await _opened(transport, stopped):
             return
-        async with frontend(settings, workspace, state, transport) as follower:
+        async with frontend(settings, workspace, state, transport, files) as follower:
             working = asyncio.create_task(_work(worker, stopping)) if worker else None
             try:
                 # A worker ends when its last job has: until then clients are told of it.

@@ -12,6 +12,7 @@ from comfy_dist.cli.devices import devices_of
 from comfy_dist.cli.engines import engine_kind, make_comfyui_engine
 from comfy_dist.engine import Engine
 from comfy_dist.errors import ComfyDistError, MissingDependency, UsageError
+from comfy_dist.files.job_files import JobFiles
 from comfy_dist.settings import (
     ComfyuiSettings,
     ComfyuiWorkerSettings,
@@ -28,6 +29,7 @@ from comfy_dist.workspace import Workspace
 
 if TYPE_CHECKING:
     from comfy_dist.engine.graph.cache_mode import CacheMode
+    from comfy_dist.files.exchange import Exchange
 
 
 def workspace_of(settings: WorkspaceSettings) -> Workspace:
@@ -61,8 +63,39 @@ def broker_transport(settings: QueueSettings) -> Transport:
         ) from None
 
 
+def exchange_of(
+    settings: ComfyuiSettings | ComfyuiWorkerSettings, workspace: Workspace, state: Path | None = None
+) -> Exchange:
+    """The exchange of files over a broker; `state` is the frontend's folder, None for a worker only."""
+    from comfy_dist.files.address import Place
+    from comfy_dist.files.exchange import Exchange
+
+    assert settings.distributed_queue_connection_uri is not None
+    host, port = None, 0
+    if settings.file_listen is not None:
+        host, _, number = settings.file_listen.rpartition(":")
+        if not host or number.endswith("]"):
+            host, number = settings.file_listen, "0"
+        host, port = host.strip("[]"), int(number)
+    if port > 65535:
+        raise UsageError(f"--file-listen {settings.file_listen} has a port that there is not; use 0 to 65535.")
+    broker = settings.distributed_queue_connection_uri.get_secret_value()
+    return Exchange(
+        workspace,
+        Place(broker, host, port, settings.file_advertise),
+        (state or workspace.user / "comfy_dist") / "files",
+        cache_bytes=round(settings.file_cache * 2**30),
+        # A frontend's /view shows them anyway.
+        everything=state is not None,
+        retention=settings.file_retention if isinstance(settings, ComfyuiWorkerSettings) else None,
+    )
+
+
 def make_worker(
-    settings: ComfyuiSettings | ComfyuiWorkerSettings, workspace: Workspace, transport: Transport
+    settings: ComfyuiSettings | ComfyuiWorkerSettings,
+    workspace: Workspace,
+    transport: Transport,
+    exchange: Exchange | None = None,
 ) -> Worker:
     """A worker with an engine for each device, not started. Raises MissingDependency without torch."""
     kind = engine_kind(settings)
@@ -87,6 +120,7 @@ def make_worker(
         workspace,
         limits,
         drain_timeout=settings.drain_timeout,
+        files=JobFiles(exchange, transport) if exchange is not None else None,
         # Well before the control stream forgets it.
         say_again=min(SAY_AGAIN_SECONDS, settings.event_retention / 4),
     )

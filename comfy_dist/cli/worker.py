@@ -40,18 +40,21 @@ def main(argv: list[str] | None = None) -> None:
 def run(settings: ComfyuiWorkerSettings) -> None:
     from comfy_dist.cli.logs import configure
     from comfy_dist.cli.loop import run as run_loop
-    from comfy_dist.cli.parts import broker_transport, make_worker, workspace_of
+    from comfy_dist.cli.parts import broker_transport, exchange_of, make_worker, workspace_of
     from comfy_dist.cli.signals import on_stop
     from comfy_dist.worker.health import serve_health
 
     configure(settings)
 
     async def start() -> None:
-        worker = make_worker(settings, workspace_of(settings), broker_transport(settings))
+        workspace = workspace_of(settings)
+        exchange = exchange_of(settings, workspace)
+        worker = make_worker(settings, workspace, broker_transport(settings), exchange)
         on_stop(worker.drain)
         runner = await serve_health(worker, settings.health_port)
         try:
-            await worker.serve()
+            async with exchange.serving():
+                await worker.serve()
         finally:
             await runner.cleanup()
 

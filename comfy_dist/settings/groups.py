@@ -58,6 +58,30 @@ class WorkspaceSettings(Group):
     user_directory: Path | None = Field(None, description="instead of user/ there")
 
 
+class FileSettings(Group):
+    """files"""
+
+    file_listen: str | None = Field(
+        None,
+        pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(:\d{1,5})?$",
+        description="HOST or HOST:PORT where others fetch files of this machine (default: the address that "
+        "reaches the broker, any free port)",
+    )
+    file_advertise: WebAddress | None = Field(
+        None,
+        description="the address others reach that under, where it is another, such as http://203.0.113.7:8190",
+    )
+    file_cache: float = Field(10.0, gt=0, description="how many GB of other machines' files are kept here")
+
+
+class WorkerFileSettings(Group):
+    """files"""
+
+    file_retention: Duration = Field(
+        604800.0, gt=0, description="how long others may fetch what jobs wrote here; it stays where it is"
+    )
+
+
 class WebSettings(Group):
     """web"""
 
@@ -236,7 +260,14 @@ class ComfyuiClientSettings(
 
 
 class ComfyuiWorkerSettings(
-    LoggingSettings, HealthSettings, WorkerSettings, EngineSettings, WorkspaceSettings, QueueSettings
+    LoggingSettings,
+    HealthSettings,
+    WorkerSettings,
+    EngineSettings,
+    WorkerFileSettings,
+    FileSettings,
+    WorkspaceSettings,
+    QueueSettings,
 ):
     """Settings of `comfyui-worker`."""
 
@@ -248,6 +279,7 @@ class ComfyuiSettings(
     WebhookSettings,
     AccessSettings,
     WebSettings,
+    FileSettings,
     WorkspaceSettings,
     FrontendQueueSettings,
     QueueSettings,

@@ -278,6 +278,7 @@ class AmqpTransport:
         await self._publisher.cast(message, "", self._names.commands)
 
     async def commands(self) -> AsyncIterator[ReceivedCommand]:
+        await self._subscriptions.bind(self._names.commands)
         async for message in self._subscriptions.inboxes[self._names.commands].read():
             try:
                 command = Command.from_bytes(message.body)
