@@ -6,6 +6,7 @@ Imports only what ComfyUI documents, so the pack loads in a stock ComfyUI too.
 import asyncio
 import ctypes
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -135,6 +136,14 @@ class TestSegfault(TestAbort):
 
     def run(self, value=None):
         ctypes.string_at(0)
+
+
+class TestKillWorker(TestAbort):
+    """Kills the process that started this one."""
+
+    def run(self, value=None):
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
 
 
 class TestExitUnless(_Passing):
@@ -364,6 +373,7 @@ NODE_CLASS_MAPPINGS = {
         TestExit,
         TestAbort,
         TestSegfault,
+        TestKillWorker,
         TestExitUnless,
         TestPid,
         TestCounter,
