@@ -117,7 +117,7 @@ def _one(connection: sqlite3.Connection, job_id: str, user: str | None) -> dict[
     if row is None or user not in (None, row.user):
         return None
     result = _result(connection, row)
-    _, _, prompt, extra_data, _ = from_json(stored.item(connection, row))
+    _, _, prompt, extra_data, _ = from_json(stored.item_of(row, stored.bodies(connection, row)))
     return {
         **_summary(connection, row, result),
         "outputs": result.get("outputs", {}),
@@ -127,7 +127,7 @@ def _one(connection: sqlite3.Connection, job_id: str, user: str | None) -> dict[
 
 
 def _result(connection: sqlite3.Connection, row: JobRow) -> dict[str, Any]:
-    rest = stored.result(connection, row.arrival)
+    rest = stored.result_in(stored.bodies(connection, row))
     return from_json(b"{%b}" % rest) if rest else {}
 
 

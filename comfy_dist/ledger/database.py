@@ -55,6 +55,11 @@ class Database:
         """Raises Unusable and Renewed."""
         return await self._off_the_loop(lambda: self._transact(function))
 
+    async def renew(self, reason: str) -> None:
+        """Somebody else found that it is damaged. Raises Renewed."""
+        await self._off_the_loop(lambda: self._renew(reason))
+        raise self._renewed()
+
     async def look(self) -> None:
         """Make the file anew where it was deleted or replaced under us: what is written now would be lost."""
         await self._off_the_loop(self._look)

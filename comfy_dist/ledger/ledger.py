@@ -283,7 +283,8 @@ class Ledger:
 
         def read(connection: sqlite3.Connection) -> bytes | None:
             row = stored.find(connection, job_id)
-            return stored.submitted_item(connection, row) if row else None
+            packed = stored.bodies(connection, row).submission if row else None
+            return None if packed is None else stored.unpack(packed)
 
         body = await self.read(read)
         return None if body is None else list(from_json(body))
@@ -295,13 +296,21 @@ class Ledger:
             [row for row in rows if row.created_at and user in (None, row.user)]
             for rows in (self.running, self.pending)
         )
-        return listing.queue(self.read, running, pending)
+        return self._whole(listing.queue(self.read, running, pending))
 
     def history(
         self, max_items: int | None = None, offset: int = -1, search: Search | None = None
     ) -> AsyncIterator[bytes]:
         """{id: entry}, oldest first; max_items alone: the newest so many (ComfyUI's GET /history)."""
-        return listing.history(self.read, search or Search(), max_items, offset)
+        return self._whole(listing.history(self.read, search or Search(), max_items, offset))
+
+    async def _whole(self, slices: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        try:
+            async for slice_ in slices:
+                yield slice_
+        except sqlite3.DatabaseError as error:
+            # Out of a body, which is unpacked elsewhere than on the database's thread.
+            await self._database.renew(str(error))
 
     async def entry_json(self, job_id: str, user: str | None = None) -> bytes:
         """{id: entry}, or {} where the history, of that user, has none."""
@@ -309,7 +318,7 @@ class Ledger:
         def read(connection: sqlite3.Connection) -> bytes:
             row = stored.find(connection, job_id)
             listed = row is not None and row.rank is not None and user in (None, row.user)
-            entry = stored.entry(connection, row) if row is not None and listed else None
+            entry = stored.entry_of(row, stored.bodies(connection, row)) if row is not None and listed else None
             return b"{%b}" % (entry or b"")
 
         return await self.read(read)

@@ -6,7 +6,7 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import to_json
 
@@ -67,29 +67,43 @@ def unpack(body: bytes) -> bytes:
         raise sqlite3.DatabaseError(f"a body in it is damaged: {error}") from error
 
 
-def item(connection: sqlite3.Connection, row: JobRow) -> bytes:
+class Bodies(NamedTuple):
+    """What is stored of a job beside its row, packed."""
+
+    submission: bytes | None
+    result: bytes | None
+
+
+def bodies(connection: sqlite3.Connection, row: JobRow) -> Bodies:
+    return Bodies(
+        *(
+            found[0] if (found := connection.execute(statement, (row.arrival,)).fetchone()) else None
+            for statement in (
+                "SELECT body FROM submissions WHERE arrival = ?",
+                "SELECT body FROM results WHERE arrival = ?",
+            )
+        )
+    )
+
+
+def item_of(row: JobRow, bodies: Bodies) -> bytes:
     """ComfyUI's queue item."""
-    # Of what was submitted before the log begins, only the id is known.
-    return submitted_item(connection, row) or to_json([shown_number(row.number), row.id, {}, {}, []])
+    if bodies.submission is None:
+        # Of what was submitted before the log begins, only the id is known.
+        return to_json([shown_number(row.number), row.id, {}, {}, []])
+    return unpack(bodies.submission)
 
 
-def submitted_item(connection: sqlite3.Connection, row: JobRow) -> bytes | None:
-    """The same, None where the submission is not known (any more)."""
-    found = connection.execute("SELECT body FROM submissions WHERE arrival = ?", (row.arrival,)).fetchone()
-    return unpack(found[0]) if found else None
-
-
-def result(connection: sqlite3.Connection, arrival: int) -> bytes | None:
+def result_in(bodies: Bodies) -> bytes | None:
     """The rest of the history entry, without braces."""
-    found = connection.execute("SELECT body FROM results WHERE arrival = ?", (arrival,)).fetchone()
-    return unpack(found[0]) if found else None
+    return None if bodies.result is None else unpack(bodies.result)
 
 
-def entry(connection: sqlite3.Connection, row: JobRow) -> bytes | None:
+def entry_of(row: JobRow, bodies: Bodies) -> bytes | None:
     """ComfyUI's history entry with its key; None where it was taken out a moment ago."""
-    if (rest := result(connection, row.arrival)) is None:
+    if (rest := result_in(bodies)) is None:
         return None
-    return b'%b:{"prompt":%b,%b}' % (to_json(row.id), item(connection, row), rest)
+    return b'%b:{"prompt":%b,%b}' % (to_json(row.id), item_of(row, bodies), rest)
 
 
 def workflow_of(connection: sqlite3.Connection, row: JobRow) -> str | None:

@@ -114,7 +114,7 @@ class Webhooks:
     def _put(self, connection: sqlite3.Connection, event: HookEvent, row: JobRow, url: str, *, ours: bool) -> None:
         at = row.started_at if event is HookEvent.START else row.ended_at
         id_ = "msg_" + hashlib.sha256(f"{row.id}\n{event}\n{at}".encode()).hexdigest()[:32]
-        rest = stored.result(connection, row.arrival)
+        rest = stored.result_in(stored.bodies(connection, row))
         result = from_json(b"{%b}" % rest) if rest else {}
         connection.execute(
             "INSERT OR IGNORE INTO deliveries VALUES (?, ?, ?, ?, ?, 0, NULL, ?)",
