@@ -36,8 +36,6 @@ log = logging.getLogger(__name__)
 
 #: Entries folded in one transaction while catching up.
 BATCH = 64
-#: How long the news of a beginning waits for what follows it.
-BATCH_SECONDS = 0.005
 EXPIRE_SECONDS = 5.0
 CATALOGUE_SECONDS = 30.0
 #: An end that is older is history being read again, no news for a websocket.
@@ -104,8 +102,8 @@ class Follower:
     async def _events(self) -> None:
         while True:
             batch = [await self._entries.get()]
-            while len(batch) < BATCH and (entry := await _next(self._entries, batch[-1])) is not None:
-                batch.append(entry)
+            while len(batch) < BATCH and not self._entries.empty():
+                batch.append(self._entries.get_nowait())
             await self._fold(batch)
 
     async def _read_events(self) -> None:
@@ -131,7 +129,7 @@ class Follower:
                 if not ctx.transport.durable:
                     ctx.ledger.outbox.remove(change.after.id)
                 if now_ms() - change.event.at < NEWS_MS and not ctx.hub.has_ended(change.after.id):
-                    ctx.tasks.create_task(self._tell_end(change))
+                    self._tell_end_in_turn(change)
                 continue
             if isinstance(change.event, (Started, Submitted)) and len(ctx.hub):
                 ctx.hub.broadcast("status", status(ctx))
@@ -140,7 +138,22 @@ class Follower:
             if isinstance(change.event, Started) and ctx.hub.missed_the_start(change.after):
                 await ctx.transport.send(Command(verb="replay", arguments={"job": change.after.id}))
 
-    async def _tell_end(self, change: Change) -> None:
+    def _tell_end_in_turn(self, change: Change) -> None:
+        """Tell it behind the prompt's progress, for which there may be a moment to wait."""
+        event, row = change.event, change.after
+        assert isinstance(event, (Finished, Failed, Cancelled))
+        before = event.last_sequence - len(event.trail)
+        if not self.ctx.hub.has(row.client_id) or self.ctx.hub.has_passed_on(row.id, before):
+            self._tell_end(change)
+            return
+
+        async def wait_and_tell() -> None:
+            await self.ctx.hub.last_progress(row.id, before)
+            self._tell_end(change)
+
+        self.ctx.tasks.create_task(wait_and_tell())
+
+    def _tell_end(self, change: Change) -> None:
         """ComfyUI's last messages of a prompt: its terminal event, status, and `executing` nothing.
 
         `executed` messages that were lost on their way are made again from the outputs.
@@ -150,7 +163,6 @@ class Follower:
         owner = change.after.user
         assert isinstance(event, (Finished, Failed, Cancelled))
         if client_id is not None and hub.has(client_id):
-            await hub.last_progress(job_id, event.last_sequence - len(event.trail))
             self._pass_on_trail(event, client_id, owner)
             passed = hub.executed(job_id)
             for node, output in event.outputs.items():
@@ -262,18 +274,6 @@ class Follower:
             await asyncio.sleep(EXPIRE_SECONDS)
             for worker in self.ctx.registry.expire(time.monotonic()):
                 log.warning("Worker %s was not heard of for a while and is taken for gone.", worker.name)
-
-
-async def _next(entries: asyncio.Queue[Recorded | Rewind], last: Recorded | Rewind) -> Recorded | Rewind | None:
-    """What follows at once. The news of a beginning waits a moment for more; that of an end waits for nothing."""
-    if not entries.empty():
-        return entries.get_nowait()
-    if not isinstance(last, Recorded) or not isinstance(last.event, (Submitted, Started)):
-        return None
-    try:
-        return await asyncio.wait_for(entries.get(), BATCH_SECONDS)
-    except TimeoutError:
-        return None
 
 
 def _write(path: Path, content: bytes) -> None:

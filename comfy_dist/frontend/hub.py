@@ -230,11 +230,14 @@ class Hub:
             for client in self._clients.get(row.client_id or "", ())
         )
 
+    def has_passed_on(self, job_id: str, sequence: int) -> bool:
+        """Whether the message with that number, and so those before it, have come."""
+        prompt = self._prompts.get(job_id)
+        return sequence <= (prompt.sequence if prompt else 0)
+
     async def last_progress(self, job_id: str, sequence: int) -> None:
         """Wait a moment for the message with that number: progress and end come by different ways."""
         prompt = self._prompts.setdefault(job_id, _Running())
-        if prompt.sequence >= sequence:
-            return
         try:
             async with asyncio.timeout(LAST_PROGRESS_SECONDS):
                 while prompt.sequence < sequence:
