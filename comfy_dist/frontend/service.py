@@ -14,10 +14,11 @@ from pathlib import Path
 from aiohttp import web
 
 from comfy_dist.errors import BrokerUnavailable, UsageError
+from comfy_dist.files.cluster_files import ClusterFiles
 from comfy_dist.frontend import cluster, dead, jobs, prompts, websocket
 from comfy_dist.frontend.affinity import Affinity
 from comfy_dist.frontend.app import make_app
-from comfy_dist.frontend.context import Context
+from comfy_dist.frontend.context import Context, Revoked
 from comfy_dist.frontend.follower import Follower
 from comfy_dist.frontend.hub import Hub
 from comfy_dist.frontend.pausing import say_kept
@@ -47,7 +48,11 @@ BEHIND_SECONDS = 0.1
 
 @asynccontextmanager
 async def frontend(
-    settings: ComfyuiSettings, workspace: Workspace, state: Path, transport: Transport
+    settings: ComfyuiSettings,
+    workspace: Workspace,
+    state: Path,
+    transport: Transport,
+    files: ClusterFiles | None = None,
 ) -> AsyncIterator[Follower]:
     """A frontend that follows the cluster; serve() makes it answer."""
     id_ = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
@@ -72,6 +77,7 @@ async def frontend(
                 affinity=Affinity(),
                 revoked=asyncio.Queue(),
                 tasks=tasks,
+                files=files,
             )
             await say_kept(ctx)
             follower = Follower(ctx)
@@ -79,6 +85,7 @@ async def frontend(
             publishing = tasks.create_task(_publish_the_rest(ctx))
             keeping = tasks.create_task(ledger.keep())
             sending = tasks.create_task(_send_webhooks(ctx))
+            exchanging = tasks.create_task(_exchange_files(ctx))
             try:
                 yield follower
             finally:
@@ -86,6 +93,7 @@ async def frontend(
                 publishing.cancel()
                 keeping.cancel()
                 sending.cancel()
+                exchanging.cancel()
     finally:
         await ledger.close()
 
@@ -95,10 +103,15 @@ async def _send_webhooks(ctx: Context) -> None:
         await WebhookSender(ctx, key_of(ctx.settings.webhook_secret)).run()
 
 
+async def _exchange_files(ctx: Context) -> None:
+    if ctx.files is not None:
+        await ctx.files.run()
+
+
 async def _publish_the_rest(ctx: Context) -> None:
     """What was accepted, or refused, and not yet safe when this frontend last ended."""
     for job_id in await ctx.ledger.outbox.unrevoked():
-        ctx.revoked.put_nowait(job_id)
+        ctx.revoked.put_nowait(Revoked(job_id))
     for job in await ctx.ledger.outbox.rest():
         row = await ctx.ledger.find(job.id)
         if row is not None and row.state.ended:
@@ -108,15 +121,32 @@ async def _publish_the_rest(ctx: Context) -> None:
             await _tell_attempts(ctx, job, row.workers, running=row.state is JobState.RUNNING)
         while True:
             try:
-                await ctx.transport.append_event(Submitted.of(job))
-                await ctx.transport.submit(job)
+                if ours := await _recorded(ctx, job):
+                    await ctx.transport.submit(job)
             except BrokerUnavailable as error:
                 log.warning("Prompt %s waits in the outbox: %s", job.id, error)
             else:
                 break
+        if not ours:
+            log.info("Prompt %s is another frontend's, which accepted it first.", job.id)
+            ctx.ledger.outbox.remove(job.id)
+            continue
         if ctx.transport.durable:
             ctx.ledger.outbox.remove(job.id)
         log.info("Prompt %s is queued again.", job.id)
+
+
+async def _recorded(ctx: Context, job: Job) -> bool:
+    """Append `submitted`; whether it is the first under its id, which another frontend may have been given too."""
+    if not ctx.transport.durable:
+        await ctx.transport.append_event(Submitted.of(job))
+        return True
+    async with ctx.given_ids.claim(job.id) as claim:
+        row = await ctx.ledger.find(job.id)
+        first = await claim.record(job, ctx.transport)
+    if row is not None and row.created_at:
+        return (row.created_at, row.number) == (job.created_at, job.number)
+    return (first.frontend, first.at) == (job.frontend, job.created_at)
 
 
 async def _tell_attempts(ctx: Context, job: Job, workers: tuple[str, ...], *, running: bool) -> None:
