@@ -86,10 +86,11 @@ def _take_away(folder: Path, mark: Path) -> None:
     try:
         if fcntl is not None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # First the mark: as soon as the name is free, somebody may lend a file under it and mark that.
+        mark.unlink(missing_ok=True)
         # Somebody may have put another file in its place, which is not ours to remove.
         if str(os.fstat(descriptor).st_ino) == inode:
             target.unlink(missing_ok=True)
-        mark.unlink(missing_ok=True)
     except (BlockingIOError, PermissionError):
         # Held: who holds it takes it away.
         return
@@ -99,11 +100,16 @@ def _take_away(folder: Path, mark: Path) -> None:
 
 def _mark(folder: Path, target: Path) -> None:
     """Say that a file was lent, for it must not be taken for one that belongs there."""
+    try:
+        inode = target.stat().st_ino
+    except FileNotFoundError:
+        # Taken away already, by the mark that the last one of that name had.
+        return
     name = target.relative_to(folder).as_posix()
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
     mark = folder / MARK / "lent" / digest
     mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.write_text(f"{target.stat().st_ino} {name}", "utf-8", "surrogateescape")
+    mark.write_text(f"{inode} {name}", "utf-8", "surrogateescape")
 
 
 @contextlib.contextmanager
