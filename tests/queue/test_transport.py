@@ -24,6 +24,7 @@ from comfy_dist.messages import (
 )
 from comfy_dist.transport import Bookmark, Recorded, Rewind, Transport
 from tests.queue.conftest import Join
+from tests.support.patience import PATIENCE
 
 T = TypeVar("T")
 PROMPT = {"1": {"class_type": "EmptyImage", "inputs": {"width": 8}}}
@@ -37,10 +38,10 @@ def announcement(id_: str, state: WorkerState = WorkerState.IDLE) -> Announcemen
     return Announcement(id=id_, name=id_, host="h", pid=1, version="1", state=state, engine="graph")
 
 
-async def some(stream: AsyncIterator[T], count: int, timeout: float = 10) -> list[T]:
+async def some(stream: AsyncIterator[T], count: int) -> list[T]:
     """The next `count` items."""
     items: list[T] = []
-    async with asyncio.timeout(timeout):
+    async with asyncio.timeout(PATIENCE):
         async for item in stream:
             items.append(item)
             if len(items) == count:
@@ -56,21 +57,19 @@ async def recorded(transport: Transport, count: int, after: Bookmark | None = No
 async def reading(transport: Transport, stream: AsyncIterator[T], poke: Callable[[], object]) -> T:
     """The first item of a transient stream, poked until it comes (a subscription takes a moment)."""
     first = asyncio.ensure_future(anext(stream))
-    for _ in range(100):
-        result = poke()
-        if asyncio.iscoroutine(result):
-            await result
-        done, _ = await asyncio.wait([first], timeout=0.1)
-        if done:
-            return first.result()
-    first.cancel()
-    raise AssertionError("nothing came")
+    async with asyncio.timeout(PATIENCE):
+        while not first.done():
+            result = poke()
+            if asyncio.iscoroutine(result):
+                await result
+            await asyncio.wait([first], timeout=0.1)
+    return first.result()
 
 
 async def test_a_job_arrives_whole(join: Join) -> None:
     frontend, worker = await join(), await join()
     await frontend.submit(job("a"))
-    delivery = await asyncio.wait_for(worker.taker().take(), 10)
+    delivery = await asyncio.wait_for(worker.taker().take(), PATIENCE)
     assert delivery.job == job("a")
     await delivery.acknowledge()
 
@@ -82,7 +81,7 @@ async def test_jobs_come_by_urgency_then_in_order(join: Join) -> None:
             await frontend.submit(job(f"{urgency}{number}", urgency))
     taken = []
     for _ in range(8):
-        delivery = await asyncio.wait_for(worker.taker().take(), 10)
+        delivery = await asyncio.wait_for(worker.taker().take(), PATIENCE)
         taken.append(delivery.job.id)
         await delivery.acknowledge()
     assert taken == ["call1", "call2", "high1", "high2", "normal1", "normal2", "low1", "low2"]
@@ -94,7 +93,7 @@ async def test_an_idle_worker_gets_what_comes_later(join: Join) -> None:
         taking = asyncio.ensure_future(worker.taker().take())
         await asyncio.sleep(0.2)
         await frontend.submit(job(urgency.value, urgency))
-        delivery = await asyncio.wait_for(taking, 10)
+        delivery = await asyncio.wait_for(taking, PATIENCE)
         assert delivery.job.id == urgency.value
         await delivery.acknowledge()
 
@@ -113,10 +112,10 @@ async def test_each_job_goes_to_one_worker(join: Join) -> None:
     expected = [f"job{number}" for number in range(60)]
     for id_ in expected:
         await frontend.submit(job(id_))
-    for _ in range(100):
-        if len(taken) == len(expected):
-            break
-        await asyncio.sleep(0.1)
+    async with asyncio.timeout(PATIENCE):
+        while len(taken) < len(expected):
+            await asyncio.sleep(0.05)
+    # None comes twice.
     await asyncio.sleep(0.3)
     for task in tasks:
         task.cancel()
@@ -130,7 +129,7 @@ async def test_a_requeued_job_comes_again_first(join: Join) -> None:
         await frontend.submit(job(id_))
     delivery = await worker.taker().take()
     await delivery.requeue()
-    again = [await asyncio.wait_for(worker.taker().take(), 10) for _ in range(2)]
+    again = [await asyncio.wait_for(worker.taker().take(), PATIENCE) for _ in range(2)]
     assert [delivery.job.id for delivery in again] == ["a", "b"]
 
 
@@ -139,10 +138,10 @@ async def test_a_parked_job_comes_back_after_others(join: Join) -> None:
     for id_ in ("a", "b"):
         await frontend.submit(job(id_, Urgency.HIGH))
     await (await worker.taker().take()).park()
-    second = await asyncio.wait_for(worker.taker().take(), 2)
+    second = await asyncio.wait_for(worker.taker().take(), PATIENCE)
     assert second.job.id == "b"
     await second.acknowledge()
-    back = await asyncio.wait_for(worker.taker().take(), 15)
+    back = await asyncio.wait_for(worker.taker().take(), PATIENCE)
     assert back.job == job("a", Urgency.HIGH)
 
 
@@ -157,7 +156,7 @@ async def test_giving_up_waiting_for_a_job_loses_none(join: Join) -> None:
             await asyncio.sleep(0.01)
 
     submitting = asyncio.ensure_future(submit())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while taken != expected:
             taking = asyncio.ensure_future(worker.taker().take())
             done, _ = await asyncio.wait([taking], timeout=0.015)
@@ -230,7 +229,7 @@ async def test_a_worker_is_alive_while_it_is_connected(join: Join) -> None:
     assert await watcher.is_alive("w1")
     assert await worker.is_alive("w1")
     await worker.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while await watcher.is_alive("w1"):
             await asyncio.sleep(0.05)
 
@@ -248,7 +247,7 @@ async def test_progress_reaches_those_who_follow_the_client(join: Join) -> None:
     everyone = await reading(worker, theirs, lambda: worker.emit([progress(1, None)]))
     assert everyone.client_id is None
     own = progress(2, "client.*.#", bytes(range(256)))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         received = await reading(worker, mine, lambda: worker.emit([own]))
         while received.client_id is None:
             received = await anext(mine)
@@ -272,7 +271,7 @@ async def test_progress_keeps_its_order(join: Join) -> None:
     for sequence in range(1, 200):
         await worker.emit([progress(sequence)])
     seen = [0]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while seen[-1] != 199:
             seen.append((await anext(stream)).sequence)
     assert seen == sorted(seen)
@@ -292,7 +291,7 @@ async def test_an_unfollowed_client_is_silent(join: Join) -> None:
     await asyncio.sleep(0.2)
     await worker.emit([progress("c")])
     await worker.emit([progress(None)])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         clients = [(await anext(stream)).client_id]
         while clients[-1] is not None:
             clients.append((await anext(stream)).client_id)
@@ -310,6 +309,16 @@ async def test_announcements_reach_every_listener(join: Join) -> None:
         assert seen == announcement("w1")
 
 
+async def answered(frontend: Transport, worker: str) -> Reply:
+    """The worker's reply, asked for until it listens."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            command = Command(verb="catalogue", worker=worker)
+            if (answer := await frontend.ask(command, 1)) is not None:
+                assert answer.command == command.id
+                return answer
+
+
 async def test_a_command_is_answered_by_the_worker_it_names(join: Join) -> None:
     frontend, workers = await join(), [await join(), await join()]
 
@@ -321,13 +330,10 @@ async def test_a_command_is_answered_by_the_worker_it_names(join: Join) -> None:
             )
 
     tasks = [asyncio.ensure_future(obey(worker, f"w{number}")) for number, worker in enumerate(workers)]
-    await asyncio.sleep(0.3)
     for name in ("w0", "w1"):
-        command = Command(verb="catalogue", worker=name)
-        assert await frontend.ask(command, 5) == Reply(
-            command=command.id, worker=name, result={"verb": "catalogue"}
-        )
-    answer = await frontend.ask(Command(verb="announce"), 5)
+        answer = await answered(frontend, name)
+        assert (answer.worker, answer.result) == (name, {"verb": "catalogue"})
+    answer = await frontend.ask(Command(verb="announce"), PATIENCE)
     assert answer is not None
     assert answer.worker in {"w0", "w1"}
     assert await frontend.ask(Command(verb="free", worker="nobody"), 0.3) is None
