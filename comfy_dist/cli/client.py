@@ -40,8 +40,14 @@ Exit codes: 0 all well, 1 a prompt failed or was cancelled, 2 bad usage, 3 serve
 4 not signed in or not allowed.
 Options with a COMFYUI_ variable are also keys of the YAML file."""
 
+#: What `history` may be asked for.
+_SEARCH = (
+    ("--query", "WORDS", "those with these words in their nodes' classes, titles and texts, ids or files"),
+    ("--status", "STATUS", "success, error or cancelled; several with commas"),
+    ("--worker", "WORKER", "what the worker of this name or id executed"),
+)
 #: What one call asks for, which is no setting.
-_CALL = ("command", "as_json", "files", "edits", "ids", "id", "worker", "action", "all_")
+_CALL = ("command", "as_json", "files", "edits", "ids", "id", "worker", "action", "all_", "query", "status")
 _COMMON = (ServerSettings, MessageSettings)
 _COMMANDS: dict[str, tuple[str, tuple[type, ...]]] = {
     "run": ("submit workflows, wait for them, save what they make", (RunSettings, ResultSettings, BarSettings)),
@@ -114,6 +120,9 @@ def parser() -> Parser:
                 metavar="NODE.INPUT=VALUE",
                 help="set an input; NODE is an id or a title, VALUE is JSON or text; may be given again",
             )
+        elif name == "history":
+            for flag, value, sentence in _SEARCH:
+                one.add_argument(flag, metavar=value, help=sentence)
         elif name == "cancel":
             one.add_argument("ids", nargs="+", metavar="ID", help="a prompt's id, as queue shows it")
         elif name == "watch":
@@ -184,7 +193,7 @@ async def _command(server: Server, settings: ComfyuiClientSettings, call: argpar
             queue = await server.get("/queue")
             _print(queue) if call.as_json else _tables().show_queue(queue)
         case "history":
-            history = await server.get("/history", max_items=settings.max_items)
+            history = await server.get("/history", **await _asked(server, settings, call))
             _print(history) if call.as_json else _tables().show_history(history)
         case "workers":
             await _workers(server, call)
@@ -254,6 +263,19 @@ async def _interrupt(server: Server, call: argparse.Namespace) -> int:
         sys.stdout.writelines(f"{id_}: interrupted\n" for id_ in running)
         sys.stdout.write("" if running else "Nothing runs.\n")
     return 0
+
+
+async def _asked(
+    server: Server, settings: ComfyuiClientSettings, call: argparse.Namespace
+) -> dict[str, str | int]:
+    """The query of GET /history."""
+    from comfy_dist.client.operating import ask_cluster
+
+    search = {name: value for name in ("query", "status", "worker") if (value := getattr(call, name))}
+    if search:
+        # A stock ComfyUI, which has none of this, would show everything.
+        await ask_cluster(server, "/distributed/workers")
+    return {"max_items": settings.max_items, **search}
 
 
 async def _workers(server: Server, call: argparse.Namespace) -> None:

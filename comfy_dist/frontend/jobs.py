@@ -13,21 +13,11 @@ from comfy_dist.frontend.answers import Refused, read_object, whole_number
 from comfy_dist.frontend.context import context
 from comfy_dist.frontend.identity import identity_of
 from comfy_dist.frontend.prompts import cancel_all, id_list, rows_of
-from comfy_dist.ledger import JobRow, JobState, Search, stored
+from comfy_dist.frontend.searching import STATUS, search_of
+from comfy_dist.ledger import JobRow, Search, stored
 
 routes = web.RouteTableDef()
 
-#: ComfyUI's words for a job's state.
-STATUS = {
-    JobState.PENDING: "pending",
-    JobState.RUNNING: "in_progress",
-    JobState.FINISHED: "completed",
-    JobState.FAILED: "failed",
-    JobState.CANCELLED: "cancelled",
-}
-_STATES = {status: state for state, status in STATUS.items()}
-#: The history has words of its own for two of them.
-_WORDS = _STATES | {"success": JobState.FINISHED, "error": JobState.FAILED}
 # Jobs are numbered as they come: that order is the same on every frontend, whatever the clocks say.
 _ORDER = {"created_at": "arrival", "execution_duration": "ended_at - started_at"}
 _PICTURES = ("images", "gifs", "video", "audio", "3d")
@@ -65,21 +55,6 @@ async def get_job(request: web.Request) -> web.Response:
     if job is None:
         raise Refused(404, f"There is no job {job_id}.", kind="not_found")
     return web.json_response(job)
-
-
-def search_of(request: web.Request) -> Search:
-    """What `query`, `status` (several with commas), `worker` and `workflow_id` ask for of one's own jobs."""
-    query = request.query
-    words = [word for word in query.get("status", "").split(",") if word]
-    if unknown := [word for word in words if word not in _WORDS]:
-        raise Refused(400, f"There is no status {unknown[0]!r}; use {', '.join(_WORDS)}.")
-    return Search(
-        query=query.get("query", ""),
-        states=tuple(dict.fromkeys(_WORDS[word] for word in words)),
-        worker=query.get("worker") or None,
-        workflow_id=query.get("workflow_id"),
-        user=identity_of(request).only,
-    )
 
 
 def _parse(request: web.Request) -> _Query:

@@ -13,9 +13,10 @@ from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.frontend.answers import Refused, read_object, whole_number
 from comfy_dist.frontend.context import Context, context
 from comfy_dist.frontend.identity import Identity, identity_of, require_admin
+from comfy_dist.frontend.searching import search_of
 from comfy_dist.frontend.submission import Invalid, submit
 from comfy_dist.frontend.websocket import status
-from comfy_dist.ledger import SETTLE_SECONDS, JobRow, JobState, Search
+from comfy_dist.ledger import SETTLE_SECONDS, JobRow, JobState
 from comfy_dist.messages import Cancelled, CancelledFact, Cleared, Command, Deleted
 
 log = logging.getLogger(__name__)
@@ -177,8 +178,7 @@ async def post_free(request: web.Request) -> web.Response:
 @routes.get("/history")
 async def get_history(request: web.Request) -> web.StreamResponse:
     max_items, offset = whole_number(request, "max_items"), whole_number(request, "offset")
-    search = Search(user=identity_of(request).only)
-    entries = context(request).ledger.history(max_items, -1 if offset is None else offset, search)
+    entries = context(request).ledger.history(max_items, -1 if offset is None else offset, search_of(request))
     return await streamed(request, entries)
 
 
