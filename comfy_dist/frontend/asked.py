@@ -26,7 +26,8 @@ def urgency_of(request: dict[str, Any], extra: dict[str, Any]) -> Urgency:
 
 def requirements_of(extra: dict[str, Any]) -> Requirements | None:
     """extra_data.worker, a name, and extra_data.requirements: {"tags": [...], "vram": GB}; None: nothing."""
-    asked = extra.get("requirements") or {}
+    asked = extra.get("requirements")
+    asked = {} if asked is None else asked
     if not isinstance(asked, dict) or asked.keys() - {"tags", "vram"}:
         raise _refused('extra_data.requirements is {"tags": [texts], "vram": GB}.')
     tags = asked.get("tags") or []

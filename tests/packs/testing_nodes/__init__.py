@@ -363,6 +363,36 @@ class TestTensor(_Passing):
         return (values.reshape(batch_size, size, size, 3).float() / 255,)
 
 
+class TestModel(_Passing):
+    """Loads a model: waits `seconds` unless it is the one this process loaded last, and tells of it.
+
+    A line for each load goes to the file that the environment's TEST_LOADS names.
+    """
+
+    loaded = None
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        import folder_paths
+
+        return {
+            "required": {
+                "name": (folder_paths.get_filename_list("checkpoints"),),
+                "seconds": ("FLOAT", {"default": 0.0, "min": 0.0, "max": 60.0}),
+            },
+            "optional": {"value": (ANY, {})},
+        }
+
+    def run(self, name, seconds, value=None):
+        if TestModel.loaded != name:
+            time.sleep(seconds)
+            TestModel.loaded = name
+            if loads := os.environ.get("TEST_LOADS"):
+                with Path(loads).open("a") as file:
+                    file.write(f"{name}\n")
+        return (name,)
+
+
 NODE_CLASS_MAPPINGS = {
     node.__name__: node
     for node in (
@@ -387,6 +417,7 @@ NODE_CLASS_MAPPINGS = {
         TestText,
         TestPrint,
         TestTensor,
+        TestModel,
     )
 }
 NODE_DISPLAY_NAME_MAPPINGS = {"TestSleep": "Sleep (testing)"}

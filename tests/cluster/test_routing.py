@@ -1,0 +1,255 @@
+"""Workers that have not the same: a prompt runs where there is everything it asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from tests.cluster.conftest import PACKS, Cluster
+from tests.support.patience import PATIENCE
+from tests.support.rabbitmq import Rabbit
+from tests.support.talking import Frontend, frontend_at, gated, node, quick
+
+#: A node class of worker two alone.
+WIDGETS = "WidgetsOfAllKinds"
+ANN, BOB, ROOT = (name * 8 for name in ("ann", "bob", "root"))
+KEYS = f"ann:{ANN},bob:{BOB},{ROOT}"
+
+
+def give(cluster: Cluster, worker: str, models: tuple[str, ...], *packs: str) -> tuple[str, str]:
+    """A workspace of its own, and the flag for it."""
+    folder = cluster.folder / worker
+    for pack in packs:
+        shutil.copytree(PACKS / pack, folder / "custom_nodes" / pack)
+    (folder / "models" / "checkpoints").mkdir(parents=True)
+    for model in models:
+        (folder / "models" / "checkpoints" / model).touch()
+    return "--cwd", str(folder)
+
+
+@pytest.fixture(scope="module")
+def places(rabbit: Rabbit, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, str, str]]:
+    """Workers one and two, and the addresses of two frontends, of which the second one holds."""
+    cluster = Cluster(tmp_path_factory.mktemp("places"), rabbit.uri, f"test-{uuid.uuid4().hex[:8]}")
+    one = give(cluster, "one", ("one.safetensors", "both.safetensors"), "testing_nodes")
+    two = give(cluster, "two", ("two.safetensors", "both.safetensors"), "testing_nodes", "widget_nodes")
+    cluster.worker("one", *one, "--worker-tags", "near,small")
+    cluster.worker("two", *two, "--worker-tags", "far")
+    _, strict = cluster.frontend("strict")
+    _, holding = cluster.frontend("holding", "--hold-unroutable", "--fair", "--api-key", KEYS)
+    yield cluster, strict, holding
+    cluster.stop()
+
+
+@pytest.fixture
+async def comfy(places: tuple[Cluster, str, str]) -> AsyncIterator[Frontend]:
+    async with frontend_at(places[1]) as comfy:
+        await knows(comfy, "one", "two")
+        yield comfy
+
+
+async def knows(comfy: Frontend, *names: str, **options: Any) -> None:
+    """Wait until the frontend can tell what exactly these workers have."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            workers = (await comfy.get("/distributed/workers", **options))["workers"]
+            nodes = await comfy.get("/object_info", **options)
+            if [each["name"] for each in workers if each["catalogue"]] == list(names) and "TestModel" in nodes:
+                files = nodes["TestModel"]["input"]["required"]["name"][0]
+                if {f"{name}.safetensors" for name in names} <= set(files):
+                    return
+            await asyncio.sleep(0.05)
+
+
+async def ran_on(comfy: Frontend, prompt_id: str, **options: Any) -> str:
+    """The name of the worker that finished it."""
+
+    def entry(entries: Any) -> Any:
+        return entries.get(prompt_id)
+
+    async with asyncio.timeout(PATIENCE):
+        while not (found := entry(await comfy.get(f"/history/{prompt_id}", **options))):
+            await asyncio.sleep(0.02)
+    assert found["status"]["status_str"] == "success", found
+    for name in ("one", "two", "three"):
+        if prompt_id in await comfy.get(f"/history?worker={name}", **options):
+            return name
+    raise AssertionError("no worker is said to have run it")
+
+
+def model(name: str) -> dict[str, Any]:
+    return {"1": node("TestModel", name=f"{name}.safetensors", seconds=0.0), "2": node("TestSink", value=["1", 0])}
+
+
+def forced() -> dict[str, Any]:
+    """A prompt for worker two alone."""
+    return {
+        "1": node("PrimitiveInt", value=uuid.uuid4().int % 1000),
+        "2": node("ForcedInput", forced=["1", 0], value=1),
+        "3": node("TestSink", value=["2", 0]),
+    }
+
+
+async def test_a_model_is_where_its_file_is(comfy: Frontend) -> None:
+    for _ in range(3):
+        assert await ran_on(comfy, await comfy.prompt(model("one"))) == "one"
+        assert await ran_on(comfy, await comfy.prompt(model("two"))) == "two"
+
+
+async def test_a_worker_can_be_named_and_its_kind_asked_for(comfy: Frontend) -> None:
+    for extra, name in (
+        ({"worker": "one"}, "one"),
+        ({"worker": "two"}, "two"),
+        ({"requirements": {"tags": ["far"]}}, "two"),
+        ({"requirements": {"tags": ["small", "near"], "vram": 0.01}}, "one"),
+    ):
+        for _ in range(2):
+            assert await ran_on(comfy, await comfy.prompt(quick(), extra_data=extra)) == name
+
+
+@pytest.mark.parametrize(
+    ("extra", "line"),
+    [
+        ({"worker": "nobody"}, "the name nobody: no live worker"),
+        ({"requirements": {"tags": ["near", "far"]}}, "tag far: two\ntag near: one"),
+        ({"requirements": {"vram": 100000}}, "100000 GB of VRAM: no live worker"),
+    ],
+)
+async def test_what_no_live_worker_has_is_refused_with_who_has_what(
+    comfy: Frontend, extra: dict[str, Any], line: str
+) -> None:
+    answer = await comfy.ask("POST", "/prompt", json={"prompt": quick(), "extra_data": extra})
+    assert (answer.status, answer.error["type"]) == (400, "no_able_worker")
+    assert answer.error["details"] == line
+
+
+async def test_what_no_single_worker_has_is_refused(comfy: Frontend) -> None:
+    prompt = model("one") | {"9": node(WIDGETS)}
+    answer = await comfy.ask("POST", "/prompt", json={"prompt": prompt})
+    assert (answer.status, answer.error["type"]) == (400, "no_able_worker")
+    assert answer.error["details"] == f"node {WIDGETS}: two\nTestModel, name 'one.safetensors': one"
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"worker": 3},
+        {"worker": "x" * 5000},
+        {"requirements": []},
+        {"requirements": {"gpu": 1}},
+        {"requirements": {"tags": "near"}},
+        {"requirements": {"tags": [1]}},
+        {"requirements": {"vram": "24"}},
+        {"requirements": {"vram": -1}},
+        {"requirements": {"vram": True}},
+        {"urgency": "call"},
+        {"urgency": 1},
+    ],
+)
+async def test_requirements_that_are_none_are_refused(comfy: Frontend, extra: dict[str, Any]) -> None:
+    answer = await comfy.ask("POST", "/prompt", json={"prompt": quick(), "extra_data": extra})
+    assert (answer.status, answer.error["type"]) in ((400, "invalid_requirements"), (400, "invalid_urgency"))
+
+
+async def test_the_more_urgent_of_what_waits_for_a_worker_comes_first(
+    comfy: Frontend, places: tuple[Cluster, str, str]
+) -> None:
+    gate = places[0].folder / "urgent"
+    only = {"worker": "one"}
+    busy = await comfy.prompt(gated(gate), extra_data=only)
+    await comfy.running(busy)
+    asked = (("low", {"urgency": "low"}, {}), ("normal", {}, {}), ("high", {"urgency": "high"}, {}))
+    asked += (("front", {}, {"front": True}), ("negative", {}, {"number": -5}))
+    ids = {name: await comfy.prompt(quick(), extra_data=only | extra, **more) for name, extra, more in asked}
+    _, pending = await comfy.queue()
+    gate.touch()
+    began = {}
+    for name, id_ in ids.items():
+        began[name] = (await comfy.ended(id_))["status"]["messages"][0][1]["timestamp"]
+    order = sorted(began, key=lambda name: began[name])
+    assert order == ["high", "front", "negative", "normal", "low"]
+    assert pending == [ids[name] for name in order]
+
+
+async def test_a_prompt_is_held_until_a_worker_can_run_it(places: tuple[Cluster, str, str]) -> None:
+    cluster, _, holding = places
+    root = {"headers": {"Authorization": f"Bearer {ROOT}"}}
+    async with frontend_at(holding) as comfy:
+        await knows(comfy, "one", "two", **root)
+        prompts = [
+            {"1": node("TestModel", name="three.safetensors", seconds=0.0), "2": node("TestSink", value=["1", 0])},
+            model("one") | {"9": node("ContractNodeOfNobody"), "8": node("TestSink", value=["9", 0])},
+            quick(),
+        ]
+        extras: list[dict[str, Any]] = [{}, {}, {"requirements": {"tags": ["rare"]}}]
+        ids = []
+        for prompt, extra in zip(prompts, extras, strict=True):
+            answer = await comfy.ask("POST", "/prompt", json={"prompt": prompt, "extra_data": extra}, **root)
+            assert answer.status == 200, answer
+            ids.append(answer.json()["prompt_id"])
+        pending = [item[1] for item in (await comfy.get("/queue", **root))["queue_pending"]]
+        assert pending == ids
+        # The second one nobody will ever run: it can be cancelled.
+        assert (await comfy.ask("POST", "/queue", json={"delete": [ids[1]]}, **root)).status == 200
+        cluster.worker(
+            "three", *give(cluster, "three", ("three.safetensors",), "testing_nodes"), "--worker-tags", "rare"
+        )
+        assert await ran_on(comfy, ids[0], **root) == "three"
+        assert await ran_on(comfy, ids[2], **root) == "three"
+        assert (await comfy.get("/queue", **root))["queue_pending"] == []
+        await comfy.ask("POST", "/distributed/workers/three", json={"drain": True}, **root)
+        await knows(comfy, "one", "two", **root)
+
+
+async def test_a_worker_passes_on_what_it_cannot_run(comfy: Frontend, places: tuple[Cluster, str, str]) -> None:
+    """Accepted while every live worker could run it, taken by one that came later and cannot."""
+    cluster, *_ = places
+    await comfy.post("/distributed/workers/one", {"drain": True})
+    await comfy.wait(lambda found: [each["name"] for each in found["workers"]] == ["two"], "/distributed/workers")
+    await comfy.post("/distributed/pause", {"worker": "two"})
+    id_ = await comfy.prompt(forced())
+    again = cluster.worker("one", "--cwd", str(cluster.folder / "one"), "--worker-tags", "near,small")
+    again.wait_for(f"{id_} asks for what this engine lacks")
+    await comfy.post("/distributed/resume", {"worker": "two"})
+    assert await ran_on(comfy, id_) == "two"
+
+
+async def test_users_take_turns_however_much_each_has_waiting(places: tuple[Cluster, str, str]) -> None:
+    cluster, _, holding = places
+    gate = cluster.folder / "fair"
+    ann, bob = ({"headers": {"Authorization": f"Bearer {key}"}} for key in (ANN, BOB))
+    root = {"headers": {"Authorization": f"Bearer {ROOT}"}}
+
+    async def send(comfy: Frontend, prompt: dict[str, Any], options: dict[str, Any]) -> str:
+        body = {"prompt": prompt, "extra_data": {"worker": "two"}}
+        answer = await comfy.ask("POST", "/prompt", json=body, **options)
+        assert answer.status == 200, answer
+        id_: str = answer.json()["prompt_id"]
+        return id_
+
+    async with frontend_at(holding) as comfy:
+        await knows(comfy, "one", "two", **root)
+        first = await send(comfy, gated(gate), ann)
+        await comfy_runs(comfy, first, root)
+        anns = [await send(comfy, quick(), ann) for _ in range(12)]
+        bobs = [await send(comfy, quick(), bob) for _ in range(2)]
+        gate.touch()
+        began = {}
+        for id_ in (*anns, *bobs):
+            await ran_on(comfy, id_, **root)
+            entry = (await comfy.get(f"/history/{id_}", **root))[id_]
+            began[id_] = entry["status"]["messages"][0][1]["timestamp"]
+        order = sorted((*anns, *bobs), key=lambda id_: began[id_])
+        assert [id_ for id_ in order if id_ in anns] == anns
+        assert max(order.index(id_) for id_ in bobs) <= 4
+
+
+async def comfy_runs(comfy: Frontend, prompt_id: str, options: dict[str, Any]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while prompt_id not in [item[1] for item in (await comfy.get("/queue", **options))["queue_running"]]:
+            await asyncio.sleep(0.05)
