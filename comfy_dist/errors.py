@@ -42,6 +42,11 @@ class BrokerUnavailable(ComfyDistError):
 
     exit_code = 3
 
+    def __init__(self, sentence: str, *, sent: bool = True) -> None:
+        super().__init__(sentence)
+        #: False: there was no connection to send anything on, so it certainly has not reached it.
+        self.sent = sent
+
 
 class ServerUnreachable(ComfyDistError):
     """A client's server does not answer."""

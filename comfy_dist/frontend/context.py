@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from comfy_dist.files.cluster_files import ClusterFiles
+from comfy_dist.frontend.given_ids import GivenIds
 from comfy_dist.registry import Registry
 from comfy_dist.settings import ComfyuiSettings
 from comfy_dist.transport import Transport
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
     from comfy_dist.frontend.affinity import Affinity
     from comfy_dist.frontend.hub import Hub
     from comfy_dist.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """A submission that was answered "will not run"."""
+
+    job_id: str
+    #: By these it is told from another's under the same id; 0: by an earlier run of this frontend.
+    created_at: int = 0
+    number: float = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +47,11 @@ class Context:
     registry: Registry
     hub: Hub
     affinity: Affinity
-    #: Ids of prompts that were refused for want of a confirmation; to be cancelled.
-    revoked: asyncio.Queue[str]
+    #: Prompts that were refused for want of a confirmation; to be cancelled.
+    revoked: asyncio.Queue[Revoked]
     #: Owns what goes on behind an answer.
     tasks: asyncio.TaskGroup
+    given_ids: GivenIds = field(default_factory=GivenIds)
     #: Files that lie elsewhere in the cluster; None in one process, where all is here.
     files: ClusterFiles | None = None
 

@@ -11,14 +11,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.frontend.context import Context
+from comfy_dist.frontend.revoking import revoke_all
 from comfy_dist.frontend.websocket import status
 from comfy_dist.ledger import Change, Renewed
 from comfy_dist.messages import (
     AttemptFailed,
     Cancelled,
-    CancelledFact,
     Catalogue,
     Command,
     Ended,
@@ -70,7 +69,7 @@ class Follower:
             group.create_task(self._announcements(group))
             group.create_task(self._expire())
             group.create_task(self._save_catalogue())
-            group.create_task(self._revoke())
+            group.create_task(revoke_all(self.ctx))
 
     async def _follow_events(self) -> None:
         """Fold what the log says; all of it again where the ledger had to be made anew."""
@@ -125,6 +124,8 @@ class Follower:
             await ctx.files.note([entry.event for entry in recorded], self._known_until)
         changes = await ctx.ledger.apply(recorded)
         for change in changes:
+            if isinstance(change.event, Submitted):
+                ctx.given_ids.see(change.event)
             if change.ended:
                 if not ctx.transport.durable:
                     ctx.ledger.outbox.remove(change.after.id)
@@ -245,19 +246,6 @@ class Follower:
                     await asyncio.to_thread(_write, self._catalogue_file, catalogue.to_bytes())
                 except OSError as error:
                     log.warning("%s cannot be written: %s", self._catalogue_file, error.strerror)
-
-    async def _revoke(self) -> None:
-        """Cancel what was refused because the broker did not answer: it may have arrived all the same."""
-        while True:
-            job_id = await self.ctx.revoked.get()
-            while True:
-                try:
-                    await self.ctx.transport.append_fact(CancelledFact(job=job_id, by=self.ctx.id))
-                except BrokerUnavailable as error:
-                    log.debug("Prompt %s is not yet revoked: %s", job_id, error)
-                else:
-                    break
-            self.ctx.ledger.outbox.remove(job_id)
 
     def _remember_catalogue(self) -> None:
         """What workers could run when this frontend last saw one, so that the page comes up without any."""

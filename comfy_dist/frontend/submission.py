@@ -13,7 +13,8 @@ from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.files.inputs import offering
 from comfy_dist.frontend.answers import MAX_ID, MAX_NUMBER, Refused
 from comfy_dist.frontend.asked import requirements_of, urgency_of
-from comfy_dist.frontend.context import Context
+from comfy_dist.frontend.context import Context, Revoked
+from comfy_dist.frontend.given_ids import Claim
 from comfy_dist.frontend.identity import Identity
 from comfy_dist.frontend.placing import Place, held_catalogue, place, send, unroutable
 from comfy_dist.frontend.webhook_request import webhook_of
@@ -52,7 +53,17 @@ async def submit(ctx: Context, request: dict[str, Any], who: Identity) -> tuple[
     When it returns, the job will end in the history of every frontend. Raises Refused.
     """
     job = _job(ctx, request, who.user)
-    earlier = await _submitted_before(ctx, job.id, who) if request.get("prompt_id") else None
+    if not request.get("prompt_id"):
+        return await _submit(ctx, request, job, who, None)
+    async with ctx.given_ids.claim(job.id) as claim:
+        return await _submit(ctx, request, job, who, claim)
+
+
+async def _submit(
+    ctx: Context, request: dict[str, Any], job: Job, who: Identity, claim: Claim | None
+) -> tuple[float, str, dict[str, Any]]:
+    """With a claim the id is the client's, so there may be something under it."""
+    earlier = await _submitted_before(ctx, job.id, who) if claim is not None else None
     if earlier is not None and earlier.prompt == job.prompt:
         return earlier.number, job.id, {}
     if earlier is None and ctx.ledger.accepted >= ctx.settings.max_queue_size:
@@ -66,11 +77,14 @@ async def submit(ctx: Context, request: dict[str, Any], who: Identity) -> tuple[
         raise Invalid(verdict)
     if earlier is not None:
         # Validation has cast the values in place, as it did with the earlier one's.
-        if earlier.prompt != job.prompt:
-            raise Refused(409, f"The prompt_id {job.id} belongs to another prompt.", kind="prompt_id_in_use")
-        return earlier.number, job.id, {}
+        return _same(job, earlier), job.id, {}
     job = job.model_copy(update={"outputs_to_execute": verdict.outputs})
-    await _publish(ctx, job, found)
+    # First, for where there is no space for it nothing is to be waited for.
+    await ctx.ledger.outbox.put(job)
+    if claim is not None and (first := await _first(ctx, job, claim)) is not None:
+        _check_seen(job.id, first.user, who)
+        return _same(job, _Earlier(first.number, first.prompt)), job.id, {}
+    await _publish(ctx, job, found, recorded=claim is not None)
     return job.number, job.id, verdict.node_errors
 
 
@@ -88,33 +102,74 @@ async def _submitted_before(ctx: Context, job_id: str, who: Identity) -> _Earlie
     """The prompt that was given under this id: given again it is one job, another under that id is refused."""
     await ctx.ledger.settled()
     row = await ctx.ledger.find(job_id)
-    if row is not None and not who.sees(row.user):
-        raise Refused(409, f"The prompt_id {job_id} is taken; use another.", kind="prompt_id_in_use")
+    if row is not None:
+        _check_seen(job_id, row.user, who)
     submission = await ctx.ledger.submission(job_id)
     if submission is not None:
         number, _, prompt, *_ = submission
         return _Earlier(float(number), prompt)
     if row is not None and row.state.ended:
         # Workers drop what has ended, so it would never run.
-        sentence = f"The prompt_id {job_id} belongs to a prompt that was deleted from the history; use another."
-        raise Refused(409, sentence, kind="prompt_id_in_use")
+        raise _in_use(
+            f"The prompt_id {job_id} belongs to a prompt that was deleted from the history, or that the broker "
+            "did not confirm; use another."
+        )
     return None
 
 
-async def _publish(ctx: Context, job: Job, found: Place) -> None:
-    # First, for where there is no space for it nothing is to be waited for.
-    await ctx.ledger.outbox.put(job)
-    ctx.ledger.expect(job.id)
+def _check_seen(job_id: str, user: str | None, who: Identity) -> None:
+    if not who.sees(user):
+        raise _in_use(f"The prompt_id {job_id} is taken; use another.")
+
+
+def _same(job: Job, earlier: _Earlier) -> float:
+    """The number of the job that it is. Raises Refused where it is another."""
+    if earlier.prompt != job.prompt:
+        raise _in_use(f"The prompt_id {job.id} belongs to another prompt.")
+    return earlier.number
+
+
+def _in_use(sentence: str) -> Refused:
+    return Refused(409, sentence, kind="prompt_id_in_use")
+
+
+async def _first(ctx: Context, job: Job, claim: Claim) -> Submitted | None:
+    """Who came first under this id, where it is not this job: the log's order decides, the same everywhere.
+
+    Before the job is on a queue, for what is executed must be what the history shows.
+    """
     try:
-        # Both at once: the ledger's fold does not mind which of `submitted` and `started` comes first. The job
-        # before the news of it, for somebody waits for its end.
-        await asyncio.gather(send(ctx, job, found), ctx.transport.append_event(Submitted.of(job)))
+        first = await claim.record(job, ctx.transport)
     except BrokerUnavailable as error:
-        # It may have arrived: cancelled, it will not run in either case.
-        await ctx.ledger.outbox.revoke(job.id)
-        ctx.ledger.forget(job.id)
-        ctx.revoked.put_nowait(job.id)
-        raise BrokerUnavailable(f"The prompt will not run. {error}") from error
+        raise await _not_accepted(ctx, job, error, arrived=error.sent) from error
+    if (first.frontend, first.at) == (job.frontend, job.created_at):
+        return None
+    ctx.ledger.outbox.remove(job.id)
+    return first
+
+
+async def _not_accepted(ctx: Context, job: Job, error: BrokerUnavailable, *, arrived: bool) -> BrokerUnavailable:
+    """What to answer without a confirmation. Where something may have arrived it is cancelled, and will not run."""
+    await ctx.ledger.outbox.revoke(job.id)
+    ctx.ledger.forget(job.id)
+    if arrived:
+        ctx.revoked.put_nowait(Revoked(job.id, job.created_at, job.number))
+    else:
+        ctx.ledger.outbox.remove(job.id)
+    return BrokerUnavailable(f"The prompt will not run. {error}")
+
+
+async def _publish(ctx: Context, job: Job, found: Place, *, recorded: bool) -> None:
+    try:
+        if recorded:
+            await send(ctx, job, found)
+        else:
+            ctx.ledger.expect(job.id)
+            # Both at once: the ledger's fold does not mind which of `submitted` and `started` comes first. The job
+            # before the news of it, for somebody waits for its end.
+            await asyncio.gather(send(ctx, job, found), ctx.transport.append_event(Submitted.of(job)))
+    except BrokerUnavailable as error:
+        raise await _not_accepted(ctx, job, error, arrived=True) from error
     if ctx.transport.durable:
         ctx.ledger.outbox.remove(job.id)
 

@@ -42,7 +42,19 @@ class Publisher:
 
         Raises BrokerUnavailable when `timeout` seconds pass first: then it may or may not have arrived.
         """
-        await self._insist(lambda: self._publish_or_declare(message, routing_key, exchange), timeout)
+        sent = False
+
+        async def publish() -> None:
+            nonlocal sent
+            await self._connection.ready()
+            sent = True
+            await self._publish_or_declare(message, routing_key, exchange)
+
+        try:
+            await self._insist(publish, timeout)
+        except BrokerUnavailable as error:
+            error.sent = sent
+            raise
 
     async def attempt(self, message: Outgoing, routing_key: str, exchange: str = "") -> bool:
         """As confirm(), but False where no queue takes it."""
