@@ -115,6 +115,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
                 ledger=nothing,
                 registry=registry,
                 hub=nothing,
+                affinity=nothing,
                 revoked=asyncio.Queue(),
                 tasks=nothing,
             )
