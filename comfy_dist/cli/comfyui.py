@@ -57,7 +57,7 @@ def check(settings: ComfyuiSettings, given: frozenset[str]) -> None:
             "--distributed-queue-frontend and --distributed-queue-worker need a broker: "
             "give --distributed-queue-connection-uri."
         )
-    if uri is None and (idle := given & {"distributed_queue_name", "event_retention", *FileSettings.model_fields}):
+    if uri is None and (idle := given & {"distributed_queue_name", *FileSettings.model_fields}):
         raise UsageError(f"{flag(min(idle))} has no effect without --distributed-queue-connection-uri.")
     if settings.webhook_secret is not None:
         from comfy_dist.frontend.webhook_signature import key_of
@@ -85,6 +85,8 @@ def check_access(settings: ComfyuiSettings, given: frozenset[str]) -> None:
         if idle := given & {"jwt_algorithm", "jwt_audience", "jwt_issuer"}:
             raise UsageError(f"{flag(min(idle))} has no effect without --jwt-key.")
         if not settings.api_keys:
+            if settings.fair:
+                raise UsageError("--fair has no effect where users are not told apart: give --api-key or --jwt-key.")
             return
     if settings.multi_user:
         raise UsageError(

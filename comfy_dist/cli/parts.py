@@ -55,7 +55,12 @@ def broker_transport(settings: QueueSettings) -> Transport:
             "--distributed-queue-connection-uri must be amqp://user:password@host:5672/vhost (or amqps://)."
         )
     try:
-        return AmqpTransport(uri, settings.distributed_queue_name, retention=settings.event_retention)
+        return AmqpTransport(
+            uri,
+            settings.distributed_queue_name,
+            retention=settings.event_retention,
+            retention_size=round(settings.event_retention_size * 2**30),
+        )
     except ValueError:
         raise UsageError(
             "--distributed-queue-connection-uri is no address; special characters in the password must be "

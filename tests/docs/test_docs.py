@@ -147,7 +147,12 @@ def test_every_route_is_described() -> None:
 def test_every_queue_is_described() -> None:
     described = (ROOT / "docs/protocol.md").read_text("utf-8")
     names = Names("NAME")
-    for name in (*names.queues(60), *names.exchanges, *(names.jobs(urgency) for urgency in Urgency)):
+    for name in (
+        *names.queues,
+        *names.streams(60, 2**31),
+        *names.exchanges,
+        *(names.jobs(urgency) for urgency in Urgency),
+    ):
         assert f"`{name}`" in described
 
 

@@ -12,7 +12,7 @@ import aio_pika
 import pytest
 
 from comfy_dist.errors import BrokerRefused, BrokerUnavailable
-from comfy_dist.messages import EndedFact, Finished, Job, Progress, StartedFact, Submitted
+from comfy_dist.messages import Cleared, EndedFact, Finished, Job, Progress, StartedFact, Submitted
 from comfy_dist.transport import Bookmark, Recorded, Rewind
 from comfy_dist.transport.amqp import AmqpTransport, batches, work
 from comfy_dist.transport.amqp.names import Names
@@ -46,13 +46,38 @@ def job(id_: str) -> Job:
 
 def test_nothing_is_declared_that_a_newer_broker_refuses() -> None:
     """RabbitMQ 4: no transient shared queues, no priorities on quorum queues, a low delivery limit by default."""
-    for name, arguments in Names("n").queues(604800.0).items():
+    for name, arguments in (Names("n").queues | Names("n").streams(604800.0, 2**31)).items():
         assert arguments["x-queue-type"] in ("quorum", "stream"), name
         assert "x-max-priority" not in arguments
         # It eats accepted jobs.
         assert "x-expires" not in arguments
         if arguments["x-queue-type"] == "quorum":
             assert arguments["x-delivery-limit"] > 1_000_000
+
+
+async def test_a_stream_keeps_its_retention_and_that_is_said(
+    amqp_uri: str, queue_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = AmqpTransport(amqp_uri, queue_name, retention=1000)
+    await old.open()
+    await old.append_event(Cleared(at=1))
+    await old.close()
+    new = AmqpTransport(amqp_uri, queue_name, retention=2000)
+    await new.open()
+    try:
+        await new.append_event(Cleared(at=2))
+        async with asyncio.timeout(20):
+            entries = new.events(None)
+            found = [await anext(entries), await anext(entries)]
+    finally:
+        await new.close()
+    assert [entry.event.at for entry in found if isinstance(entry, Recorded) and entry.event] == [1, 2]
+    said = [
+        record.message for record in caplog.records if "keeps the retention it was made with" in record.message
+    ]
+    assert len(said) == 2  # of two streams, once each
+    assert f"{queue_name}.events" in said[0] + said[1]
+    assert "max-age 1000s" in said[0]
 
 
 def test_control_facts_are_thin() -> None:

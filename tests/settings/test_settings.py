@@ -238,7 +238,7 @@ def test_a_name_means_the_same_in_both_commands() -> None:
         )
 
 
-@pytest.mark.parametrize("given", [["--distributed-queue-name", "studio"], ["--event-retention", "1d"]])
+@pytest.mark.parametrize("given", [["--distributed-queue-name", "studio"]])
 def test_a_queue_setting_without_a_broker_is_refused(given: list[str], tmp_path: Path) -> None:
     done = finished(module("comfy_dist.cli.comfyui", "--cwd", str(tmp_path), *given), cwd=tmp_path)
     assert done.returncode == 2

@@ -102,21 +102,24 @@ class Names:
     def answers(self, participant: str) -> str:
         return f"{self.prefix}.answers.{participant}"
 
-    def queues(self, retention: float) -> dict[str, dict[str, Any]]:
-        """{queue: arguments} of every durable queue and stream; `retention` in seconds."""
-        stream = {
-            "x-queue-type": "stream",
-            "x-max-age": f"{max(1, round(retention))}s",
-            "x-max-length-bytes": STREAM_BYTES,
-            "x-stream-max-segment-size-bytes": SEGMENT_BYTES,
-        }
+    @property
+    def queues(self) -> dict[str, dict[str, Any]]:
+        """{queue: arguments} of every durable queue but the streams."""
         return {
             **{self.jobs(urgency): QUORUM for urgency in Urgency},
             self.parked: _passing(PARK_SECONDS),
             self.dead: QUORUM,
-            self.events: stream,
-            self.control: stream,
         }
+
+    def streams(self, retention: float, size: int) -> dict[str, dict[str, Any]]:
+        """{stream: arguments}; what is kept in each, in seconds and bytes."""
+        arguments = {
+            "x-queue-type": "stream",
+            "x-max-age": f"{max(1, round(retention))}s",
+            "x-max-length-bytes": size,
+            "x-stream-max-segment-size-bytes": SEGMENT_BYTES,
+        }
+        return dict.fromkeys((self.events, self.control), arguments)
 
     @property
     def exchanges(self) -> dict[str, str]:

@@ -32,9 +32,10 @@ from comfy_dist.messages import (
 from comfy_dist.transport.amqp import batches
 from comfy_dist.transport.amqp.connection import LOST, Connection, Reports
 from comfy_dist.transport.amqp.dead import DeadLetters
-from comfy_dist.transport.amqp.names import EVERYONE, OFFERED, QUORUM, Names, client_key
+from comfy_dist.transport.amqp.names import EVERYONE, OFFERED, QUORUM, STREAM_BYTES, Names, client_key
 from comfy_dist.transport.amqp.outgoing import Outgoing, pack, transient
 from comfy_dist.transport.amqp.publisher import Publisher
+from comfy_dist.transport.amqp.retention import Streams
 from comfy_dist.transport.amqp.stream import follow
 from comfy_dist.transport.amqp.subscriptions import Subscriptions
 from comfy_dist.transport.amqp.work import Taker
@@ -69,9 +70,13 @@ class AmqpTransport:
     durable = True
     burst_seconds = 0.0015
 
-    def __init__(self, uri: str, queue_name: str, *, retention: float = 604800.0) -> None:
+    def __init__(
+        self, uri: str, queue_name: str, *, retention: float = 604800.0, retention_size: int = STREAM_BYTES
+    ) -> None:
+        """What the streams keep: so many seconds, and so many bytes each."""
         self._names = Names(queue_name)
-        self._retention = retention
+        self._retention = (retention, retention_size)
+        self._streams = Streams()
         self._participant = uuid.uuid4().hex[:12]
         self._worker: str | None = None
         reports = Reports()
@@ -129,8 +134,10 @@ class AmqpTransport:
         await self._subscriptions.set_up(connection)
 
     async def _declare(self, connection: AbstractConnection) -> None:
+        for name, arguments in self._names.streams(*self._retention).items():
+            await self._streams.declare(connection, name, arguments)
         async with connection.channel() as channel:
-            for name, arguments in self._names.queues(self._retention).items():
+            for name, arguments in self._names.queues.items():
                 await channel.declare_queue(name, durable=True, arguments=arguments)
             for name, kind in self._names.exchanges.items():
                 await channel.declare_exchange(name, aio_pika.ExchangeType(kind), durable=True)
