@@ -176,6 +176,7 @@ def test_a_bad_value_names_its_file_and_key(tmp_path: Path) -> None:
 def test_flags_without_effect_are_refused() -> None:
     assert "need a broker" in refusal("comfyui", "--distributed-queue-frontend")
     assert "needs a broker" in refusal("worker")
+    assert "give --api-key or --jwt-key" in refusal("comfyui", "--fair")
     broker = ("--distributed-queue-connection-uri", "amqp://localhost/")
     assert "--cpu" in refusal("comfyui", *broker, "--distributed-queue-frontend", "--cpu")
     assert "comfyui-worker" in refusal("comfyui", *broker, "--distributed-queue-worker")
