@@ -12,7 +12,8 @@ import aiohttp
 import pytest
 
 from tests.cluster.conftest import Cluster
-from tests.support.comfy_client import ComfyClient, sleeping
+from tests.support.comfy_client import ComfyClient, gated, sleeping
+from tests.support.patience import PATIENCE
 from tests.support.processes import Process
 from tests.support.rabbitmq import Rabbit
 
@@ -63,9 +64,9 @@ async def until_queue(client: ComfyClient, running: set[str], pending: set[str])
     await client.until(so)
 
 
-def counted(seconds: float, marks: Path) -> dict[str, Any]:
-    """Writes a line each time it begins, then takes its time."""
-    prompt = sleeping(seconds)
+def counted(marks: Path, gate: Path | None = None) -> dict[str, Any]:
+    """Writes a line each time it begins, then waits for its gate if it has one."""
+    prompt = gated(gate) if gate else sleeping(0)
     mark = {"path": str(marks), "label": "ran", "value": prompt["1"]["inputs"]["value"]}
     return prompt | {"1": {"class_type": "TestCounter", "inputs": mark}}
 
@@ -85,7 +86,7 @@ async def test_it_holds_a_message_for_each_busy_engine_and_none_while_it_waits(
     twins: Twins, client: ComfyClient, rabbit: Rabbit
 ) -> None:
     queue = f"{twins.cluster.name}.jobs"
-    first, second, third = [await client.post(sleeping(60, 600)) for _ in range(3)]
+    first, second, third = [await client.post(sleeping(600, 6000)) for _ in range(3)]
     await until_queue(client, {first, second}, {third})
     await asyncio.to_thread(rabbit.until_counts, queue, ready=1, held=2)
     await client.ask("POST", "/queue", {"delete": [third]})
@@ -100,19 +101,23 @@ async def test_it_holds_a_message_for_each_busy_engine_and_none_while_it_waits(
 async def test_a_stop_lets_both_jobs_finish_and_takes_no_third(
     twins: Twins, client: ComfyClient, tmp_path: Path
 ) -> None:
+    names = ("short", "long", "waiting")
     short, long, waiting = [
-        await client.post(counted(seconds, tmp_path / name))
-        for seconds, name in ((0.5, "short"), (2, "long"), (0, "waiting"))
+        await client.post(counted(tmp_path / name, tmp_path / f"{name}.gate")) for name in names
     ]
     await until_begun(client, tmp_path / "short", tmp_path / "long")
-    assert await asyncio.to_thread(twins.worker.stop, signal.SIGTERM) == 0
-    for id_ in (short, long):
+    twins.worker.process.send_signal(signal.SIGTERM)
+    await asyncio.to_thread(twins.worker.wait_for, "stops as soon as")
+    for id_, name in ((short, "short"), (long, "long")):
+        (tmp_path / f"{name}.gate").touch()
         assert (await client.in_history(id_))["status"]["completed"]
+    assert await asyncio.to_thread(twins.worker.process.wait, PATIENCE) == 0
     assert "Traceback" not in twins.worker.log
     await until_queue(client, set(), {waiting})
+    (tmp_path / "waiting.gate").touch()
     twins.start()
     assert (await client.in_history(waiting))["status"]["completed"]
-    assert [beginnings(tmp_path / name) for name in ("short", "long", "waiting")] == [1, 1, 1]
+    assert [beginnings(tmp_path / name) for name in names] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("ends", ["told twice", "out of patience"])
@@ -122,17 +127,18 @@ async def test_both_jobs_are_given_back_when_its_patience_ends(
     if ends == "out of patience":
         await asyncio.to_thread(twins.worker.stop, signal.SIGTERM)
         twins.start("--drain-timeout", "0.5s", "--max-attempts", "1")
-    marks = [tmp_path / "first", tmp_path / "second"]
-    ids = [await client.post(counted(4, each)) for each in marks]
+    marks, gate = [tmp_path / "first", tmp_path / "second"], tmp_path / "gate"
+    ids = [await client.post(counted(each, gate)) for each in marks]
     await until_begun(client, *marks)
     stopped = twins.worker
     stopped.process.send_signal(signal.SIGTERM)
     if ends == "told twice":
-        stopped.wait_for("stops as soon as")
+        await asyncio.to_thread(stopped.wait_for, "stops as soon as")
         stopped.process.send_signal(signal.SIGTERM)
-    assert await asyncio.to_thread(stopped.process.wait, 30) == 0
+    assert await asyncio.to_thread(stopped.process.wait, PATIENCE) == 0
     assert "Traceback" not in stopped.log
     await until_queue(client, set(), set(ids))
+    gate.touch()
     twins.start("--max-attempts", "1")
     for id_ in ids:
         assert (await client.in_history(id_))["status"]["completed"]
@@ -143,16 +149,21 @@ async def test_a_restart_of_the_broker_makes_no_job_run_twice(
     twins: Twins, client: ComfyClient, rabbit: Rabbit, tmp_path: Path
 ) -> None:
     """Both running jobs are delivered again, to the worker that has executed one and still executes the other."""
-    marks = [tmp_path / str(number) for number in range(4)]
-    ids = [await client.post(counted(8, marks[0])), await client.post(counted(15, marks[1]))]
+    marks, gates = [tmp_path / str(number) for number in range(4)], [tmp_path / "gate 0", tmp_path / "gate 1"]
+    ids = [await client.post(counted(*each)) for each in zip(marks, gates, strict=False)]
     await until_begun(client, *marks[:2])
-    ids += [await client.post(counted(0, each)) for each in marks[2:]]
+    ids += [await client.post(counted(each)) for each in marks[2:]]
+    queue = f"{twins.cluster.name}.jobs"
     await asyncio.to_thread(rabbit.restart)
+    await asyncio.to_thread(rabbit.until_counts, queue, ready=4, held=0)
+    # The first has ended when the engine that executed it takes again; the second has not.
+    gates[0].touch()
+    await asyncio.to_thread(twins.worker.wait_for, f"{ids[1]} is executed by")
+    gates[1].touch()
     for id_ in ids:
         assert (await client.in_history(id_))["status"]["completed"]
     await until_queue(client, set(), set())
-    await asyncio.to_thread(rabbit.until_counts, f"{twins.cluster.name}.jobs", ready=0, held=0)
-    # The first has ended when the engine that executed it takes again; the second has not.
+    await asyncio.to_thread(rabbit.until_counts, queue, ready=0, held=0)
     parked = [id_ for id_ in ids if f"{id_} is executed by" in twins.worker.log]
     assert parked == [ids[1]]
     assert [beginnings(each) for each in marks] == [1, 1, 1, 1]
@@ -161,11 +172,12 @@ async def test_a_restart_of_the_broker_makes_no_job_run_twice(
 async def test_both_jobs_of_a_killed_worker_run_again_elsewhere_and_end_once(
     twins: Twins, client: ComfyClient, rabbit: Rabbit, tmp_path: Path
 ) -> None:
-    marks = [tmp_path / "first", tmp_path / "second"]
-    ids = [await client.post(counted(3, each)) for each in marks]
+    marks, gate = [tmp_path / "first", tmp_path / "second"], tmp_path / "gate"
+    ids = [await client.post(counted(each, gate)) for each in marks]
     await until_queue(client, set(ids), set())
     await until_begun(client, *marks)
     twins.worker.kill()
+    gate.touch()
     twins.start()
     for id_ in ids:
         assert (await client.in_history(id_))["status"]["completed"]

@@ -10,7 +10,8 @@ import aiohttp
 import pytest
 
 from tests.cluster.conftest import Cluster
-from tests.support.comfy_client import ComfyClient, image, sleeping
+from tests.support.comfy_client import ComfyClient, gated, image, sleeping
+from tests.support.patience import PATIENCE
 from tests.support.processes import Process
 from tests.support.rabbitmq import Rabbit, free_port
 
@@ -64,12 +65,13 @@ async def running_on(client: ComfyClient, prompt_id: str) -> str:
 
 
 async def test_the_job_of_a_killed_worker_runs_again_and_ends_once(
-    services: Services, client: ComfyClient, session: aiohttp.ClientSession
+    services: Services, client: ComfyClient, session: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
     async with ComfyClient(session, services.address, client.id) as watching:
-        prompt_id = await watching.post(sleeping(3))
+        prompt_id = await watching.post(gated(tmp_path / "gate"))
         victim = await running_on(client, prompt_id)
         services.workers[victim].kill()
+        (tmp_path / "gate").touch()
         entry = await client.in_history(prompt_id)
         assert entry["status"]["completed"]
         await watching.ended(prompt_id)
@@ -112,23 +114,30 @@ async def test_an_engine_that_dies_is_replaced_and_its_prompt_fails_with_a_sente
     assert (await client.in_history(await client.post(image(3))))["status"]["completed"]
 
 
-async def test_a_stopped_worker_finishes_its_prompt_first(services: Services, client: ComfyClient) -> None:
-    prompt_id = await client.post(sleeping(2))
+async def test_a_stopped_worker_finishes_its_prompt_first(
+    services: Services, client: ComfyClient, tmp_path: Path
+) -> None:
+    prompt_id = await client.post(gated(tmp_path / "gate"))
     name = await running_on(client, prompt_id)
     process = services.workers[name]
-    code = await asyncio.to_thread(process.stop, signal.SIGTERM)
-    assert code == 0
+    process.process.send_signal(signal.SIGTERM)
+    await asyncio.to_thread(process.wait_for, "stops as soon as")
+    (tmp_path / "gate").touch()
+    assert await asyncio.to_thread(process.process.wait, PATIENCE) == 0
     assert (await client.in_history(prompt_id))["status"]["completed"]
     assert "Traceback" not in process.log
 
 
-async def test_a_worker_told_twice_gives_its_prompt_back(services: Services, client: ComfyClient) -> None:
-    prompt_id = await client.post(sleeping(4))
+async def test_a_worker_told_twice_gives_its_prompt_back(
+    services: Services, client: ComfyClient, tmp_path: Path
+) -> None:
+    prompt_id = await client.post(gated(tmp_path / "gate"))
     name = await running_on(client, prompt_id)
     process = services.workers[name]
     process.process.send_signal(signal.SIGTERM)
-    process.wait_for("stops as soon as")
+    await asyncio.to_thread(process.wait_for, "stops as soon as")
     assert await asyncio.to_thread(process.stop, signal.SIGTERM) == 0
+    (tmp_path / "gate").touch()
     entry = await client.in_history(prompt_id)
     assert entry["status"]["completed"]
     assert await running_elsewhere(client, name)
