@@ -152,6 +152,11 @@ class Ledger:
         return len(self._live) + len(self._expected)
 
     @property
+    def waiting(self) -> int:
+        """How many jobs wait."""
+        return sum(1 for _ in self._in_state(JobState.PENDING))
+
+    @property
     def pending(self) -> list[JobRow]:
         """In the order of execution."""
         return sorted(self._in_state(JobState.PENDING), key=lambda row: row.turn)
