@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 import uuid
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,24 +67,22 @@ async def _submit(
     earlier = await _submitted_before(ctx, job.id, who) if claim is not None else None
     if earlier is not None and earlier.prompt == job.prompt:
         return earlier.number, job.id, {}
-    if earlier is None and ctx.ledger.accepted >= ctx.settings.max_queue_size:
-        limit = ctx.settings.max_queue_size
-        raise Refused(429, f"{limit} prompts wait already; try again later.", kind="queue_full")
-    catalogue = _catalogue(ctx)
-    job, catalogue = await _with_files(ctx, job, catalogue)
-    found = place(ctx, job, catalogue)
-    verdict = await _judge(ctx, job, _targets(request), catalogue, found)
-    if not verdict.valid:
-        raise Invalid(verdict)
-    if earlier is not None:
-        # Validation has cast the values in place, as it did with the earlier one's.
-        return _same(job, earlier), job.id, {}
-    job = job.model_copy(update={"outputs_to_execute": verdict.outputs})
-    # First, for where there is no space for it nothing is to be waited for.
-    await ctx.ledger.outbox.put(job)
-    if claim is not None and (first := await _first(ctx, job, claim)) is not None:
-        _check_seen(job.id, first.user, who)
-        return _same(job, _Earlier(first.number, first.prompt)), job.id, {}
+    with ctx.room.seat(ctx.ledger, ctx.settings.max_queue_size) if earlier is None else nullcontext():
+        catalogue = _catalogue(ctx)
+        job, catalogue = await _with_files(ctx, job, catalogue)
+        found = place(ctx, job, catalogue)
+        verdict = await _judge(ctx, job, _targets(request), catalogue, found)
+        if not verdict.valid:
+            raise Invalid(verdict)
+        if earlier is not None:
+            # Validation has cast the values in place, as it did with the earlier one's.
+            return _same(job, earlier), job.id, {}
+        job = job.model_copy(update={"outputs_to_execute": verdict.outputs})
+        # First, for where there is no space for it nothing is to be waited for.
+        await ctx.ledger.outbox.put(job)
+        if claim is not None and (first := await _first(ctx, job, claim)) is not None:
+            _check_seen(job.id, first.user, who)
+            return _same(job, _Earlier(first.number, first.prompt)), job.id, {}
     await _publish(ctx, job, found, recorded=claim is not None)
     return job.number, job.id, verdict.node_errors
 
@@ -149,7 +148,7 @@ async def _first(ctx: Context, job: Job, claim: Claim) -> Submitted | None:
 
 
 async def _not_accepted(ctx: Context, job: Job, error: BrokerUnavailable, *, arrived: bool) -> BrokerUnavailable:
-    """What to answer without a confirmation. Where something may have arrived it is cancelled, and will not run."""
+    """What to answer without a confirmation. Where something may have arrived it is cancelled and will not run."""
     await ctx.ledger.outbox.revoke(job.id)
     ctx.ledger.forget(job.id)
     if arrived:

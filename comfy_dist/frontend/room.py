@@ -1,0 +1,27 @@
+"""How many more jobs may wait (--max-queue-size)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from comfy_dist.frontend.answers import Refused
+from comfy_dist.ledger import Ledger
+
+
+class Room:
+    """Counts what is being accepted here beside what the ledger knows: a burst finds no gap between them."""
+
+    def __init__(self) -> None:
+        self._entering = 0
+
+    @contextmanager
+    def seat(self, ledger: Ledger, limit: int) -> Iterator[None]:
+        """Held until the ledger counts the job. Raises Refused with 429 where there is no room for it."""
+        if ledger.accepted + self._entering >= limit:
+            raise Refused(429, f"{limit} prompts wait already; try again later.", kind="queue_full")
+        self._entering += 1
+        try:
+            yield
+        finally:
+            self._entering -= 1
