@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from comfy_dist.errors import ComfyDistError
+from comfy_dist.errors import BrokerUnavailable, ComfyDistError
 from comfy_dist.frontend.context import Context, Revoked
 from comfy_dist.frontend.prompts import NEWS_SECONDS
 from comfy_dist.ledger import JobRow, JobState
@@ -43,6 +43,10 @@ async def _insist(ctx: Context, revoked: Revoked) -> None:
 
 async def _cancel(ctx: Context, revoked: Revoked) -> bool:
     """Tell the workers; whether there is something to revoke."""
+    if not ctx.transport.connected:
+        raise BrokerUnavailable("There is no connection to the broker yet.", sent=False)
+    # What others said meanwhile comes first.
+    await asyncio.sleep(NEWS_SECONDS)
     row = await ctx.ledger.find(revoked.job_id)
     if row is not None and _is_anothers(row, revoked):
         return False

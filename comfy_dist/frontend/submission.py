@@ -12,7 +12,7 @@ from typing import Any
 
 from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.files.inputs import offering
-from comfy_dist.frontend.answers import MAX_ID, MAX_NUMBER, Refused
+from comfy_dist.frontend.answers import MAX_ID, MAX_ID_BYTES, MAX_NUMBER, Refused
 from comfy_dist.frontend.asked import requirements_of, urgency_of
 from comfy_dist.frontend.context import Context, Revoked
 from comfy_dist.frontend.given_ids import Claim
@@ -208,12 +208,14 @@ def _text(request: dict[str, Any], key: str) -> str | None:
     if value is None or value == "":
         return None
     if not _is_text(value):
-        raise Refused(400, f"{key} must be a text of at most {MAX_ID} characters.")
+        raise Refused(400, f"{key} must be a text of at most {MAX_ID} characters ({MAX_ID_BYTES} bytes in UTF-8).")
     return str(value)
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= MAX_ID and value.isprintable()
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID or not value.isprintable():
+        return False
+    return len(value.encode()) <= MAX_ID_BYTES
 
 
 def _number(request: dict[str, Any], front: bool) -> float:

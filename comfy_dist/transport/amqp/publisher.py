@@ -35,12 +35,10 @@ class Publisher:
         self._confirmed = await connection.channel(publisher_confirms=True, on_return_raises=True)
         self._plain = await connection.channel(publisher_confirms=False)
 
-    async def confirm(
-        self, message: Outgoing, routing_key: str, exchange: str = "", timeout: float = CONFIRM_TIMEOUT
-    ) -> None:
+    async def confirm(self, message: Outgoing, routing_key: str, exchange: str = "") -> None:
         """Publish until the broker confirms; again after a lost connection, with the same message id.
 
-        Raises BrokerUnavailable when `timeout` seconds pass first: then it may or may not have arrived.
+        Raises BrokerUnavailable where that takes too long: then it may have arrived, if it was sent.
         """
         sent = False
 
@@ -51,7 +49,7 @@ class Publisher:
             await self._publish_or_declare(message, routing_key, exchange)
 
         try:
-            await self._insist(publish, timeout)
+            await self._insist(publish, CONFIRM_TIMEOUT)
         except BrokerUnavailable as error:
             error.sent = sent
             raise
