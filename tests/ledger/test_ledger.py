@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
+import asyncio
 import json
-import sqlite3
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from comfy_dist.ledger import Ledger
-from comfy_dist.ledger.schema import VERSION
+from comfy_dist.ledger import SETTLE_SECONDS, Ledger
 from comfy_dist.messages import (
     AttemptFailed,
     Cancelled,
@@ -23,60 +21,13 @@ from comfy_dist.messages import (
     Deleted,
     Event,
     Failed,
-    Finished,
     Job,
     Released,
     Started,
     Submitted,
     Urgency,
 )
-from comfy_dist.transport import Bookmark, Recorded
-
-PROMPT = {"1": {"class_type": "EmptyImage", "inputs": {"width": 8}}}
-_offsets = itertools.count(1)
-
-
-def submitted(id_: str, number: float = 1, **more: Any) -> Submitted:
-    return Submitted.of(Job(id=id_, number=number, **({"prompt": PROMPT, "outputs_to_execute": ("1",)} | more)))
-
-
-def started(id_: str, worker: str = "w") -> Started:
-    return Started(job_id=id_, worker=worker, attempt=1)
-
-
-def finished(id_: str, **more: Any) -> Finished:
-    return Finished(job_id=id_, worker="w", **more)
-
-
-async def tell(ledger: Ledger, *events: Event | None) -> None:
-    await ledger.apply([Recorded(event, Bookmark(offset=next(_offsets), message_id="m")) for event in events])
-
-
-async def text(slices: AsyncIterator[bytes]) -> bytes:
-    return b"".join([slice_ async for slice_ in slices])
-
-
-async def queue(ledger: Ledger) -> dict[str, list[Any]]:
-    shown: dict[str, list[Any]] = json.loads(await text(ledger.queue()))
-    return shown
-
-
-async def history(ledger: Ledger, max_items: int | None = None, offset: int = -1) -> dict[str, Any]:
-    shown: dict[str, Any] = json.loads(await text(ledger.history(max_items, offset)))
-    return shown
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "state" / "ledger.sqlite"
-
-
-@pytest.fixture
-async def ledger(path: Path) -> AsyncIterator[Ledger]:
-    ledger = Ledger(path)
-    await ledger.open()
-    yield ledger
-    await ledger.close()
+from tests.ledger.telling import PROMPT, finished, history, queue, started, submitted, tell, text
 
 
 async def reopened(ledger: Ledger, path: Path) -> Ledger:
@@ -291,6 +242,25 @@ async def test_an_event_of_another_version_moves_the_bookmark_only(ledger: Ledge
     assert ledger.remaining == 1
 
 
+async def test_what_is_written_behind_is_found_at_once(path: Path) -> None:
+    ledger = Ledger(path, behind=3600)
+    await ledger.open()
+    keeping = asyncio.create_task(ledger.keep())
+    await tell(ledger, submitted("a"), started("a"), finished("a"), submitted("b"))
+    assert list(await history(ledger)) == ["a"]
+    assert [item[1] for item in (await queue(ledger))["queue_pending"]] == ["b"]
+    await tell(ledger, Deleted(job_ids=("a",)), finished("b"))
+    await tell(ledger, submitted("a"))
+    row = await ledger.find("a")
+    assert row is not None
+    assert (row.state, row.rank) == ("finished", None)
+    keeping.cancel()
+    again = await reopened(ledger, path)
+    assert list(await history(again)) == ["b"]
+    assert again.bookmark == ledger.bookmark
+    await again.close()
+
+
 async def test_a_rewind_forgets_what_was_folded_and_keeps_the_outbox(ledger: Ledger) -> None:
     job = Job(id="a", prompt=PROMPT)
     await ledger.outbox.put(job)
@@ -331,43 +301,6 @@ async def test_a_long_history_is_answered_right(ledger: Ledger) -> None:
     assert list(shown) == ids
     assert all(entry["prompt"][2] == prompt for entry in shown.values())
     assert list(await history(ledger, 3)) == ids[-3:]
-
-
-def garbage(path: Path) -> None:
-    path.write_bytes(b"this is no database" * 1000)
-
-
-def truncated(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def overwritten(path: Path) -> None:
-    content = path.read_bytes()
-    path.write_bytes(content[:4096] + bytes(range(256)) * ((len(content) - 4096) // 256))
-
-
-def of_another_version(path: Path) -> None:
-    connection = sqlite3.connect(path)
-    connection.execute(f"PRAGMA user_version = {VERSION + 1}")
-    connection.close()
-
-
-@pytest.mark.parametrize("damage", [garbage, truncated, overwritten, of_another_version])
-async def test_a_file_that_cannot_be_used_is_set_aside_and_made_anew(
-    ledger: Ledger, path: Path, caplog: pytest.LogCaptureFixture, damage: Any
-) -> None:
-    for number in range(200):
-        await tell(ledger, submitted(str(number)), finished(str(number)))
-    await ledger.close()
-    damage(path)
-    content = path.read_bytes()
-    ledger = Ledger(path)
-    await ledger.open()
-    await tell(ledger, submitted("new"), finished("new"))
-    assert list(await history(ledger)) == ["new"]
-    await ledger.close()
-    assert path.with_suffix(".damaged").read_bytes() == content
-    assert str(path.with_suffix(".damaged")) in caplog.text
 
 
 async def test_an_empty_file_is_as_good_as_none(path: Path) -> None:
@@ -414,6 +347,18 @@ async def test_a_client_finds_what_it_has_just_sent(ledger: Ledger) -> None:
     await tell(ledger, submitted("a"))
     await ledger.settled()
     assert ledger.remaining == 1
+
+
+async def test_a_client_no_longer_finds_what_it_has_just_deleted(ledger: Ledger) -> None:
+    await tell(ledger, submitted("a"), finished("a"))
+    deleted = Deleted(job_ids=("a",))
+    ledger.expect(deleted)
+    waiting = asyncio.create_task(ledger.settled())
+    # As the log gives it back.
+    await tell(ledger, Deleted.from_bytes(deleted.to_bytes()))
+    async with asyncio.timeout(SETTLE_SECONDS / 2):
+        await waiting
+    assert await history(ledger) == {}
 
 
 async def test_what_never_comes_holds_nobody_up_for_long(ledger: Ledger) -> None:
