@@ -56,7 +56,7 @@ async def two(tmp_path: Path) -> AsyncIterator[Two]:
             standing.learn(await standing.engine.start())
             standing.become(WorkerState.IDLE)
             standings.append(standing)
-        draining, pausing = Draining(None), Pausing(worker, identity.id, identity.name, changed)
+        draining, pausing = Draining(None), Pausing(worker, identity.id, identity.name, changed.set)
         presence = Presence(identity, worker, standings, draining, pausing, workspace, changed)
         commands = Commands(identity, worker, standings, draining, presence, LogLines())
         obeying = asyncio.create_task(commands.obey())
