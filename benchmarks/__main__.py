@@ -5,9 +5,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from benchmarks import driven, executor, footprint, way
+from benchmarks import affinity, driven, executor, footprint, way
 
-BENCHMARKS = {"way": way.run, "footprint": footprint.run, "executor": executor.run, "driven": driven.run}
+BENCHMARKS = {
+    "way": way.run,
+    "footprint": footprint.run,
+    "executor": executor.run,
+    "driven": driven.run,
+    "affinity": affinity.run,
+}
 
 
 def main() -> None:

@@ -101,6 +101,23 @@ async def test_a_model_is_where_its_file_is(comfy: Frontend) -> None:
         assert await ran_on(comfy, await comfy.prompt(model("two"))) == "two"
 
 
+async def test_a_worker_is_preferred_that_has_the_model_in_memory(comfy: Frontend) -> None:
+    both = model("both")
+    first = await ran_on(comfy, await comfy.prompt(both))
+    for _ in range(6):
+        async with asyncio.timeout(PATIENCE):
+            # Idle again, and known to have it.
+            while not await announces(comfy, first, "both.safetensors"):
+                await asyncio.sleep(0.02)
+        prompt = both | {"3": node("TestSink", value=["1", 0])}
+        assert await ran_on(comfy, await comfy.prompt(prompt)) == first
+
+
+async def announces(comfy: Frontend, name: str, file: str) -> bool:
+    workers = (await comfy.get("/distributed/workers"))["workers"]
+    return any(each["name"] == name and each["state"] == "idle" and file in each["models"] for each in workers)
+
+
 async def test_a_worker_can_be_named_and_its_kind_asked_for(comfy: Frontend) -> None:
     for extra, name in (
         ({"worker": "one"}, "one"),
