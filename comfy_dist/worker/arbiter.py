@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from comfy_dist.claims import Claims, Free, HeldBy, Verdict, WasCancelled
 from comfy_dist.errors import BrokerUnavailable
@@ -40,6 +41,8 @@ class Arbiter:
         self._second_look = second_look
         #: Who waits for something to be true of what is folded.
         self._waiting: dict[asyncio.Future[None], Callable[[], bool]] = {}
+        #: What to call when a job is cancelled.
+        self._calls: dict[str, Callable[[str], object]] = {}
         self._reader = uuid.uuid4().hex[:12]
         #: Jobs that ended here and of which the others do not know it yet, in order.
         self._untold: dict[str, None] = {}
@@ -55,6 +58,8 @@ class Arbiter:
             for waiting, is_so in self._waiting.items():
                 if not waiting.done() and is_so():
                     waiting.set_result(None)
+            for job_id in [job_id for job_id in self._calls if self.claims.is_cancelled(job_id) is not None]:
+                self._call_off(job_id)
 
     async def _until(self, is_so: Callable[[], bool]) -> None:
         """Wait until that is true of what is folded."""
@@ -155,10 +160,19 @@ class Arbiter:
         await asyncio.sleep(self._second_look)
         return await self._transport.is_alive(worker)
 
-    async def cancellation(self, job_id: str) -> str:
-        """Wait until someone cancels the job; who it was."""
-        await self._until(lambda: self.claims.is_cancelled(job_id) is not None)
-        return self.claims.is_cancelled(job_id) or ""
+    @contextmanager
+    def calling(self, job_id: str, call: Callable[[str], object]) -> Iterator[None]:
+        """Meanwhile, `call` is called as soon as someone cancels the job, with who it was."""
+        self._calls[job_id] = call
+        if self.claims.is_cancelled(job_id) is not None:
+            self._call_off(job_id)
+        try:
+            yield
+        finally:
+            self._calls.pop(job_id, None)
+
+    def _call_off(self, job_id: str) -> None:
+        self._calls.pop(job_id)(self.claims.is_cancelled(job_id) or "")
 
     async def survived(self, job_id: str, attempt: int) -> None:
         """Say that an attempt others may take for dead goes on."""

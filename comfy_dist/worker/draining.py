@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from comfy_dist.errors import BrokerUnavailable
@@ -22,6 +22,7 @@ class Draining:
         self._timeout = timeout
         self._told = asyncio.Event()
         self._told_again = asyncio.Event()
+        self._calls: list[Callable[[], object]] = []
 
     @property
     def begun(self) -> bool:
@@ -30,11 +31,25 @@ class Draining:
     def tell(self) -> None:
         if self._told.is_set():
             self._told_again.set()
-        self._told.set()
+        self.tell_once()
 
     def tell_once(self) -> None:
         """As tell(), but a second time it hurries nobody."""
-        self._told.set()
+        if not self._told.is_set():
+            self._told.set()
+            for call in list(self._calls):
+                call()
+
+    @contextlib.contextmanager
+    def calling(self, call: Callable[[], object]) -> Iterator[None]:
+        """Meanwhile, `call` is called as soon as the worker is to take no more."""
+        if self.begun:
+            call()
+        self._calls.append(call)
+        try:
+            yield
+        finally:
+            self._calls.remove(call)
 
     async def wait(self) -> None:
         """Returns when the worker is to take no more."""

@@ -15,6 +15,7 @@ from comfy_dist.messages import (
     AttemptFailed,
     AttemptFailedFact,
     Cancelled,
+    Event,
     Failed,
     Job,
     Released,
@@ -29,6 +30,7 @@ from comfy_dist.transport import Delivery, Transport
 from comfy_dist.worker.arbiter import Arbiter
 from comfy_dist.worker.attempt import Attempt, Ending, failed
 from comfy_dist.worker.draining import Draining
+from comfy_dist.worker.news import News
 from comfy_dist.worker.pausing import Pausing
 from comfy_dist.worker.progress import ProgressSender
 from comfy_dist.worker.routes import Routes
@@ -194,17 +196,15 @@ class Lane:
         self._standing.begin(progress)
         log.info("Prompt %s begins (attempt %d).", delivery.job.id, number)
         began = time.monotonic()
-        sending = asyncio.create_task(progress.run())
-        is_news: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        telling = asyncio.create_task(self._tell_start(attempt, is_news))
+        start = News(NEWS_SECONDS, lambda: self._tell(attempt.started()))
         try:
-            ending = await self._attend(attempt, is_news)
+            ending = await self._attend(attempt, start)
         finally:
             progress.finish()
             self.attempt = None
-        if not is_news.done():
-            is_news.set_result(ending is None or isinstance(ending, AttemptFailed))
-        await telling
+        if ending is None or isinstance(ending, AttemptFailed):
+            start.tell()
+        await start.settle()
         self._standing.end(delivery.job.prompt, ending)
         log.info(
             "Prompt %s %s after %.2f s.",
@@ -220,46 +220,42 @@ class Lane:
             case _:
                 await self._settle(delivery, ending)
         # Beside the end, not before it: a frontend waits for the last message.
-        await sending
+        await progress.sent()
         await self._panic_after(ending)
 
-    async def _tell_start(self, attempt: Attempt, is_news: asyncio.Future[bool]) -> None:
-        """Append `started` after a moment, or when and if it is asked for before."""
-        started = attempt.started()
-        await asyncio.wait([is_news], timeout=NEWS_SECONDS)
-        if not is_news.done() or is_news.result():
-            await self._insist(lambda: self._transport.append_event(started))
+    async def _attend(self, attempt: Attempt, start: News) -> Ending | AttemptFailed | None:
+        """Execute; None: given back. What may have to be done meanwhile has no task before it has."""
+        beside: list[asyncio.Task[None]] = []
+        stopping: list[asyncio.Task[None]] = []
 
-    async def _attend(self, attempt: Attempt, is_news: asyncio.Future[bool]) -> Ending | AttemptFailed | None:
-        """Execute beside the waits for a cancellation and for the end of patience; None: given back."""
-        executing = asyncio.create_task(attempt.execute())
-        cancelling = asyncio.create_task(self._interrupt_when_cancelled(attempt, is_news))
-        giving_back = asyncio.create_task(self._draining.patience_ends())
+        async def give_back() -> None:
+            await self._draining.patience_ends()
+            stopping.append(asyncio.create_task(attempt.stop()))
+
+        def interrupt(by: str) -> None:
+            # Who cancelled it may take it for waiting.
+            start.tell()
+            beside.append(asyncio.create_task(attempt.interrupt(by)))
+
         try:
-            await asyncio.wait([executing, giving_back], return_when=asyncio.FIRST_COMPLETED)
-            if not executing.done():
-                await attempt.stop()
-                await asyncio.wait([executing])
-                executing.exception()
-                return None
-            ending = executing.result()
-            return None if self._standing.replaced and isinstance(ending, AttemptFailed) else ending
+            with (
+                self._arbiter.calling(attempt.job.id, interrupt),
+                self._draining.calling(lambda: beside.append(asyncio.create_task(give_back()))),
+            ):
+                ending = await attempt.execute()
         finally:
-            for task in (executing, cancelling, giving_back):
+            for task in beside:
                 task.cancel()
-            await asyncio.gather(executing, cancelling, giving_back, return_exceptions=True)
-
-    async def _interrupt_when_cancelled(self, attempt: Attempt, is_news: asyncio.Future[bool]) -> None:
-        by = await self._arbiter.cancellation(attempt.job.id)
-        # Who cancelled it may take it for waiting.
-        if not is_news.done():
-            is_news.set_result(True)
-        await attempt.interrupt(by)
+            await asyncio.gather(*beside, return_exceptions=True)
+            for task in stopping:
+                await task
+        given_back = stopping or (self._standing.replaced and isinstance(ending, AttemptFailed))
+        return None if given_back else ending
 
     async def _release(self, delivery: Delivery, number: int) -> None:
         event = Released(job_id=delivery.job.id, worker=self._worker, attempt=number)
         fact = ReleasedFact(job=delivery.job.id, worker=self._worker, attempt=number)
-        await self._insist(lambda: self._transport.append_event(event))
+        await self._tell(event)
         await self._insist(lambda: self._transport.append_fact(fact))
         await delivery.requeue()
 
@@ -269,7 +265,7 @@ class Lane:
         fact = AttemptFailedFact(
             job=job.id, worker=self._worker, attempt=failure.attempt, reason=how[:REASON_CHARACTERS]
         )
-        await self._insist(lambda: self._transport.append_event(failure))
+        await self._tell(failure)
         await self._insist(lambda: self._transport.append_fact(fact))
         self._arbiter.claims.fold(fact)
         verdict = self._arbiter.claims.verdict(job.id, gone=frozenset(), max_attempts=self._limits.max_attempts)
@@ -293,8 +289,11 @@ class Lane:
 
     async def _report(self, ending: Ending) -> None:
         """The event must be safe before anyone is told to drop the job."""
-        await self._insist(lambda: self._transport.append_event(ending))
+        await self._tell(ending)
         self._arbiter.ended(ending.job_id)
+
+    async def _tell(self, event: Event) -> None:
+        await self._insist(lambda: self._transport.append_event(event))
 
     async def _panic_after(self, ending: Ending | AttemptFailed | None) -> None:
         """Replace an engine that raised what it is not trusted after."""

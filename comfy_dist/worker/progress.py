@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import struct
 
 from pydantic_core import to_json
@@ -18,8 +17,7 @@ TERMINAL = frozenset({"execution_success", "execution_error", "execution_interru
 FOR_EVERYONE = frozenset({"progress_state"})
 #: Messages sent as one at most.
 BATCH = 32
-#: The first messages wait so many times longer than others: a cached prompt has ended by then, and they travel
-#: with its end.
+#: The first messages wait so many bursts: a cached prompt has ended by then, and they travel with its end.
 FIRST_BURST = 6
 #: Bytes that may travel with the end of a job.
 TRAIL_BYTES = 4096
@@ -40,9 +38,11 @@ class ProgressSender:
         self._job = job
         self._executing: Progress | None = None
         self._outgoing: list[Progress] = []
-        #: Set while something waits to be sent, and at the end.
-        self._wanted = asyncio.Event()
-        self._finished = asyncio.Event()
+        #: For how long what is emitted waits for more; a short job ends in that time and sends nothing.
+        self._moment = transport.burst_seconds * FIRST_BURST
+        self._timer: asyncio.TimerHandle | None = None
+        self._sending: asyncio.Task[None] | None = None
+        self._sent_at = 0.0
 
     def emit(self, event: EngineEvent | Preview | NodeText) -> None:
         """The engine's callback."""
@@ -84,14 +84,14 @@ class ProgressSender:
             body=body,
         )
         self._outgoing.append(message)
-        self._wanted.set()
+        self._send_soon()
         return message
 
     def replay(self) -> None:
         """Send the current node again, for a client that has just come back."""
         if self._executing is not None:
             self._outgoing.append(self._executing)
-            self._wanted.set()
+            self._send_soon()
 
     def take_trail(self) -> tuple[Trailing, ...]:
         """The last messages, not sent and no longer to be sent, where they can travel with the end of the job.
@@ -106,24 +106,37 @@ class ProgressSender:
         self._outgoing = []
         return tuple(Trailing(event=each.event, node=each.node, body=each.body.decode()) for each in waiting)
 
-    async def run(self) -> None:
-        """Send until finish(), what comes within a moment together; at first a longer one, for short jobs."""
-        moment = self._transport.burst_seconds * FIRST_BURST
-        while not self._finished.is_set() or self._outgoing:
-            await self._wanted.wait()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(moment):
-                    await self._finished.wait()
-            moment = self._transport.burst_seconds
-            self._wanted.clear()
-            while self._outgoing:
-                batch, self._outgoing = self._outgoing[:BATCH], self._outgoing[BATCH:]
-                await self._transport.emit(batch)
+    def _send_soon(self) -> None:
+        """Once the moment is over, and not before what was sent last is a burst's time ago."""
+        if self._timer is not None or (self._sending is not None and not self._sending.done()):
+            return
+        loop = asyncio.get_running_loop()
+        moment = max(self._moment, self._sent_at + self._transport.burst_seconds - loop.time())
+        self._timer = loop.call_later(moment, self._begin_sending)
+
+    def _begin_sending(self) -> None:
+        self._timer = None
+        self._moment = 0.0
+        self._sending = asyncio.create_task(self._send_all())
+
+    async def _send_all(self) -> None:
+        while self._outgoing:
+            batch, self._outgoing = self._outgoing[:BATCH], self._outgoing[BATCH:]
+            await self._transport.emit(batch)
+        self._sent_at = asyncio.get_running_loop().time()
 
     def finish(self) -> None:
-        """Let run() end when everything is sent."""
-        self._finished.set()
-        self._wanted.set()
+        """Nothing more comes: what waits is sent now."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._outgoing and (self._sending is None or self._sending.done()):
+            self._begin_sending()
+
+    async def sent(self) -> None:
+        """After finish(): wait until everything is sent."""
+        if self._sending is not None:
+            await self._sending
 
 
 def text_frame(text: NodeText) -> bytes:

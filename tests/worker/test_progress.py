@@ -50,7 +50,7 @@ def executing(node: str, **more: Any) -> EngineEvent:
 
 async def finished(sender: ProgressSender) -> None:
     sender.finish()
-    await asyncio.wait_for(sender.run(), PATIENCE)
+    await asyncio.wait_for(sender.sent(), PATIENCE)
     await asyncio.sleep(0)
 
 
