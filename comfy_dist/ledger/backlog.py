@@ -6,12 +6,11 @@ import sqlite3
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import reduce
 
 from comfy_dist.ledger import stored, words
 from comfy_dist.ledger.fold import JobRow
 from comfy_dist.ledger.outbox import Outbox
-from comfy_dist.ledger.steps import Change, Step, without_place
+from comfy_dist.ledger.steps import Change, Step
 from comfy_dist.ledger.webhooks import Webhooks
 from comfy_dist.messages import Cancelled, Cleared, Deleted, Ended, Failed, Finished, Submitted
 from comfy_dist.transport import Bookmark
@@ -25,8 +24,6 @@ class _Batch:
     steps: list[Step] = field(default_factory=list)
     #: The newest rows of those that have ended; of the others the ledger itself knows.
     ended: dict[str, JobRow] = field(default_factory=dict)
-    #: What takes entries out of the history, those that are written among them.
-    hides: list[Deleted | Cleared] = field(default_factory=list)
     mark: Bookmark | None = None
     weight: int = 0
 
@@ -35,21 +32,13 @@ class _Batch:
         self.mark = mark or self.mark
         for step in steps:
             self.weight += 1
-            match step:
-                case Change(event=event, after=after):
-                    if after.state.ended:
-                        self.ended[after.id] = after
-                    if isinstance(event, Submitted):
-                        # The page's workflow says the same once more, and where it is drawn.
-                        self.weight += 3 * len(event.prompt)
-                case Deleted() | Cleared():
-                    self.hides.append(step)
-                    self.ended = {id_: without_place(row, step) for id_, row in self.ended.items()}
-
-    def find(self, connection: sqlite3.Connection, job_id: str) -> JobRow | None:
-        if (row := self.ended.get(job_id)) is None and (row := stored.find(connection, job_id)) is not None:
-            row = reduce(without_place, self.hides, row)
-        return row
+            if not isinstance(step, Change):
+                continue
+            if step.after.state.ended:
+                self.ended[step.after.id] = step.after
+            if isinstance(step.event, Submitted):
+                # The page's workflow says the same once more, and where it is drawn.
+                self.weight += 3 * len(step.event.prompt)
 
 
 class Backlog:
@@ -81,7 +70,7 @@ class Backlog:
 
     def find(self, connection: sqlite3.Connection, job_id: str) -> JobRow | None:
         """A job that is not live, written or not."""
-        return self._batch.find(connection, job_id)
+        return self._batch.ended.get(job_id) or stored.find(connection, job_id)
 
     def write(self, connection: sqlite3.Connection) -> None:
         """Everything so far, in a transaction of its own."""

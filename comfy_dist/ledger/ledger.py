@@ -173,6 +173,10 @@ class Ledger:
         """The client's jobs that wait or run."""
         return [row for row in self._live.values() if row.client_id == client_id]
 
+    def goes_on(self, job_id: str) -> bool:
+        """Whether the job waits or runs, or was just accepted here."""
+        return job_id in self._live or job_id in self._expected
+
     def live(self, job_id: str) -> JobRow | None:
         """A job that waits or runs."""
         return self._live.get(job_id)
@@ -272,7 +276,7 @@ class Ledger:
         """Forget what is older or more than is to be kept."""
         walk = Pruning(self._retention, now_ms())
         # Who waits for an answer is served between the slices.
-        while not await self._database.run(walk.step):
+        while not await self.read(walk.step):
             pass
 
     # What is asked

@@ -53,26 +53,11 @@ def steps_of(entries: Sequence[Recorded], rows: dict[str, JobRow], counters: Cou
         match entry.event:
             case None:
                 pass
-            case WebhookClaimed() | WebhookTried():
+            case Deleted() | Cleared() | WebhookClaimed() | WebhookTried():
                 steps.append(entry.event)
-            case Deleted() | Cleared() as hide:
-                steps.append(hide)
-                rows.update({id_: without_place(row, hide) for id_, row in rows.items()})
             case event:
                 steps.append(_step(event, rows, counters))
     return steps
-
-
-def without_place(row: JobRow, hide: Deleted | Cleared) -> JobRow:
-    """The row after some were taken out of the history."""
-    if row.rank is None:
-        return row
-    match hide:
-        case Deleted(job_ids=ids):
-            hidden = row.id in ids
-        case Cleared(user=user):
-            hidden = user in (None, row.user)
-    return replace(row, rank=None) if hidden else row
 
 
 def _step(event: JobEvent, rows: dict[str, JobRow], counters: Counters) -> Change:

@@ -129,7 +129,9 @@ COLUMNS = (
 
 _PUT = (
     f"INSERT INTO jobs ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) "  # noqa: S608
-    f"ON CONFLICT (arrival) DO UPDATE SET {', '.join(f'{each} = excluded.{each}' for each in COLUMNS[1:])}"
+    f"ON CONFLICT (arrival) DO UPDATE SET {', '.join(f'{each} = excluded.{each}' for each in COLUMNS[1:-1])}, "
+    # What was taken out of the history does not come back.
+    "rank = iif(hidden, NULL, excluded.rank)"
 )
 
 
