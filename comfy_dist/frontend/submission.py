@@ -208,14 +208,14 @@ def _text(request: dict[str, Any], key: str) -> str | None:
     if value is None or value == "":
         return None
     if not _is_text(value):
-        raise Refused(400, f"{key} must be a text of at most {MAX_ID} characters ({MAX_ID_BYTES} bytes in UTF-8).")
+        raise Refused(400, f"{key} must be a text of at most {MAX_ID} characters.")
+    if (size := len(value.encode())) > MAX_ID_BYTES:
+        raise Refused(400, f"{key} has {size} bytes in UTF-8; {MAX_ID_BYTES} are allowed.")
     return str(value)
 
 
 def _is_text(value: object) -> bool:
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID or not value.isprintable():
-        return False
-    return len(value.encode()) <= MAX_ID_BYTES
+    return isinstance(value, str) and 0 < len(value) <= MAX_ID and value.isprintable()
 
 
 def _number(request: dict[str, Any], front: bool) -> float:
