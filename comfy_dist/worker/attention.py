@@ -19,7 +19,7 @@ class Attention:
     def call(self) -> None:
         """End the wait that goes on, or else the next one."""
         self._called = True
-        if self._waiting is not None:
+        if self._waiting is not None and not self._waiting.expired():
             self._waiting.reschedule(asyncio.get_running_loop().time())
 
     def heed(self) -> None:
