@@ -22,6 +22,8 @@ _AGAIN = uuid.UUID("6f0c5c54-9a55-4d0b-8f9b-2f1a6d6f4a0e")
 #: Characters shown of a message that cannot be read.
 _EXCERPT = 200
 _MOST_IDS = 1000
+#: Letters that are settled at the same time.
+_AT_ONCE = 20
 
 
 @routes.get("/distributed/dead")
@@ -43,22 +45,25 @@ async def post_dead(request: web.Request) -> web.Response:
     put_back: list[str] = []
     dropped: list[str] = []
     kept: dict[str, str] = {}
+
+    async def settle(held: HeldLetter) -> None:
+        id_ = held.letter.id
+        try:
+            if deed == "drop":
+                await held.drop()
+                dropped.append(id_)
+            elif (job := held.letter.job()) is not None:
+                retried[id_] = await _retry(ctx, held, job)
+            else:
+                await _put_back(held)
+                put_back.append(id_)
+        except Refused as refusal:
+            kept[id_] = str(refusal)
+
     async with ctx.transport.dead_letters() as letters:
-        for held in letters.held:
-            id_ = held.letter.id
-            if ids is not None and id_ not in ids:
-                continue
-            try:
-                if deed == "drop":
-                    await held.drop()
-                    dropped.append(id_)
-                elif (job := held.letter.job()) is not None:
-                    retried[id_] = await _retry(ctx, held, job)
-                else:
-                    await _put_back(held)
-                    put_back.append(id_)
-            except Refused as refusal:
-                kept[id_] = str(refusal)
+        meant = [held for held in letters.held if ids is None or held.letter.id in ids]
+        for start in range(0, len(meant), _AT_ONCE):
+            await asyncio.gather(*map(settle, meant[start : start + _AT_ONCE]))
     done = {*retried, *put_back, *dropped, *kept}
     return web.json_response(
         {
