@@ -1,8 +1,8 @@
 """Affinity: model loads saved against plain first come, first served, on a simulated mix of models.
 
-Four workers, each with room for one model; jobs of four models arrive at random moments (Poisson), execute for as long as
-they do, and load their model first where another is in memory. The choice is the frontend's own (`frontend.affinity`); the
-clock and the queue are simulated, so a day takes a moment and is the same each time.
+Four workers, each with room for one model; jobs of four models arrive at random moments (Poisson), execute for as
+long as they do, and load their model first where another is in memory. The choice is the frontend's own
+(`frontend.affinity`); the clock and the queue are simulated, so a day takes a moment and is the same each time.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ LOADS_OF_WORK = (0.1, 0.3, 0.5)
 
 @dataclass
 class _Job:
+    id: str
     model: str
     arrived: float
-    began: float = 0.0
+    ended: bool = False
 
 
 @dataclass
@@ -63,13 +64,12 @@ class _Cluster:
 
     def __init__(self, load: float, *, affinity: bool, seed: int = 1) -> None:
         self.random = random.Random(seed)
-        self.affinity = Affinity() if affinity else None
+        self.jobs: dict[str, _Job] = {}
+        self.affinity = Affinity(lambda job_id: not self.jobs[job_id].ended) if affinity else None
         self.workers = [_Worker(f"worker {number}") for number in range(WORKERS)]
         self.queue: deque[_Job] = deque()
         self.loads = 0
         self.waits: list[float] = []
-        #: Longest time that a job waited beside an idle worker.
-        self.idled = 0.0
         self.pause = EXECUTE / (load * WORKERS)
         self._events: list[tuple[float, int, str, object]] = []
         self._order = itertools.count()
@@ -79,9 +79,10 @@ class _Cluster:
 
     def run(self) -> None:
         now = 0.0
-        for _ in range(JOBS):
+        for number in range(JOBS):
             now += self.random.expovariate(1 / self.pause)
-            self.at(now, "arrives", _Job(f"model {self.random.randrange(MODELS)}", now))
+            job = self.jobs[str(number)] = _Job(str(number), f"model {self.random.randrange(MODELS)}", now)
+            self.at(now, "arrives", job)
         self.at(0.0, "announce")
         while len(self.waits) < JOBS:
             now, _, what, about = heapq.heappop(self._events)
@@ -100,6 +101,8 @@ class _Cluster:
                         self.queue.append(about)
             elif what == "ends":
                 assert isinstance(about, _Worker)
+                assert about.job is not None
+                about.job.ended = True
                 about.job = None
                 about.show()
             self._take(now)
@@ -107,7 +110,7 @@ class _Cluster:
     def _submit(self, now: float, job: _Job) -> None:
         waiting = len(self.queue) + sum(len(worker.offered) for worker in self.workers)
         shown = [worker.shown for worker in self.workers if worker.shown]
-        chosen = self.affinity.choose(shown, [job.model], lambda: waiting) if self.affinity else None
+        chosen = self.affinity.choose(job.id, [job.model], shown, lambda: waiting) if self.affinity else None
         if chosen is None:
             self.queue.append(job)
         else:

@@ -124,7 +124,7 @@ def worker(id_: str, *models: str, busy: bool = False, **more: Any) -> Announcem
 
 
 def chosen(*workers: Announcement, models: tuple[str, ...] = ("a",), waiting: int = 0) -> str | None:
-    return Affinity().choose(workers, models, lambda: waiting)
+    return Affinity(lambda _: False).choose("job", models, workers, lambda: waiting)
 
 
 def test_an_idle_worker_that_used_the_models_is_offered_the_job() -> None:
@@ -147,8 +147,10 @@ def test_nobody_is_offered_a_job_before_others_that_wait() -> None:
     assert chosen(worker("1", "a", busy=True), waiting=1) is None
 
 
-def test_a_worker_is_offered_one_job_until_it_shows_itself() -> None:
-    affinity, first = Affinity(), worker("1", "a")
-    assert affinity.choose([first], ["a"], lambda: 0) == "1"
-    assert affinity.choose([first], ["a"], lambda: 0) is None
-    assert affinity.choose([worker("1", "a")], ["a"], lambda: 0) == "1"
+def test_a_worker_is_offered_one_job_at_a_time() -> None:
+    going = {"job 1"}
+    affinity, workers = Affinity(lambda job: job in going), [worker("1", "a")]
+    assert affinity.choose("job 1", ["a"], workers, lambda: 0) == "1"
+    assert affinity.choose("job 2", ["a"], workers, lambda: 0) is None
+    going.clear()
+    assert affinity.choose("job 2", ["a"], workers, lambda: 0) == "1"

@@ -13,14 +13,16 @@ RECENTLY_MS = 1_200_000
 class Affinity:
     """An offer holds for a second, so it is made only where that keeps nothing else waiting."""
 
-    def __init__(self) -> None:
-        #: {worker id: what it had announced when it was last offered something}.
-        self._offered: dict[str, Announcement] = {}
+    def __init__(self, goes_on: Callable[[str], bool]) -> None:
+        """`goes_on` tells of the id of a job whether it waits or runs."""
+        self._goes_on = goes_on
+        #: {worker id: the last job it was offered}.
+        self._offered: dict[str, str] = {}
 
     def choose(
-        self, able: Sequence[Announcement], models: Sequence[str], waiting: Callable[[], int]
+        self, job_id: str, models: Sequence[str], able: Sequence[Announcement], waiting: Callable[[], int]
     ) -> str | None:
-        """Id of the worker to offer a job with these model files to; None: to all at once.
+        """Id of the worker to offer the job to that uses these model files; None: to all at once.
 
         `waiting`: how many jobs wait already; where they outnumber idle workers the order of the queue is kept.
         """
@@ -34,13 +36,16 @@ class Affinity:
             return None
         # The one that used them last, lest they had to make room.
         best = min(having, key=lambda worker: max(worker.models.index(name) for name in models))
-        self._offered[best.id] = best
+        self._offered[best.id] = job_id
         return best.id
 
     def _free(self, worker: Announcement) -> bool:
-        """Whether it has shown itself since its last offer, and looks into its queue now and then."""
+        """Whether what it was offered last is done, and it looks into its queue now and then."""
         recent = now_ms() - RECENTLY_MS
-        return self._offered.get(worker.id) is not worker and all(job.started_at > recent for job in worker.jobs)
+        offered = self._offered.get(worker.id)
+        return (offered is None or not self._goes_on(offered)) and all(
+            job.started_at > recent for job in worker.jobs
+        )
 
 
 _READY = (WorkerState.IDLE, WorkerState.BUSY)

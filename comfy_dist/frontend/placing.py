@@ -57,7 +57,7 @@ async def send(ctx: Context, job: Job, place: Place) -> None:
     """Put the job on its queue. Raises BrokerUnavailable."""
     route = Route(urgency=job.urgency, requirements=place.missing, user=job.user if ctx.settings.fair else None)
     models = models_of(place.asked, catalogue) if (catalogue := ctx.registry.catalogue) else ()
-    worker = ctx.affinity.choose(place.able, models, lambda: ctx.ledger.waiting)
+    worker = ctx.affinity.choose(job.id, models, place.able, lambda: ctx.ledger.waiting)
     if worker is None:
         await ctx.transport.submit(job, route)
     else:

@@ -21,6 +21,7 @@ from comfy_dist.frontend.app import make_app
 from comfy_dist.frontend.context import Context, Revoked
 from comfy_dist.frontend.follower import Follower
 from comfy_dist.frontend.hub import Hub
+from comfy_dist.frontend.malformed import server_log
 from comfy_dist.frontend.pausing import say_kept
 from comfy_dist.frontend.webhook_signature import key_of
 from comfy_dist.frontend.webhooks import WebhookSender
@@ -74,7 +75,7 @@ async def frontend(
                 ledger=ledger,
                 registry=Registry(),
                 hub=Hub(transport),
-                affinity=Affinity(),
+                affinity=Affinity(ledger.goes_on),
                 revoked=asyncio.Queue(),
                 tasks=tasks,
                 files=files,
@@ -171,7 +172,11 @@ async def serve(follower: Follower) -> tuple[web.AppRunner, list[str]]:
     settings = ctx.settings
     tls = _tls(settings)
     runner = web.AppRunner(
-        make_app(ctx, _TABLES), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, handler_cancellation=False
+        make_app(ctx, _TABLES),
+        access_log=None,
+        logger=server_log,
+        shutdown_timeout=SHUTDOWN_SECONDS,
+        handler_cancellation=False,
     )
     await runner.setup()
     port, urls = settings.port, []
