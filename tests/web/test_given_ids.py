@@ -144,7 +144,9 @@ async def test_what_can_be_no_id_is_refused(pair: Pair) -> None:
     for id_ in ("x" * 101, "😀" * 51, "x" * 10_000, "a\nb", "a\0b", "\u202e", 7, ["a"], {"a": 1}, True):
         answer = await pair.frontends[0].ask("POST", "/prompt", json={"prompt": quick("a"), "prompt_id": id_})
         assert answer.status == 400
-        assert re.fullmatch(r"prompt_id (must be a text of|has \d+ bytes in UTF-8; 200).+\.", answer.error["message"])
+        assert re.fullmatch(
+            r"prompt_id (must be a text of|has \d+ bytes in UTF-8; 200).+\.", answer.error["message"]
+        )
     assert not pair.cluster.stage.executed
 
 
