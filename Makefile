@@ -7,6 +7,8 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Tests start hundreds of processes: what they import is compiled once.
+unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 # The newest of these that is new enough; name another with PYTHON=.
 PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11; do \

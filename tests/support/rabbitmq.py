@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.patience import PATIENCE
+
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 
 
@@ -70,7 +72,6 @@ class Rabbit:
             "RABBITMQ_LOG_BASE": str(self.home / "log"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(plugins),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            # One scheduler pair: it shares the machine with what it serves.
             **self.environment,
         }
 
@@ -118,7 +119,7 @@ class Rabbit:
 
     def until_counts(self, queue: str, *, ready: int, held: int) -> None:
         """Wait until the broker counts so many ready and unacknowledged messages; it counts every few seconds."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while True:
             listed = self.ctl("list_queues", "name", "messages_ready", "messages_unacknowledged")
             rows = {name: counts for name, *counts in (line.split("\t") for line in listed.splitlines())}

@@ -31,8 +31,6 @@ from comfy_dist.workspace import Workspace
 from tests.support.patience import PATIENCE
 
 REPOSITORY = Path(__file__).parents[2]
-#: Seconds for `comfyui` to come up with its worker.
-START_S = 60
 
 Start = Callable[..., Awaitable["Served"]]
 
@@ -189,7 +187,7 @@ def all_in_one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def _ready(process: subprocess.Popen[bytes], log: Path) -> str:
     """Wait for the address on the output and for the nodes in the catalogue."""
-    deadline = time.monotonic() + START_S
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
         found = re.search(r"http://127\.0\.0\.1:\d+", log.read_text(errors="replace"))
         if found and {"TestSleep", "SaveImage"} <= fetch(f"{found[0]}/object_info").keys():
