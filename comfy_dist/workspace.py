@@ -33,6 +33,10 @@ MODEL_FOLDERS = (
 )
 
 
+#: What we keep in folders that hold others' files; no name leads there.
+MARK = ".comfy_dist"
+
+
 class PathRefused(ComfyDistError):
     """A name that leads out of its folder, or is no name."""
 
@@ -106,8 +110,11 @@ def inside(folder: Path, *names: str) -> Path:
             raise PathRefused("A file name cannot contain a zero byte.")
         if name.startswith(("/", "\\")) or (len(name) > 1 and name[1] == ":"):
             raise PathRefused(f"{name!r} is an absolute path; name a file inside its folder.")
-        if ".." in name.replace("\\", "/").split("/"):
+        parts = name.replace("\\", "/").split("/")
+        if ".." in parts:
             raise PathRefused(f"{name!r} leads out of its folder.")
+        if MARK in parts:
+            raise PathRefused(f"{MARK} is no folder for files; use another name.")
     try:
         root = Path(os.path.realpath(folder))
         path = Path(os.path.realpath(root.joinpath(*names)))

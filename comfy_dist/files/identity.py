@@ -12,12 +12,9 @@ from typing import get_args
 from pydantic import Field, ValidationError
 
 from comfy_dist.messages import Message
-from comfy_dist.workspace import FolderType, Workspace
+from comfy_dist.workspace import MARK, FolderType, Workspace
 
 log = logging.getLogger(__name__)
-
-#: Hidden, and a folder, so that no list of files shows it.
-MARK = ".comfy_dist"
 
 
 class _Mark(Message):
@@ -37,6 +34,7 @@ class Identity:
 
 def identify(folder: Path) -> Identity | None:
     """The folder's identity, made where it has none; None where it cannot be kept: then nobody shares it."""
+    # In a hidden folder, so that no list of files shows it.
     path = folder / MARK / "identity.json"
     try:
         if (found := _read(path)) is None:

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from comfy_dist.files.identity import MARK
+from comfy_dist.workspace import MARK
 
 try:
     import fcntl

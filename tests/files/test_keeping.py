@@ -12,7 +12,8 @@ import pytest
 
 from comfy_dist.files import placing
 from comfy_dist.files.cache import Cache
-from comfy_dist.files.identity import MARK, identify
+from comfy_dist.files.identity import identify
+from comfy_dist.workspace import MARK
 
 
 def shown(folder: Path) -> list[str]:

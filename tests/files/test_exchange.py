@@ -1,0 +1,515 @@
+"""Participants that share nothing give each other their files, over HTTP and through the broker."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from comfy_dist.files.address import Place, reaching
+from comfy_dist.files.cluster_files import ClusterFiles
+from comfy_dist.files.collecting import Collector
+from comfy_dist.files.exchange import Exchange
+from comfy_dist.files.fetching import Fetcher, NotFetched, Wanted
+from comfy_dist.files.holder import PIECE
+from comfy_dist.files.job_files import JobFiles, NotSupplied
+from comfy_dist.files.names import Named
+from comfy_dist.files.relay import WINDOW
+from comfy_dist.messages import Command, Event, Finished, Grant, InputFile, Job, Reply
+from comfy_dist.transport import Transport
+from comfy_dist.transport.amqp import AmqpTransport
+from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
+from comfy_dist.workspace import MARK, Workspace
+from tests.support.patience import PATIENCE
+
+BROKER = "amqp://guest:guest@127.0.0.1:5672/"
+CLOSED = "http://127.0.0.1:1"
+#: Of several pieces, the last one not full.
+LARGE = random.Random(7).randbytes(9 * PIECE + 12345)
+
+
+class Counting(MemoryTransport):
+    """Tells what was asked, and how much of it at a time."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        super().__init__(broker)
+        self.asked: list[str] = []
+        self.most = self._now = 0
+
+    async def ask(self, command: Command, timeout: float) -> Reply | None:
+        self.asked.append(command.verb)
+        self._now += 1
+        self.most = max(self.most, self._now)
+        try:
+            return await super().ask(command, timeout)
+        finally:
+            self._now -= 1
+
+
+@dataclass
+class Machine:
+    """A participant, and where its files lie."""
+
+    workspace: Workspace
+    exchange: Exchange
+    transport: Transport
+    files: ClusterFiles
+    cache: Path
+
+    @property
+    def fetcher(self) -> Fetcher:
+        return self.files._fetcher
+
+    def write(self, name: str, content: bytes, type_: str = "output") -> Path:
+        path = self.workspace.folder(type_) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return path
+
+    @property
+    def cached(self) -> list[Path]:
+        return sorted(self.cache.iterdir()) if self.cache.is_dir() else []
+
+
+class Machines:
+    """Any number of them around one broker."""
+
+    def __init__(self, folder: Path, connect: Callable[[], Transport], stack: AsyncExitStack) -> None:
+        self._folder = folder
+        self._connect = connect
+        self._stack = stack
+
+    async def start(
+        self,
+        name: str,
+        *,
+        everything: bool = True,
+        advertise: str | None = None,
+        retention: float | None = None,
+        cwd: str | None = None,
+    ) -> Machine:
+        workspace = Workspace.at(self._folder / (cwd or name))
+        workspace.create()
+        exchange = Exchange(
+            workspace,
+            Place(BROKER, advertise=advertise),
+            self._folder / name / "cache",
+            cache_bytes=2**30,
+            everything=everything,
+            retention=retention,
+        )
+        transport = self._connect()
+        await transport.open()
+        files = ClusterFiles(exchange, transport, self._folder / name / "state")
+        await self._stack.enter_async_context(exchange.serving())
+        running = asyncio.create_task(files.run())
+
+        async def stop() -> None:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await transport.close()
+
+        self._stack.push_async_callback(stop)
+        # It listens by then: what is sent to nobody is lost, as on the broker.
+        for _ in range(10):
+            await asyncio.sleep(0)
+        return Machine(workspace, exchange, transport, files, self._folder / name / "cache")
+
+
+@asynccontextmanager
+async def around(folder: Path, connect: Callable[[], Transport]) -> AsyncIterator[Machines]:
+    async with AsyncExitStack() as stack:
+        yield Machines(folder, connect, stack)
+
+
+@pytest.fixture
+async def machines(tmp_path: Path) -> AsyncIterator[Machines]:
+    broker = MemoryBroker()
+    async with around(tmp_path, lambda: Counting(broker)) as machines:
+        yield machines
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(auto_decompress=False) as session:
+        yield session
+
+
+async def granted(asking: Machine, name: str, type_: str = "output") -> Grant:
+    command = Command(verb="grant", arguments={"type": type_, "name": name})
+    reply = await asking.transport.ask(command, PATIENCE)
+    assert reply is not None
+    return Grant.model_validate(reply.result)
+
+
+async def gives(machine: Machine, name: str, type_: str = "output") -> bool:
+    command = Command(verb="grant", arguments={"type": type_, "name": name})
+    return await machine.exchange.holder.answer(command) is not None
+
+
+def reported(machine: Machine, name: str, home: str = "") -> Named:
+    """The name under which a worker reports a file."""
+    files = JobFiles(machine.exchange, machine.transport)
+    files.apart = True
+    return files.clustered(Named("output", name))
+
+
+async def test_the_file_server_sends_ranges_and_an_etag_of_the_content(
+    machines: Machines, session: aiohttp.ClientSession
+) -> None:
+    here, there = await machines.start("here"), await machines.start("there")
+    there.write("a.png", LARGE)
+    # A packed file beside it is another file.
+    there.write("a.png.gz", b"another")
+    grant = await granted(here, "a.png")
+    url = f"{grant.address}/files/{grant.token}"
+    etag = f'"{hashlib.sha256(LARGE).hexdigest()}"'
+    async with session.get(url, headers={"Accept-Encoding": "gzip"}) as answer:
+        assert (answer.status, answer.headers["ETag"]) == (200, etag)
+        assert "Content-Encoding" not in answer.headers
+        assert await answer.read() == LARGE
+    for asked, expected in {"bytes=10-19": LARGE[10:20], "bytes=-5": LARGE[-5:], "bytes=9-": LARGE[9:]}.items():
+        async with session.get(url, headers={"Range": asked}) as answer:
+            assert (answer.status, answer.headers["ETag"]) == (206, etag)
+            assert await answer.read() == expected
+    async with session.get(url, headers={"Range": "bytes=10-19", "If-Range": '"other"'}) as answer:
+        assert (answer.status, answer.content_length) == (200, len(LARGE))
+    for wrong in (f"bytes={len(LARGE)}-", "bytes=9-1", "bytes=x", "lines=1-2"):
+        async with session.get(url, headers={"Range": wrong}) as answer:
+            assert (answer.status, await answer.read()) == (416, b"")
+    async with session.get(url, headers={"If-None-Match": etag}) as answer:
+        assert (answer.status, await answer.read()) == (304, b"")
+    async with session.head(url) as answer:
+        assert (answer.status, answer.content_length) == (200, len(LARGE))
+
+
+async def test_without_its_token_a_file_stays_closed(machines: Machines, session: aiohttp.ClientSession) -> None:
+    here, there = await machines.start("here"), await machines.start("there")
+    there.write("a.png", b"content")
+    grant = await granted(here, "a.png")
+    flipped = ("A" if grant.token[0] != "A" else "B") + grant.token[1:]
+    paths = [
+        "/",
+        "/files",
+        "/files/",
+        "/files/a.png",
+        "/files/output/a.png",
+        f"/files/{flipped}",
+        f"/files/{grant.token[:-1]}",
+        f"/files/{grant.token}x",
+        f"/files/{grant.token}/../a.png",
+        f"/files/{grant.token}/x",
+        "/files/..%2f..%2foutput%2fa.png",
+        f"/view?filename=a.png&token={grant.token}",
+    ]
+    for path in paths:
+        for method in ("GET", "HEAD", "POST", "PUT", "DELETE"):
+            async with session.request(method, grant.address + path) as answer:
+                assert answer.status == 403, (method, path)
+                assert b"content" not in await answer.read()
+    async with session.get(f"{grant.address}/files/{grant.token}") as answer:
+        assert await answer.read() == b"content"
+
+
+async def test_what_has_changed_since_is_gone(machines: Machines, session: aiohttp.ClientSession) -> None:
+    here, there = await machines.start("here"), await machines.start("there")
+    path = there.write("a.png", b"content")
+    grant = await granted(here, "a.png")
+    path.write_bytes(b"other content")
+    async with session.get(f"{grant.address}/files/{grant.token}") as answer:
+        assert answer.status == 410
+    reply = await here.transport.ask(Command(verb="read", arguments={"token": grant.token, "offset": 0}), PATIENCE)
+    assert reply is not None
+    assert reply.result == {"error": "'a.png' has changed."}
+
+
+async def test_nothing_outside_of_the_folders_is_given(machines: Machines, tmp_path: Path) -> None:
+    there = await machines.start("there")
+    (tmp_path / "secret").write_text("secret")
+    there.write("a.png", b"content")
+    (there.workspace.output / "link").symlink_to(tmp_path / "secret")
+    (there.workspace.output / "out").symlink_to(tmp_path)
+    names = ["../../secret", "link", "out/secret", str(tmp_path / "secret"), "..", ".", "", "a\0b", "a" * 9999]
+    # Not even what our own marks say.
+    for name in (*names, f"{MARK}/identity.json"):
+        assert not await gives(there, name), name
+    assert not await gives(there, "a.png", "models")
+    assert not await gives(there, "ledger.sqlite", "user")
+    assert await gives(there, "a.png")
+
+
+async def test_a_worker_gives_what_its_jobs_reported_and_nothing_else(machines: Machines) -> None:
+    here = await machines.start("here")
+    worker = await machines.start("worker", everything=False)
+    for name in ("a_00001_.png", "b_00001_.png"):
+        worker.write(name, name.encode())
+    worker.write("private.png", b"private", "input")
+    called = reported(worker, "a_00001_.png")
+    for name in ("a_00001_.png", "b_00001_.png", called.name.replace("a_", "b_"), f"{MARK}/identity.json"):
+        assert not await gives(worker, name), name
+    assert not await gives(worker, "private.png", "input")
+    path = await here.files.get(called)
+    assert path is not None
+    assert path.read_bytes() == b"a_00001_.png"
+
+
+async def test_after_the_retention_it_is_not_given_any_more(machines: Machines) -> None:
+    here = await machines.start("here")
+    short = await machines.start("short", everything=False, retention=1.0)
+    path = short.write("a.png", b"content")
+    called = reported(short, "a.png")
+    command = Command(verb="grant", arguments={"type": "output", "name": called.name})
+    assert await short.exchange.holder.answer(command) is not None
+    async with asyncio.timeout(PATIENCE):
+        while await short.exchange.holder.answer(command) is not None:
+            await asyncio.sleep(0.05)
+    assert path.read_bytes() == b"content"
+    assert await here.files.get(called) is None
+
+
+async def test_many_who_want_a_file_at_once_fetch_it_once(machines: Machines) -> None:
+    here, there = await machines.start("here"), await machines.start("there", advertise=CLOSED)
+    there.write("a.png", LARGE)
+    paths = await asyncio.gather(*(here.files.get(Named("output", "a.png")) for _ in range(8)))
+    assert len(set(paths)) == 1
+    assert paths[0] is not None
+    assert paths[0].read_bytes() == LARGE
+    assert isinstance(here.transport, Counting)
+    assert here.transport.asked.count("read") == 10
+
+
+@pytest.mark.parametrize("kind", ["memory", "amqp"])
+async def test_through_the_broker_a_file_comes_whole_and_a_few_pieces_at_a_time(
+    kind: str, tmp_path: Path, queue_name: str, request: pytest.FixtureRequest
+) -> None:
+    broker = MemoryBroker()
+    uri = request.getfixturevalue("amqp_uri") if kind == "amqp" else ""
+    connect = (lambda: AmqpTransport(uri, queue_name)) if kind == "amqp" else (lambda: Counting(broker))
+    async with around(tmp_path, connect) as machines:
+        here, there = await machines.start("here"), await machines.start("there", advertise=CLOSED)
+        for content in (LARGE, b"", bytes(PIECE), bytes(PIECE + 1)):
+            path = there.write(f"{len(content)}.bin", content)
+            fetched = await here.fetcher.fetch(Wanted(Named("output", path.name)), PATIENCE)
+            assert fetched.read_bytes() == content
+            assert fetched.stat().st_mtime_ns == path.stat().st_mtime_ns
+        if isinstance(here.transport, Counting):
+            assert here.transport.most <= WINDOW
+            assert here.transport.asked.count("read") == 10 + 1 + 1 + 2
+
+
+class Cutting:
+    """In front of a file server: the first connections end after so many bytes."""
+
+    def __init__(self, target: str, cuts: list[int]) -> None:
+        self._port = int(target.rpartition(":")[2])
+        self.cuts = cuts
+        self.requests: list[bytes] = []
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[str]:
+        server = await asyncio.start_server(self._pass, "127.0.0.1", 0)
+        async with server:
+            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        self.requests.append(request)
+        left = self.cuts.pop(0) if self.cuts else 2**60
+        inner, outer = await asyncio.open_connection("127.0.0.1", self._port)
+        outer.write(request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        while left and (chunk := await inner.read(min(left, 2**16))):
+            writer.write(chunk)
+            await writer.drain()
+            left -= len(chunk)
+        outer.close()
+        writer.close()
+
+
+async def test_a_transfer_that_breaks_goes_on_where_it_was(machines: Machines) -> None:
+    here, there = await machines.start("here"), await machines.start("there")
+    there.write("a.png", LARGE)
+    cutting = Cutting(there.exchange.holder.address, [len(LARGE) // 2])
+    async with cutting.open() as address:
+        there.exchange.holder.address = address
+        path = await here.files.get(Named("output", "a.png"))
+    assert path is not None
+    assert path.read_bytes() == LARGE
+    # The rest came through the broker, and none of it twice.
+    assert isinstance(here.transport, Counting)
+    assert here.transport.asked.count("read") <= 6
+    assert len(cutting.requests) == 1
+
+
+async def test_what_is_not_what_the_prompt_means_is_not_taken(machines: Machines) -> None:
+    here, there = await machines.start("here"), await machines.start("there")
+    there.write("x.png", b"another", "input")
+    wanted = Wanted(Named("input", "x.png"), None, hashlib.sha256(b"content").hexdigest())
+    with pytest.raises(NotFetched, match=r"'x.png' cannot be fetched: .* the file has changed"):
+        await here.fetcher.fetch(wanted)
+    assert here.cached == []
+
+
+async def test_a_file_that_nobody_has_is_said_to_be_missing(machines: Machines) -> None:
+    here, there = await machines.start("here"), await machines.start("there")
+    assert await here.files.get(Named("output", "absent.png")) is None
+    assert there.cached == here.cached == []
+
+
+def input_file(content: bytes, name: str = "x.png") -> InputFile:
+    return InputFile(
+        type="input",
+        name=name,
+        size=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        inputs=(("1", "image"),),
+    )
+
+
+PROMPT = {"1": {"class_type": "LoadImage", "inputs": {"image": "x.png"}}}
+
+
+async def test_two_jobs_read_different_files_of_one_name_at_once(machines: Machines) -> None:
+    one, other = await machines.start("one"), await machines.start("other")
+    one.write("x.png", b"of one", "input")
+    other.write("x.png", b"of the other", "input")
+    worker = await machines.start("worker", everything=False)
+    files = JobFiles(worker.exchange, worker.transport)
+
+    async def reads(frontend: Machine, content: bytes, meet: asyncio.Barrier) -> None:
+        folders = frontend.files.folders
+        async with files.supplied(PROMPT, [input_file(content)], folders) as prompt:
+            await meet.wait()
+            assert (worker.workspace.input / prompt["1"]["inputs"]["image"]).read_bytes() == content
+
+    meet = asyncio.Barrier(3)
+    await asyncio.gather(
+        reads(one, b"of one", meet), reads(other, b"of the other", meet), reads(one, b"of one", meet)
+    )
+    # Nothing stays but the contents, by which the next job is served.
+    assert [path.name for path in worker.workspace.input.iterdir()] == [MARK]
+    assert {path.read_bytes() for path in worker.cached} == {b"of one", b"of the other"}
+    assert PROMPT["1"]["inputs"] == {"image": "x.png"}
+    await files.close()
+
+
+async def test_a_worker_uses_its_own_file_where_it_is_the_same(machines: Machines) -> None:
+    frontend, worker = await machines.start("frontend"), await machines.start("worker", everything=False)
+    for machine in (frontend, worker):
+        machine.write("x.png", b"content", "input")
+    files = JobFiles(worker.exchange, worker.transport)
+    async with files.supplied(PROMPT, [input_file(b"content")], frontend.files.folders) as prompt:
+        assert prompt == PROMPT
+    assert (worker.workspace.input / "x.png").read_bytes() == b"content"
+    assert worker.cached == []
+    assert isinstance(worker.transport, Counting)
+    assert worker.transport.asked == []
+
+
+async def test_an_input_that_cannot_be_had_fails_the_job_with_a_sentence(machines: Machines) -> None:
+    worker = await machines.start("worker", everything=False)
+    files = JobFiles(worker.exchange, worker.transport)
+    with pytest.raises(
+        NotSupplied, match=r"Nobody who can be reached has the file 'x.png'\. The prompt names it\."
+    ):
+        async with files.supplied(PROMPT, [input_file(b"content")], {"input": "f" * 16}, patience=0.0):
+            pytest.fail("the job began")
+    await files.close()
+
+
+async def test_with_a_shared_workspace_nothing_is_renamed_asked_for_or_copied(machines: Machines) -> None:
+    frontend = await machines.start("frontend", cwd="shared")
+    worker = await machines.start("worker", everything=False, cwd="shared")
+    assert frontend.files.folders == worker.exchange.holder.folders
+    frontend.write("x.png", b"content", "input")
+    files = JobFiles(worker.exchange, worker.transport)
+    job = Job(id="1", prompt=PROMPT, folders=frontend.files.folders, files=(input_file(b"content"),))
+    async with files.supplied(job.prompt, job.files, job.folders) as prompt:
+        assert prompt is job.prompt
+    worker.write("a_00001_.png", b"output")
+    outputs = {"2": {"images": [{"filename": "a_00001_.png", "subfolder": "", "type": "output"}]}}
+    report = files.report(job)
+    assert report.shown(outputs) is outputs
+    assert report.home == ""
+    report.ended(outputs)
+    await files.handed_over()
+    assert await frontend.files.get(Named("output", "a_00001_.png")) == worker.workspace.output / "a_00001_.png"
+    for machine in (frontend, worker):
+        assert isinstance(machine.transport, Counting)
+        assert machine.transport.asked == []
+        assert machine.cached == []
+
+
+async def test_who_shares_the_folder_finds_a_file_in_place_by_its_name_in_the_cluster(machines: Machines) -> None:
+    worker = await machines.start("worker", everything=False)
+    beside = await machines.start("beside", cwd="worker")
+    path = worker.write("a_00001_.png", b"output")
+    called = reported(worker, "a_00001_.png")
+    assert await beside.files.get(called) == path
+    assert beside.cached == []
+    # A job may read it under that name: it is told the file's own.
+    files = JobFiles(worker.exchange, worker.transport)
+    prompt = {"1": {"class_type": "LoadImage", "inputs": {"image": f"{called.name} [output]"}}}
+    file = input_file(b"output", called.name).model_copy(update={"type": "output"})
+    async with files.supplied(prompt, [file], beside.files.folders) as told:
+        assert told["1"]["inputs"]["image"] == "a_00001_.png [output]"
+
+
+async def test_outputs_are_collected_also_by_a_frontend_that_was_restarted(
+    machines: Machines, tmp_path: Path
+) -> None:
+    frontend, worker = await machines.start("frontend"), await machines.start("worker", everything=False)
+    worker.write("a_00001_.png", LARGE)
+    files = JobFiles(worker.exchange, worker.transport)
+    report = files.report(Job(id="1", prompt={}, folders=frontend.files.folders))
+    shown = report.shown({"2": {"images": [{"filename": "a_00001_.png", "subfolder": "", "type": "output"}]}})
+    called = Named("output", shown["2"]["images"][0]["filename"])
+    end = Finished(job_id="1", home=report.home, outputs=shown)
+    elsewhere = end.model_copy(update={"job_id": "2", "home": "e" * 16})
+    report.ended(shown)
+    events: list[Event | None] = [None, end, end, elsewhere]
+    # One that ends before it has begun to fetch, and the next start of it.
+    first = Collector(tmp_path / "wanted", frontend.files.folders["output"], frontend.files.bring)
+    await first.note(events)
+    assert len(list((tmp_path / "wanted").iterdir())) == 1
+    second = Collector(tmp_path / "wanted", frontend.files.folders["output"], frontend.files.bring)
+    collecting = asyncio.create_task(second.run())
+    # The worker may leave when somebody has them.
+    await asyncio.wait_for(files.handed_over(), PATIENCE)
+    async with asyncio.timeout(PATIENCE):
+        while list((tmp_path / "wanted").iterdir()):
+            await asyncio.sleep(0.02)
+    collecting.cancel()
+    assert (frontend.workspace.output / called.name).read_bytes() == LARGE
+    assert frontend.cached == []
+    assert (worker.workspace.output / "a_00001_.png").read_bytes() == LARGE
+
+
+async def test_old_ends_that_are_read_again_bring_nothing_back(machines: Machines, tmp_path: Path) -> None:
+    frontend = await machines.start("frontend")
+    images = {"images": [{"filename": "a_00001_0123456789.png", "type": "output"}]}
+    end = Finished(job_id="1", home=frontend.files.folders["output"], outputs={"2": images}, at=1000)
+    await frontend.files.note([end], since=1001)
+    assert not list((tmp_path / "frontend" / "state").glob("wanted/*"))
+    await frontend.files.note([end], since=1000)
+    assert len(list((tmp_path / "frontend" / "state").glob("wanted/*"))) == 1
+
+
+@pytest.mark.parametrize("broker", [BROKER, "amqps://localhost/", "amqp://[::1]/", "amqp://no.such.name.invalid/"])
+def test_beside_its_broker_a_machine_serves_itself_alone(broker: str) -> None:
+    assert reaching(broker) == "127.0.0.1"
+
+
+def test_the_advertised_address_is_what_was_said_or_where_it_listens() -> None:
+    assert Place(BROKER).advertised(80) == "http://127.0.0.1:80"
+    assert Place(BROKER, "0.0.0.0", 5).advertised(5) == "http://127.0.0.1:5"
+    assert Place(BROKER, "::1").advertised(80) == "http://[::1]:80"
+    assert (
+        Place(BROKER, "10.0.0.1", 5, "https://files.example.org/x/").advertised(5) == "https://files.example.org/x"
+    )
