@@ -28,6 +28,7 @@ from comfy_dist.frontend.context import CONTEXT, Context
 from comfy_dist.frontend.failures import failures
 from comfy_dist.frontend.guard import headers, same_site
 from comfy_dist.frontend.logs import LOG_BUFFER, LogBuffer
+from comfy_dist.frontend.metrics import counted
 from comfy_dist.frontend.object_info import ENCODED_NODES, EncodedNodes
 from comfy_dist.frontend.sign_in import DOOR, make_door, signed_in
 
@@ -53,7 +54,7 @@ def make_app(context: Context, route_tables: Iterable[web.RouteTableDef]) -> web
     As in ComfyUI each answers with and without /api, which lets a proxy tell the API from the page.
     """
     app = web.Application(
-        middlewares=(headers, failures, same_site, signed_in),
+        middlewares=(counted, headers, failures, same_site, signed_in),
         client_max_size=MAX_JSON_BYTES,
     )
     app[CONTEXT] = context

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from comfy_dist.files.cluster_files import ClusterFiles
+from comfy_dist.frontend.counts import Counts
 from comfy_dist.frontend.given_ids import GivenIds
 from comfy_dist.frontend.room import Room
 from comfy_dist.registry import Registry
@@ -53,6 +54,7 @@ class Context:
     #: Owns what goes on behind an answer.
     tasks: asyncio.TaskGroup
     given_ids: GivenIds = field(default_factory=GivenIds)
+    counts: Counts = field(default_factory=Counts)
     room: Room = field(default_factory=Room)
     #: Files that lie elsewhere in the cluster; None in one process, where all is here.
     files: ClusterFiles | None = None

@@ -123,6 +123,7 @@ class Follower:
         if ctx.files is not None:
             await ctx.files.note([entry.event for entry in recorded], self._known_until)
         changes = await ctx.ledger.apply(recorded)
+        ctx.counts.folded(len(recorded))
         for change in changes:
             if isinstance(change.event, Submitted):
                 ctx.given_ids.see(change.event)
@@ -130,6 +131,7 @@ class Follower:
                 if not ctx.transport.durable:
                     ctx.ledger.outbox.remove(change.after.id)
                 if now_ms() - change.event.at < NEWS_MS and not ctx.hub.has_ended(change.after.id):
+                    ctx.counts.ended(change.after)
                     self._tell_end_in_turn(change)
                 continue
             if isinstance(change.event, (Started, Submitted)) and len(ctx.hub):

@@ -15,13 +15,14 @@ from aiohttp import web
 
 from comfy_dist.errors import BrokerUnavailable, UsageError
 from comfy_dist.files.cluster_files import ClusterFiles
-from comfy_dist.frontend import cluster, dead, jobs, prompts, websocket
+from comfy_dist.frontend import cluster, dead, jobs, metrics, prompts, ready, websocket
 from comfy_dist.frontend.affinity import Affinity
 from comfy_dist.frontend.app import make_app
 from comfy_dist.frontend.context import Context, Revoked
 from comfy_dist.frontend.follower import Follower
 from comfy_dist.frontend.hub import Hub
 from comfy_dist.frontend.malformed import server_log
+from comfy_dist.frontend.metrics import Standing
 from comfy_dist.frontend.pausing import say_kept
 from comfy_dist.frontend.webhook_signature import key_of
 from comfy_dist.frontend.webhooks import WebhookSender
@@ -40,7 +41,7 @@ from comfy_dist.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-_TABLES = (prompts.routes, jobs.routes, websocket.routes, cluster.routes, dead.routes)
+_TABLES = (prompts.routes, jobs.routes, websocket.routes, cluster.routes, dead.routes, metrics.routes, ready.routes)
 #: Seconds that open connections get when the frontend stops.
 SHUTDOWN_SECONDS = 2.0
 #: For so long the ledger's writing waits for more, where the broker has the events: one row for a short job.
@@ -80,6 +81,7 @@ async def frontend(
                 tasks=tasks,
                 files=files,
             )
+            ctx.counts.registry.register(Standing(ctx))
             await say_kept(ctx)
             follower = Follower(ctx)
             following = tasks.create_task(follower.run())

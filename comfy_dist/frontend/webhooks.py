@@ -89,6 +89,7 @@ class WebhookSender:
             if (delivery := await self._claim(waiting, attempt)) is None:
                 return
             answer = await self._post(delivery, session)
+            self._ctx.counts.tried_webhook(delivered=answer.delivered)
             again_in = None if answer.delivered or answer.gone or attempt >= ATTEMPTS else wait_after(attempt)
             if not answer.delivered:
                 _log_failure(waiting, attempt, answer, again_in)

@@ -234,6 +234,7 @@ async def test_what_was_never_sent_may_be_given_again(wired: tuple[Pair, Wire]) 
     ids = [uuid.uuid4().hex, uuid.uuid4().hex]
     wire.cut()
     await until(one, "GET", "/health", 503)
+    assert (await one.ask("GET", "/ready")).json()["reasons"] == ["The broker is not reached."]
     for id_ in ids:
         answer = await post(one, quick("a"), id_)
         assert (answer.status, answer.error["type"]) == (503, "broker_unavailable")
