@@ -41,7 +41,15 @@ from comfy_dist.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-_TABLES = (prompts.routes, jobs.routes, websocket.routes, cluster.routes, dead.routes, metrics.routes, ready.routes)
+_TABLES = (
+    prompts.routes,
+    jobs.routes,
+    websocket.routes,
+    cluster.routes,
+    dead.routes,
+    metrics.routes,
+    ready.routes,
+)
 #: Seconds that open connections get when the frontend stops.
 SHUTDOWN_SECONDS = 2.0
 #: For so long the ledger's writing waits for more, where the broker has the events: one row for a short job.
