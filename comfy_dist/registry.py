@@ -31,11 +31,14 @@ class Registry:
         self._seen: dict[str, tuple[Announcement, float]] = {}
         self._catalogues: dict[str, Catalogue] = {}
         self._merged: Catalogue | None = None
+        self._common: Catalogue | None = None
         #: {worker id: what its engines have} of the live workers, by name.
         self._offers: dict[str, tuple[Offer, ...]] = {}
+        #: Whether what is above is to be made anew before they are looked at: workers come by the hundred.
+        self._changed = False
 
     def see(self, announcement: Announcement, now: float) -> None:
-        """Fold one announcement."""
+        """Fold one announcement. Mostly it says what the last one did, and then costs the same with any number."""
         before, _ = self._seen.get(announcement.id, (None, now))
         if announcement.state is WorkerState.GONE:
             self._seen.pop(announcement.id, None)
@@ -43,7 +46,7 @@ class Registry:
             self._seen[announcement.id] = (announcement, now)
             if before is not None and _same_offers(before, announcement):
                 return
-        self._refresh()
+        self._changed = True
 
     def expire(self, now: float) -> list[Announcement]:
         """Forget and return the workers that were not seen for too long."""
@@ -51,7 +54,7 @@ class Registry:
         for worker in gone:
             del self._seen[worker.id]
         if gone:
-            self._refresh()
+            self._changed = True
         return gone
 
     @property
@@ -61,6 +64,7 @@ class Registry:
 
     def place(self, asked: Requirements) -> Placement:
         """Where a job that asks for this can be executed, as far as the live workers' catalogues are known."""
+        self._refresh()
         # Most workers are alike.
         judged: dict[Hashable, Requirements] = {}
         able: list[str] = []
@@ -77,29 +81,42 @@ class Registry:
             known=len(self._offers),
         )
 
+    @property
+    def common(self) -> Catalogue | None:
+        """The one catalogue of all live workers; None where they differ, or one is not known yet."""
+        self._refresh()
+        return self._common
+
+    @property
+    def live(self) -> tuple[Announcement, ...]:
+        """The live workers."""
+        return tuple(worker for worker, _ in self._seen.values())
+
     def who_has_what(self, asked: Requirements) -> list[str]:
         """A line for each thing that some live workers lack."""
+        self._refresh()
         return who_has_what(asked, [offer for offers in self._offers.values() for offer in offers])
 
     def learn(self, catalogue: Catalogue) -> None:
         """Remember a catalogue, from a worker or from an earlier run of this frontend."""
         self._catalogues[catalogue.hash] = catalogue
+        self._changed = True
         self._refresh()
 
-    def unknown_catalogues(self) -> dict[str, str]:
-        """{hash: id of a worker that has it} of the announced catalogues that nobody has fetched yet."""
-        return {
-            worker.catalogue: worker.id
-            for worker, _ in self._seen.values()
-            if worker.catalogue and worker.catalogue not in self._catalogues
-        }
+    def knows(self, hash_: str) -> bool:
+        """Whether the catalogue with this hash was learned."""
+        return hash_ in self._catalogues
 
     @property
     def catalogue(self) -> Catalogue | None:
         """The union over the live workers; with none live, the last known; None before the first."""
+        self._refresh()
         return self._merged
 
     def _refresh(self) -> None:
+        if not self._changed:
+            return
+        self._changed = False
         live = {worker.catalogue for worker, _ in self._seen.values()} & self._catalogues.keys()
         if live:
             parts = [self._catalogues[hash_] for hash_ in sorted(live)]
@@ -108,6 +125,8 @@ class Registry:
             self._catalogues = {hash_: self._catalogues[hash_] for hash_ in live}
         elif self._merged is None and self._catalogues:
             self._merged = merge(list(self._catalogues.values()))
+        announced = {worker.catalogue for worker, _ in self._seen.values()}
+        self._common = self._catalogues.get(announced.pop()) if len(announced) == 1 else None
         self._offers = {
             worker.id: _offers(worker, catalogue)
             for worker in self.workers

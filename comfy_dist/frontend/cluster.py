@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aiohttp import web
+from pydantic_core import to_json
 
 from comfy_dist.frontend import pausing
 from comfy_dist.frontend.answers import MAX_ID, Refused, read_object, whole_number
@@ -36,7 +37,7 @@ async def get_workers(request: web.Request) -> web.Response:
     workers = [
         worker.model_copy(update={"jobs": tuple(filter(shown, worker.jobs))}) for worker in ctx.registry.workers
     ]
-    return web.json_response({"workers": [worker.model_dump(mode="json") for worker in workers]})
+    return web.Response(body=to_json({"workers": workers}), content_type="application/json")
 
 
 @routes.post("/distributed/workers/{worker}")

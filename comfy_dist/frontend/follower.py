@@ -213,10 +213,10 @@ class Follower:
             self.ctx.registry.see(announcement, time.monotonic())
             if self.ctx.files is not None and (greeting := self.ctx.files.greets(announcement)) is not None:
                 await self.ctx.transport.send(greeting)
-            for hash_, worker in self.ctx.registry.unknown_catalogues().items():
-                if hash_ not in self._fetching:
-                    self._fetching.add(hash_)
-                    group.create_task(self._fetch(hash_, worker))
+            hash_ = announcement.catalogue
+            if hash_ and hash_ not in self._fetching and not self.ctx.registry.knows(hash_):
+                self._fetching.add(hash_)
+                group.create_task(self._fetch(hash_, announcement.id))
 
     async def _roll_call(self) -> None:
         """Ask the workers to show themselves at once rather than within their five seconds."""
