@@ -30,34 +30,42 @@ def needs_of(prompt: Mapping[str, Any], catalogue: Catalogue) -> Requirements:
     The prompt may be any object, as it was received: what is no node is passed over. What a class judges by code
     is not looked at, and neither are the classes that the catalogue lacks.
     """
-    nodes: set[str] = set()
+    choosing: dict[str, tuple[str, ...]] = {}
     choices: set[tuple[str, str, str]] = set()
     for node in prompt.values():
         if not isinstance(node, Mapping) or not isinstance(class_type := node.get("class_type"), str):
             continue
-        nodes.add(class_type)
+        if class_type not in choosing:
+            choosing[class_type] = tuple(_choosing(catalogue, class_type))
         given = node.get("inputs")
-        if (definition := catalogue.nodes.get(class_type)) is None or not isinstance(given, Mapping):
-            continue
-        by_code = catalogue.validated_by_code.get(class_type, ())
-        for name, _ in _lists(definition):
-            value = given.get(name)
-            if isinstance(value, str) and name not in by_code and "*" not in by_code:
-                choices.add((class_type, name, value))
-    return Requirements(nodes=tuple(sorted(nodes)), choices=tuple(sorted(choices)))
+        if isinstance(given, Mapping):
+            for name in choosing[class_type]:
+                if isinstance(value := given.get(name), str):
+                    choices.add((class_type, name, value))
+    return Requirements(nodes=tuple(sorted(choosing)), choices=tuple(sorted(choices)))
+
+
+def _choosing(catalogue: Catalogue, class_type: str) -> Iterator[str]:
+    """The inputs of a class whose values must be among those that a worker offers."""
+    by_code = catalogue.validated_by_code.get(class_type, ())
+    if (definition := catalogue.nodes.get(class_type)) is None or "*" in by_code:
+        return
+    for name, _ in _lists(definition):
+        if name not in by_code:
+            yield name
 
 
 def lacks(asked: Requirements, offer: Offer) -> Requirements:
     """What of `asked` the engine does not have; ANYBODY where it can execute the job."""
     catalogue = offer.catalogue
-    missing = Requirements(
-        worker=asked.worker if asked.worker not in (None, offer.worker) else None,
-        tags=tuple(tag for tag in asked.tags if tag not in offer.tags),
-        vram=asked.vram if asked.vram > offer.vram else 0,
-        nodes=tuple(name for name in asked.nodes if name not in catalogue.nodes),
-        choices=tuple(choice for choice in asked.choices if not _offers(catalogue, *choice)),
-    )
-    return ANYBODY if missing == ANYBODY else missing
+    worker = asked.worker if asked.worker not in (None, offer.worker) else None
+    tags = tuple(tag for tag in asked.tags if tag not in offer.tags)
+    vram = asked.vram if asked.vram > offer.vram else 0
+    nodes = tuple(name for name in asked.nodes if name not in catalogue.nodes)
+    choices = tuple(choice for choice in asked.choices if not _offers(catalogue, *choice))
+    if not (worker or tags or vram or nodes or choices):
+        return ANYBODY
+    return Requirements(worker=worker, tags=tags, vram=vram, nodes=nodes, choices=choices)
 
 
 def together(each: Iterable[Requirements]) -> Requirements:

@@ -86,7 +86,9 @@ def check_access(settings: ComfyuiSettings, given: frozenset[str]) -> None:
             raise UsageError(f"{flag(min(idle))} has no effect without --jwt-key.")
         if not settings.api_keys:
             if settings.fair:
-                raise UsageError("--fair has no effect where users are not told apart: give --api-key or --jwt-key.")
+                raise UsageError(
+                    "--fair has no effect where users are not told apart: give --api-key or --jwt-key."
+                )
             return
     if settings.multi_user:
         raise UsageError(

@@ -23,12 +23,19 @@ class Place:
     able: tuple[Announcement, ...]
     #: What some live worker lacks: only who has it takes the job.
     missing: Requirements
+    #: Hash of every live worker's catalogue; "": they differ.
+    catalogue: str = ""
     #: Where no live worker has everything: who has what.
     nobody: tuple[str, ...] = ()
 
 
 def place(ctx: Context, job: Job, catalogue: Catalogue) -> Place:
     """Who can run it. With no live worker at all everything waits for the first one."""
+    common = ctx.registry.common
+    if common is not None and job.requirements is None and not ctx.settings.hold_unroutable:
+        # One is like the other, and what they cannot execute is not valid.
+        asked = needs_of(job.prompt, common) if common.models else ANYBODY
+        return Place(asked=asked, able=ctx.registry.live, missing=ANYBODY, catalogue=common.hash)
     asked = needs_of(job.prompt, catalogue).joined(job.requirements or ANYBODY)
     found = ctx.registry.place(asked)
     if not found.known:

@@ -77,7 +77,7 @@ async def _submit(
         if earlier is not None:
             # Validation has cast the values in place, as it did with the earlier one's.
             return _same(job, earlier), job.id, {}
-        job = job.model_copy(update={"outputs_to_execute": verdict.outputs})
+        job = job.model_copy(update={"catalogue": found.catalogue, "outputs_to_execute": verdict.outputs})
         # First, for where there is no space for it nothing is to be waited for.
         await ctx.ledger.outbox.put(job)
         if claim is not None and (first := await _first(ctx, job, claim)) is not None:

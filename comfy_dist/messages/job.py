@@ -47,6 +47,9 @@ class Job(Message):
     user: str | None = None
     #: What it asks of the worker that executes it.
     requirements: Requirements | None = None
+    #: Hash of the catalogue that every live worker had when the job was accepted: who has the same need not look
+    #: whether it can execute it. "": they differed.
+    catalogue: str = ""
     #: Where its events are to be told; not part of extra_data, which queue and history show.
     webhook: Webhook | None = None
     #: The frontend that accepted it.

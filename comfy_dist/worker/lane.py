@@ -154,6 +154,8 @@ class Lane:
         offer, claims = self._standing.offer, self._arbiter.claims
         if offer is None or claims.has_ended(job.id) or claims.is_cancelled(job.id) is not None:
             return ANYBODY
+        if job.catalogue == offer.catalogue.hash and job.requirements is None:
+            return ANYBODY
         return lacks(needs_of(job.prompt, offer.catalogue).joined(job.requirements or ANYBODY), offer)
 
     async def _park(self, delivery: Delivery, worker: str) -> None:
