@@ -292,6 +292,9 @@ class Ledger:
 
         def read(connection: sqlite3.Connection) -> bytes | None:
             row = stored.find(connection, job_id)
+            # What was deleted keeps its body for a while.
+            if row is not None and stored.hidden(connection, row):
+                return None
             packed = stored.bodies(connection, row).submission if row else None
             return None if packed is None else stored.unpack(packed)
 

@@ -74,6 +74,11 @@ class Bodies(NamedTuple):
     result: bytes | None
 
 
+def hidden(connection: sqlite3.Connection, row: JobRow) -> bool:
+    """Whether the job was deleted from the history."""
+    return bool(connection.execute("SELECT hidden FROM jobs WHERE id = ?", (row.id,)).fetchone()[0])
+
+
 def bodies(connection: sqlite3.Connection, row: JobRow) -> Bodies:
     return Bodies(
         *(
