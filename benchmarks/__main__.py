@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from benchmarks import affinity, driven, executor, footprint, way
+from benchmarks import affinity, announcing, driven, executor, footprint, scale, way
 
 BENCHMARKS = {
     "way": way.run,
@@ -13,6 +13,8 @@ BENCHMARKS = {
     "executor": executor.run,
     "driven": driven.run,
     "affinity": affinity.run,
+    "scale": scale.run,
+    "announcing": announcing.run,
 }
 
 

@@ -42,19 +42,30 @@ def embedded() -> Iterator[Server]:
 
 @contextmanager
 def cluster(uri: str | None = None) -> Iterator[Server]:
-    """One frontend and one worker on a RabbitMQ of their own."""
+    """One frontend and one worker, on a RabbitMQ of their own where none is given."""
     with ExitStack() as stack:
         here = stack.enter_context(folder())
         broker = uri or stack.enter_context(own_broker()).uri
-        at = ["--distributed-queue-connection-uri", broker, "--cwd", str(here), "--logging-level", "WARNING"]
-        worker = module("comfy_dist.cli.worker", *at, "--cpu", "--health-port", "0")
-        stack.enter_context(running(worker, cwd=here))
-        server = stack.enter_context(
-            _comfyui(
-                here, "--distributed-queue-connection-uri", broker, "--distributed-queue-frontend", name="cluster"
-            )
-        )
+        stack.enter_context(worker(broker, here))
+        server = stack.enter_context(frontend(broker, here))
         until_it_answers(f"{server.address}/object_info/PreviewImage", b"PreviewImage")
+        yield server
+
+
+@contextmanager
+def worker(uri: str, here: Path, name: str = "worker") -> Iterator[Process]:
+    """One on the CPU."""
+    at = ["--distributed-queue-connection-uri", uri, "--cwd", str(here), "--worker-name", name]
+    command = module("comfy_dist.cli.worker", *at, "--cpu", "--health-port", "0", "--logging-level", "WARNING")
+    with running(command, cwd=here) as process:
+        yield process
+
+
+@contextmanager
+def frontend(uri: str, here: Path) -> Iterator[Server]:
+    """One without a worker."""
+    at = ["--distributed-queue-connection-uri", uri, "--distributed-queue-frontend"]
+    with _comfyui(here, *at, name="cluster") as server:
         yield server
 
 
