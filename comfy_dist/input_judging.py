@@ -59,6 +59,19 @@ def inputs_of(definition: Definition) -> Iterator[Input]:
             yield Input(name, info[0], options, category == "required")
 
 
+def takes_uploads(specification: Any) -> bool:
+    """Whether the page uploads files for an input: image_upload, audio_upload, video_upload and the like.
+
+    `specification` is the input's entry in /object_info: [type, options].
+    """
+    if not isinstance(specification, (list, tuple)) or len(specification) < 2:
+        return False
+    options = specification[1]
+    return isinstance(options, Mapping) and any(
+        value is True for key, value in options.items() if str(key).endswith("_upload")
+    )
+
+
 def unwrapped(value: Any) -> Any:
     """The constant itself: clients write a list as {"__value__": [...]}, as bare it would be a link."""
     return value["__value__"] if isinstance(value, dict) and "__value__" in value else value

@@ -6,11 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from comfy_dist.input_judging import Definition, Input, inputs_of
+from comfy_dist.input_judging import Definition, Input, inputs_of, takes_uploads
 from comfy_dist.messages import ANYBODY, Catalogue, Requirements
-
-#: Options of an input that a client uploads files for: they need not be where the prompt is executed yet.
-_UPLOADS = ("image_upload", "video_upload", "audio_upload", "file_upload", "animated_image_upload")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,10 +144,10 @@ def _parts(whole: Requirements) -> Iterator[tuple[Requirements, str]]:
 
 
 def _lists(definition: Definition) -> Iterator[tuple[str, Sequence[Any]]]:
-    """The inputs that offer a list, and what is in it."""
+    """The inputs that offer a list, and what is in it. What is uploaded need not be there yet."""
     for each in inputs_of(definition):
         options = _options(each)
-        if options is not None and not any(each.options.get(upload) for upload in _UPLOADS):
+        if options is not None and not takes_uploads([each.type, each.options]):
             yield each.name, options
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from comfy_dist.files.names import Named
+from comfy_dist.input_judging import takes_uploads
 from comfy_dist.messages import Prompt
 from comfy_dist.workspace import split_annotation
 
@@ -27,16 +28,6 @@ def file_inputs(
                 if isinstance(group, dict) and name in group
             ):
                 yield node_id, name, value
-
-
-def takes_uploads(specification: Any) -> bool:
-    """Whether the page uploads files for an input: image_upload, audio_upload, video_upload and the like."""
-    if not isinstance(specification, (list, tuple)) or len(specification) < 2:
-        return False
-    options = specification[1]
-    return isinstance(options, dict) and any(
-        value is True for key, value in options.items() if str(key).endswith("_upload")
-    )
 
 
 def _takes_file(specification: Any, value: str, only_uploads: bool) -> bool:

@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from comfy_dist.engine.comfyui.server import Server, ServerFault, list_of, object_of
-from comfy_dist.engine.comfyui.uploading import takes_uploads
 from comfy_dist.engine.content_hash import short_hash
+from comfy_dist.input_judging import takes_uploads
 from comfy_dist.messages import Catalogue, Device
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from comfy_dist.engine.comfyui.server import FileReference, Server
+from comfy_dist.input_judging import takes_uploads
 from comfy_dist.messages import Prompt
 from comfy_dist.workspace import PathRefused, Workspace, inside, split_annotation
 
@@ -101,13 +102,6 @@ def file_inputs(prompt: Prompt, nodes: Mapping[str, Mapping[str, Any]]) -> Itera
                 if isinstance(group, dict) and name in group
             ):
                 yield node_id, name, value
-
-
-def takes_uploads(specification: Any) -> bool:
-    """Whether the page uploads files for an input: image_upload, audio_upload, video_upload and the like."""
-    if not isinstance(specification, list) or len(specification) < 2 or not isinstance(specification[1], dict):
-        return False
-    return any(value is True for key, value in specification[1].items() if str(key).endswith("_upload"))
 
 
 def _takes_file(specification: Any, value: str) -> bool:
