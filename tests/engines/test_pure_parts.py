@@ -27,8 +27,8 @@ from comfy_dist.engine.comfyui.names import candidates
 from comfy_dist.engine.comfyui.publishing import LocalFiles, Publisher, Unpublished, place_exclusively
 from comfy_dist.engine.comfyui.run import renamed
 from comfy_dist.engine.comfyui.timings import Timings
-from comfy_dist.engine.comfyui.uploading import file_inputs
 from comfy_dist.errors import UsageError
+from comfy_dist.files.inputs import file_inputs
 from comfy_dist.workspace import Workspace
 from tests.engines.running import node
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import copy
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from comfy_dist.engine.comfyui.server import FileReference, Server
-from comfy_dist.input_judging import takes_uploads
+from comfy_dist.files.inputs import file_inputs
 from comfy_dist.messages import Prompt
 from comfy_dist.workspace import PathRefused, Workspace, inside, split_annotation
 
@@ -86,30 +86,6 @@ class Uploader:
             self._uploaded[wanted, digest] = known
             _forget_oldest(self._uploaded)
         return known
-
-
-def file_inputs(prompt: Prompt, nodes: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
-    """(node id, input, value) of the inputs that name files, by what /object_info says of them."""
-    for node_id, node in prompt.items():
-        inputs = node.get("inputs") if isinstance(node, dict) else None
-        definition = nodes.get(str(node.get("class_type")), {}).get("input") if isinstance(inputs, dict) else None
-        if not isinstance(inputs, dict) or not isinstance(definition, dict):
-            continue
-        for name, value in inputs.items():
-            if isinstance(value, str) and any(
-                _takes_file(group[name], value)
-                for group in (definition.get("required"), definition.get("optional"))
-                if isinstance(group, dict) and name in group
-            ):
-                yield node_id, name, value
-
-
-def _takes_file(specification: Any, value: str) -> bool:
-    """Whether `value` is a file's name: for an upload, or in a combo that lacks it, as lists of files do."""
-    if takes_uploads(specification):
-        return True
-    combo = specification[0] if isinstance(specification, list) and specification else None
-    return isinstance(combo, list) and value not in combo
 
 
 def _forget_oldest(known: dict[Any, Any]) -> None:
