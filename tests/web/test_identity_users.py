@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,23 +59,21 @@ class Studio:
     addresses: tuple[str, str]
 
 
-on_both_transports = pytest.mark.parametrize("studio", ["memory", "amqp"], indirect=True)
+on_both_transports = pytest.mark.parametrize("join", ["memory", "amqp"], indirect=True)
 
 
 @pytest.fixture
-async def studio(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Studio]:
-    """Two frontends and a worker that has one engine."""
+def join(request: pytest.FixtureRequest) -> Callable[[], Transport]:
     if getattr(request, "param", "memory") == "memory":
         broker = MemoryBroker()
+        return lambda: MemoryTransport(broker)
+    uri, name = request.getfixturevalue("amqp_uri"), request.getfixturevalue("queue_name")
+    return lambda: AmqpTransport(uri, name)
 
-        def join() -> Transport:
-            return MemoryTransport(broker)
-    else:
-        uri, name = request.getfixturevalue("amqp_uri"), request.getfixturevalue("queue_name")
 
-        def join() -> Transport:
-            return AmqpTransport(uri, name)
-
+@pytest.fixture
+async def studio(join: Callable[[], Transport], tmp_path: Path) -> AsyncIterator[Studio]:
+    """Two frontends and a worker that has one engine."""
     async with AsyncExitStack() as stack:
         cluster = await stack.enter_async_context(in_process(tmp_path, join))
         one, _ = await cluster.frontend("one", **SETTINGS)
