@@ -11,6 +11,7 @@ from aiohttp import web
 
 from comfy_dist.files.cluster_files import ClusterFiles
 from comfy_dist.frontend.counts import Counts
+from comfy_dist.frontend.ends import Ends
 from comfy_dist.frontend.given_ids import GivenIds
 from comfy_dist.frontend.room import Room
 from comfy_dist.registry import Registry
@@ -54,6 +55,7 @@ class Context:
     #: Owns what goes on behind an answer.
     tasks: asyncio.TaskGroup
     given_ids: GivenIds = field(default_factory=GivenIds)
+    ends: Ends = field(default_factory=Ends)
     counts: Counts = field(default_factory=Counts)
     room: Room = field(default_factory=Room)
     #: Files that lie elsewhere in the cluster; None in one process, where all is here.

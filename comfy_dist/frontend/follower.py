@@ -128,6 +128,7 @@ class Follower:
             if isinstance(change.event, Submitted):
                 ctx.given_ids.see(change.event)
             if change.ended:
+                ctx.ends.tell(change.after.id)
                 if not ctx.transport.durable:
                     ctx.ledger.outbox.remove(change.after.id)
                 if now_ms() - change.event.at < NEWS_MS and not ctx.hub.has_ended(change.after.id):

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from comfy_dist.errors import BrokerUnavailable, UsageError
 from comfy_dist.files.cluster_files import ClusterFiles
-from comfy_dist.frontend import cluster, dead, jobs, metrics, prompts, ready, websocket
+from comfy_dist.frontend import cluster, dead, jobs, metrics, prompts, ready, results, websocket
 from comfy_dist.frontend.affinity import Affinity
 from comfy_dist.frontend.app import make_app
 from comfy_dist.frontend.context import Context, Revoked
@@ -49,6 +49,7 @@ _TABLES = (
     dead.routes,
     metrics.routes,
     ready.routes,
+    results.routes,
 )
 #: Seconds that open connections get when the frontend stops.
 SHUTDOWN_SECONDS = 2.0
