@@ -50,6 +50,7 @@ NAMES = st.from_regex(r"[a-z%_ .()0-9]{1,12}", fullmatch=True)
         ("mesh.glb", ["mesh.glb", "mesh (1).glb"], "mesh (2).glb"),
         ("README", ["README"], "README (1)"),
         (".hidden", [".hidden"], ".hidden (1)"),
+        ("name.x_1", ["name.x_1"], "name (1).x_1"),
     ],
 )
 def test_a_file_gets_its_own_name_or_the_next_of_its_kind(name: str, taken: list[str], gets: str) -> None:

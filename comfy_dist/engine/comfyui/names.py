@@ -17,7 +17,8 @@ def candidates(name: str, taken: Collection[str]) -> Iterator[str]:
     newer files have higher numbers; other names get " (1)", " (2)", … as uploads do.
     """
     found = _NUMBERED.fullmatch(name)
-    if found is None:
+    # Behind the last point there is the type, and no number that counts.
+    if found is None or ("." in found["stem"] and "." not in found["rest"]):
         if name not in taken:
             yield name
         stem, dot, suffix = name.rpartition(".")
