@@ -20,6 +20,7 @@ from comfy_dist.messages import (
     PausedFact,
     ReleasedFact,
     ResumedFact,
+    RevokedFact,
     RouteFact,
     StartedFact,
     SurvivedFact,
@@ -70,6 +71,8 @@ class Attempt:
 class _Claimed:
     attempts: list[Attempt] = field(default_factory=list)
     cancelled_by: str | None = None
+    #: Times of the submissions that were refused to their clients.
+    revoked: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,7 @@ class Poisonous:
 Verdict: TypeAlias = Void | WasCancelled | HeldBy | Free | Poisonous
 
 
-_LiveFact: TypeAlias = AttemptFailedFact | CancelledFact | ReleasedFact | StartedFact | SurvivedFact
+_LiveFact: TypeAlias = AttemptFailedFact | CancelledFact | ReleasedFact | RevokedFact | StartedFact | SurvivedFact
 
 
 class Claims:
@@ -148,6 +151,9 @@ class Claims:
             if claimed.cancelled_by is None:
                 claimed.cancelled_by = fact.by
             return
+        if isinstance(fact, RevokedFact):
+            claimed.revoked.add(fact.submitted_at)
+            return
         index = fact.attempt - 1
         if isinstance(fact, StartedFact):
             if index == len(claimed.attempts):
@@ -180,6 +186,11 @@ class Claims:
         """Who cancelled the job; None where nobody did."""
         claimed = self._jobs.get(job)
         return claimed.cancelled_by if claimed else None
+
+    def is_revoked(self, job: str, submitted_at: int) -> bool:
+        """Whether that submission of the job was refused to its client."""
+        claimed = self._jobs.get(job)
+        return claimed is not None and submitted_at in claimed.revoked
 
     def has_ended(self, job: str) -> bool:
         return job in self._ended

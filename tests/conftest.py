@@ -23,6 +23,13 @@ settings.load_profile("tests")
 LONGEST_FIRST = ("faults", "queue", "cluster", "worker", "web/test_page.py", "engines", "web", "engine")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    chaos = parser.getgroup("chaos", "tests/faults/test_chaos.py")
+    chaos.addoption("--chaos-seconds", type=float, default=40.0, help="how long faults come (40)")
+    chaos.addoption("--chaos-jobs", type=int, default=500, help="how many jobs run meanwhile (500)")
+    chaos.addoption("--chaos-seed", type=int, help="repeat a run (random, printed)")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Processes for `-n auto`: tests wait for others more than they compute."""

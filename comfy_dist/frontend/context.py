@@ -14,6 +14,7 @@ from comfy_dist.frontend.counts import Counts
 from comfy_dist.frontend.ends import Ends
 from comfy_dist.frontend.given_ids import GivenIds
 from comfy_dist.frontend.room import Room
+from comfy_dist.messages import Revoked
 from comfy_dist.registry import Registry
 from comfy_dist.settings import ComfyuiSettings
 from comfy_dist.transport import Transport
@@ -23,16 +24,6 @@ if TYPE_CHECKING:
     from comfy_dist.frontend.affinity import Affinity
     from comfy_dist.frontend.hub import Hub
     from comfy_dist.ledger import Ledger
-
-
-@dataclass(frozen=True, slots=True)
-class Revoked:
-    """A submission that was answered "will not run"."""
-
-    job_id: str
-    #: By these it is told from another's under the same id; 0: by an earlier run of this frontend.
-    created_at: int = 0
-    number: float = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +41,7 @@ class Context:
     registry: Registry
     hub: Hub
     affinity: Affinity
-    #: Prompts that were refused for want of a confirmation; to be cancelled.
+    #: Submissions that were refused for want of a confirmation; to be told of.
     revoked: asyncio.Queue[Revoked]
     #: Owns what goes on behind an answer.
     tasks: asyncio.TaskGroup

@@ -18,7 +18,7 @@ from comfy_dist.files.cluster_files import ClusterFiles
 from comfy_dist.frontend import cluster, dead, jobs, metrics, prompts, ready, results, websocket
 from comfy_dist.frontend.affinity import Affinity
 from comfy_dist.frontend.app import make_app
-from comfy_dist.frontend.context import Context, Revoked
+from comfy_dist.frontend.context import Context
 from comfy_dist.frontend.follower import Follower
 from comfy_dist.frontend.hub import Hub
 from comfy_dist.frontend.malformed import server_log
@@ -122,8 +122,8 @@ async def _exchange_files(ctx: Context) -> None:
 
 async def _publish_the_rest(ctx: Context) -> None:
     """What was accepted, or refused, and not yet safe when this frontend last ended."""
-    for job_id in await ctx.ledger.outbox.unrevoked():
-        ctx.revoked.put_nowait(Revoked(job_id))
+    for revoked in await ctx.ledger.outbox.unrevoked():
+        ctx.revoked.put_nowait(revoked)
     for job in await ctx.ledger.outbox.rest():
         row = await ctx.ledger.find(job.id)
         if row is not None and row.state.ended:

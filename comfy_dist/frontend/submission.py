@@ -14,12 +14,13 @@ from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.files.inputs import offering
 from comfy_dist.frontend.answers import MAX_ID, MAX_ID_BYTES, MAX_NUMBER, Refused
 from comfy_dist.frontend.asked import requirements_of, urgency_of
-from comfy_dist.frontend.context import Context, Revoked
+from comfy_dist.frontend.context import Context
 from comfy_dist.frontend.given_ids import Claim
 from comfy_dist.frontend.identity import Identity
 from comfy_dist.frontend.placing import Place, held_catalogue, place, send, unroutable
 from comfy_dist.frontend.webhook_request import webhook_of
-from comfy_dist.messages import Catalogue, Command, Job, Prompt, Submitted, now_ms
+from comfy_dist.ledger import JobState
+from comfy_dist.messages import Catalogue, Command, Event, Job, Prompt, Resubmitted, Revoked, Submitted, now_ms
 from comfy_dist.validation import Validation, validate_prompt
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,9 @@ class _Earlier:
 
     number: float
     prompt: Prompt
+    #: Whether nobody has begun it. Where the broker did not confirm it, its frontend may yet revoke it: submitted
+    #: again, it stands.
+    waits: bool
 
 
 async def submit(ctx: Context, request: dict[str, Any], who: Identity) -> tuple[float, str, dict[str, Any]]:
@@ -65,7 +69,7 @@ async def _submit(
 ) -> tuple[float, str, dict[str, Any]]:
     """With a claim the id is the client's, so there may be something under it."""
     earlier = await _submitted_before(ctx, job.id, who) if claim is not None else None
-    if earlier is not None and earlier.prompt == job.prompt:
+    if earlier is not None and earlier.prompt == job.prompt and not earlier.waits:
         return earlier.number, job.id, {}
     with ctx.room.seat(ctx.ledger, ctx.settings.max_queue_size) if earlier is None else nullcontext():
         catalogue = _catalogue(ctx)
@@ -74,16 +78,22 @@ async def _submit(
         verdict = await _judge(ctx, job, _targets(request), catalogue, found)
         if not verdict.valid:
             raise Invalid(verdict)
+        job = job.model_copy(update={"catalogue": found.catalogue, "outputs_to_execute": verdict.outputs})
+        number = None
         if earlier is not None:
             # Validation has cast the values in place, as it did with the earlier one's.
-            return _same(job, earlier), job.id, {}
-        job = job.model_copy(update={"catalogue": found.catalogue, "outputs_to_execute": verdict.outputs})
+            number = _same(job, earlier)
+            if not earlier.waits:
+                return number, job.id, {}
         # First, for where there is no space for it nothing is to be waited for.
         await ctx.ledger.outbox.put(job)
-        if claim is not None and (first := await _first(ctx, job, claim)) is not None:
-            _check_seen(job.id, first.user, who)
-            return _same(job, _Earlier(first.number, first.prompt)), job.id, {}
-    await _publish(ctx, job, found, recorded=claim is not None)
+        if claim is not None and earlier is None:
+            number = await _first(ctx, job, claim, who)
+    news: Event | None = None if claim is not None else Submitted.of(job)
+    if number is not None:
+        job = job.model_copy(update={"number": number})
+        news = Resubmitted(job_id=job.id, at=job.created_at)
+    await _publish(ctx, job, found, news)
     return job.number, job.id, verdict.node_errors
 
 
@@ -103,15 +113,16 @@ async def _submitted_before(ctx: Context, job_id: str, who: Identity) -> _Earlie
     row = await ctx.ledger.find(job_id)
     if row is not None:
         _check_seen(job_id, row.user, who)
+    if row is None or row.void:
+        return None
     submission = await ctx.ledger.submission(job_id)
     if submission is not None:
         number, _, prompt, *_ = submission
-        return _Earlier(float(number), prompt)
-    if row is not None and row.state.ended:
+        return _Earlier(float(number), prompt, waits=row.state is JobState.PENDING and not row.workers)
+    if row.state.ended:
         # Workers drop what has ended, so it would never run.
         raise _in_use(
-            f"The prompt_id {job_id} belongs to a prompt that was deleted from the history, or that the broker "
-            "did not confirm; use another."
+            f"The prompt_id {job_id} belongs to a prompt that was deleted from the history; use another."
         )
     return None
 
@@ -132,8 +143,9 @@ def _in_use(sentence: str) -> Refused:
     return Refused(409, sentence, kind="prompt_id_in_use")
 
 
-async def _first(ctx: Context, job: Job, claim: Claim) -> Submitted | None:
-    """Who came first under this id, where it is not this job: the log's order decides, the same everywhere.
+async def _first(ctx: Context, job: Job, claim: Claim, who: Identity) -> float | None:
+    """The number of what came first under this id, where that is not this submission: the log's order decides, the
+    same everywhere. Raises Refused where it is another prompt.
 
     Before the job is on a queue, for what is executed must be what the history shows.
     """
@@ -143,30 +155,36 @@ async def _first(ctx: Context, job: Job, claim: Claim) -> Submitted | None:
         raise await _not_accepted(ctx, job, error, arrived=error.sent) from error
     if (first.frontend, first.at) == (job.frontend, job.created_at):
         return None
-    ctx.ledger.outbox.remove(job.id)
-    return first
+    try:
+        _check_seen(job.id, first.user, who)
+        return _same(job, _Earlier(first.number, first.prompt, waits=True))
+    except Refused:
+        ctx.ledger.outbox.remove(job.id)
+        raise
 
 
 async def _not_accepted(ctx: Context, job: Job, error: BrokerUnavailable, *, arrived: bool) -> BrokerUnavailable:
-    """What to answer without a confirmation. Where something may have arrived it is cancelled and will not run."""
-    await ctx.ledger.outbox.revoke(job.id)
+    """What to answer without a confirmation. Where something may have arrived it is revoked and will not run."""
+    await ctx.ledger.outbox.revoke(job)
     ctx.ledger.forget(job.id)
     if arrived:
-        ctx.revoked.put_nowait(Revoked(job.id, job.created_at, job.number))
+        ctx.revoked.put_nowait(Revoked(job_id=job.id, submitted_at=job.created_at))
     else:
         ctx.ledger.outbox.remove(job.id)
     return BrokerUnavailable(f"The prompt will not run. {error}")
 
 
-async def _publish(ctx: Context, job: Job, found: Place, *, recorded: bool) -> None:
+async def _publish(ctx: Context, job: Job, found: Place, news: Event | None) -> None:
+    """`news`: None where the log has it already."""
     try:
-        if recorded:
+        if news is None:
             await send(ctx, job, found)
         else:
-            ctx.ledger.expect(job.id)
+            if isinstance(news, Submitted):
+                ctx.ledger.expect(job.id)
             # Both at once: the ledger's fold does not mind which of `submitted` and `started` comes first. The job
             # before the news of it, for somebody waits for its end.
-            await asyncio.gather(send(ctx, job, found), ctx.transport.append_event(Submitted.of(job)))
+            await asyncio.gather(send(ctx, job, found), ctx.transport.append_event(news))
     except BrokerUnavailable as error:
         raise await _not_accepted(ctx, job, error, arrived=True) from error
     if ctx.transport.durable:

@@ -34,7 +34,7 @@ class _Batch:
             self.weight += 1
             if not isinstance(step, Change):
                 continue
-            if step.after.state.ended:
+            if step.after.state.ended or step.after.void:
                 self.ended[step.after.id] = step.after
             if isinstance(step.event, Submitted):
                 # The page's workflow says the same once more, and where it is drawn.
@@ -136,9 +136,9 @@ def _write_submission(connection: sqlite3.Connection, arrival: int, event: Submi
     if connection.execute("SELECT 1 FROM jobs WHERE arrival = ? AND hidden", (arrival,)).fetchone():
         return
     body = stored.pack(stored.submission(event))
-    connection.execute("INSERT OR IGNORE INTO submissions VALUES (?, ?)", (arrival, body))
+    connection.execute("INSERT OR REPLACE INTO submissions VALUES (?, ?)", (arrival, body))
     found = words.of_submission(event)
-    connection.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (2 * arrival, found))
+    connection.execute("INSERT OR REPLACE INTO words (rowid, text) VALUES (?, ?)", (2 * arrival, found))
     if (workflow := stored.workflow_id(event.extra_data)) is not None:
         connection.execute("UPDATE jobs SET workflow_id = ? WHERE arrival = ?", (workflow, arrival))
 

@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from comfy_dist.messages import AttemptFailed, Cancelled, Failed, Finished, Released, Started, Submitted, Urgency
+from comfy_dist.messages import (
+    AttemptFailed,
+    Cancelled,
+    Failed,
+    Finished,
+    Released,
+    Resubmitted,
+    Revoked,
+    Started,
+    Submitted,
+    Urgency,
+)
 
 
 class JobState(StrEnum):
@@ -43,6 +54,11 @@ class JobRow:
     rank: int | None = None
 
     @property
+    def void(self) -> bool:
+        """Whether its submission was revoked, and nobody has begun it."""
+        return self.state is JobState.PENDING and bool(self.ended_at)
+
+    @property
     def turn(self) -> tuple[int, bool, int]:
         """Sorts what waits in the order of execution: what was given back is at the head of its queue."""
         return self.urgency, not self.started_at, self.arrival
@@ -53,7 +69,7 @@ class JobRow:
         return self.workers[-1] if self.workers else None
 
 
-JobEvent = Submitted | Started | AttemptFailed | Released | Finished | Failed | Cancelled
+JobEvent = Submitted | Resubmitted | Revoked | Started | AttemptFailed | Released | Finished | Failed | Cancelled
 
 
 def fold(row: JobRow | None, event: JobEvent) -> JobRow:
@@ -64,6 +80,16 @@ def fold(row: JobRow | None, event: JobEvent) -> JobRow:
     """
     row = row or JobRow(id=event.job_id)
     match event:
+        case Revoked() if (
+            row.state is JobState.PENDING and not row.workers and row.created_at in (0, event.submitted_at)
+        ):
+            return replace(row, created_at=0, ended_at=event.at)
+        case Revoked():
+            return row
+        case Resubmitted() if row.state is JobState.PENDING and not row.workers:
+            return replace(row, created_at=event.at, ended_at=0)
+        case Resubmitted():
+            return row
         case Submitted() if row.created_at:
             return row
         case Submitted():
@@ -74,9 +100,12 @@ def fold(row: JobRow | None, event: JobEvent) -> JobRow:
                 client_id=event.client_id,
                 user=event.user,
                 created_at=event.at,
+                ended_at=row.ended_at if row.state.ended else 0,
             )
         case _ if row.state.ended:
             return row
+        case _ if row.void:
+            return fold(replace(row, ended_at=0), event)
         case Started() if row.state is JobState.RUNNING and row.worker == event.worker:
             return row
         case Started():

@@ -214,7 +214,7 @@ class Ledger:
         steps = steps_of(entries, rows, self._counters)
         changes = [step for step in steps if isinstance(step, Change)]
         for change in changes:
-            if change.after.state.ended:
+            if change.after.state.ended or change.after.void:
                 self._live.pop(change.after.id, None)
             else:
                 self._live[change.after.id] = change.after

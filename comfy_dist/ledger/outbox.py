@@ -9,7 +9,7 @@ import time
 from pydantic import ValidationError
 
 from comfy_dist.ledger.database import Database
-from comfy_dist.messages import Job
+from comfy_dist.messages import Job, Revoked
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +32,8 @@ class Outbox:
         await self._database.run(write)
 
     def remove(self, job_id: str) -> None:
-        """It is safe, or its cancellation is. Written with the next fold; a row that a crash leaves behind is
-        published or cancelled again, which is void."""
+        """It is safe, or its revocation is. Written with the next fold; a row that a crash leaves behind is
+        published or revoked again, which is void."""
         self._done.append(job_id)
 
     def sweep(self, connection: sqlite3.Connection) -> int:
@@ -46,20 +46,26 @@ class Outbox:
     def swept(self, count: int) -> None:
         del self._done[:count]
 
-    async def revoke(self, job_id: str) -> None:
-        """It was refused: when this returns it is never published again, but is to be cancelled."""
-        await self._database.run(lambda c: c.execute("UPDATE outbox SET body = '' WHERE id = ?", (job_id,)))
+    async def revoke(self, job: Job) -> None:
+        """It was refused: when this returns it is never published again, but is to be revoked.
 
-    async def unrevoked(self) -> list[str]:
-        """What was refused and not yet cancelled."""
-        rows = await self._database.run(lambda c: c.execute("SELECT id FROM outbox WHERE body = ''").fetchall())
-        return [job_id for (job_id,) in rows]
+        In the place of the job stands when it was submitted.
+        """
+        values = (job.created_at, job.id)
+        await self._database.run(lambda c: c.execute("UPDATE outbox SET body = ? WHERE id = ?", values))
+
+    async def unrevoked(self) -> list[Revoked]:
+        """What was refused and not yet revoked."""
+        rows = await self._database.run(
+            lambda c: c.execute("SELECT id, body FROM outbox WHERE typeof(body) = 'integer'").fetchall()
+        )
+        return [Revoked(job_id=job_id, submitted_at=submitted_at) for job_id, submitted_at in rows]
 
     async def rest(self) -> list[Job]:
         """Everything that is left, in the order of acceptance."""
         rows = await self._database.run(
             lambda c: c.execute(
-                "SELECT body FROM outbox LEFT JOIN jobs USING (id) WHERE body != '' "
+                "SELECT body FROM outbox LEFT JOIN jobs USING (id) WHERE typeof(body) = 'blob' "
                 # By the clock only what the log has not put in order yet.
                 "ORDER BY arrival IS NULL, arrival, accepted"
             ).fetchall()

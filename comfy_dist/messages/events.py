@@ -170,6 +170,26 @@ class WebhookTried(_JobEvent):
     again_in: float | None = Field(None, ge=0, le=1e6)
 
 
+class Revoked(_JobEvent):
+    """The submission was refused to its client for want of a confirmation: as if it had never been.
+
+    Where the job was submitted again meanwhile, it stands.
+    """
+
+    type: Literal["revoked"] = "revoked"
+    #: The submission's own time.
+    submitted_at: int
+
+
+class Resubmitted(_JobEvent):
+    """A job that waits was submitted once more: it stands, whether or not the earlier submission is revoked.
+
+    `at` is the time of this submission.
+    """
+
+    type: Literal["resubmitted"] = "resubmitted"
+
+
 class Deleted(_Event):
     """These jobs were removed from the history."""
 
@@ -194,6 +214,8 @@ Event: TypeAlias = (
     | Finished
     | Failed
     | Cancelled
+    | Resubmitted
+    | Revoked
     | WebhookClaimed
     | WebhookTried
     | Deleted

@@ -66,6 +66,13 @@ class CancelledFact(_JobFact):
     by: str = ""
 
 
+class RevokedFact(_JobFact):
+    """The job as it was submitted at that time was refused to its client: drop that delivery of it."""
+
+    type: Literal["revoked"] = "revoked"
+    submitted_at: int
+
+
 class RouteFact(Message):
     """Jobs may wait on this route from now on: a worker that meets what it asks for serves it."""
 
@@ -110,6 +117,7 @@ Fact: TypeAlias = (
     | SurvivedFact
     | EndedFact
     | CancelledFact
+    | RevokedFact
     | PausedFact
     | ResumedFact
     | JoinedFact

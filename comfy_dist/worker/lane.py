@@ -135,6 +135,9 @@ class Lane:
 
     async def _handle(self, delivery: Delivery) -> None:
         job = delivery.job
+        if self._is_revoked(job):
+            await delivery.acknowledge()
+            return
         if (lacking := self._lacking(job)) is not ANYBODY:
             log.info("Prompt %s asks for what this engine lacks; it is passed on.", job.id)
             asked = delivery.route.requirements.joined(lacking)
@@ -148,6 +151,9 @@ class Lane:
             await self._decide(delivery)
         finally:
             self._arbiter.let_go(delivery.job.id)
+
+    def _is_revoked(self, job: Job) -> bool:
+        return self._arbiter.claims.is_revoked(job.id, job.created_at)
 
     def _lacking(self, job: Job) -> Requirements:
         """What this engine lacks to execute the job. What is over, anyone takes off its queue."""
@@ -166,6 +172,11 @@ class Lane:
         """Execute the job, or do what is to be done instead."""
         job = delivery.job
         match await self._insist(lambda: self._arbiter.claim(job.id)):
+            case Free(attempt) if self._is_revoked(job):
+                # The claim came after that, or with it; another submission of the job may stand.
+                fact = ReleasedFact(job=job.id, worker=self._worker, attempt=attempt)
+                await self._insist(lambda: self._transport.append_fact(fact))
+                await delivery.acknowledge()
             case Free(attempt) if self._pausing.paused:
                 # The claim came after the pause, or with it.
                 await self._release(delivery, attempt)

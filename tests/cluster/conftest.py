@@ -48,11 +48,15 @@ class Cluster:
 
     def frontend(self, name: str, *arguments: str, port: int = 0) -> tuple[Process, str]:
         """A frontend and its address."""
+        process = self.start_frontend(name, *arguments, port=port)
+        return process, process.wait_for(r"ComfyUI is at (\S+)")[1]
+
+    def start_frontend(self, name: str, *arguments: str, port: int = 0) -> Process:
+        """The same, not awaited."""
         state = str(self.folder / f"state-{name}")
-        process = self._start(
+        return self._start(
             "comfyui", "--distributed-queue-frontend", "--port", str(port), "--state-directory", state, *arguments
         )
-        return process, process.wait_for(r"ComfyUI is at (\S+)")[1]
 
     def stop(self) -> None:
         for process in self.processes:
