@@ -33,7 +33,7 @@ class ClusterFiles:
         self._transport = transport
         self._fetcher = Fetcher(transport, exchange.cache)
         self._answers = answers
-        self.collector = Collector(state / "wanted", self.folders.get("output", ""), self.bring)
+        self.collector = Collector(state / "wanted", self.folders.get("output", ""), self.bring, self._tell)
 
     @property
     def folders(self) -> dict[str, str]:
@@ -100,6 +100,11 @@ class ClusterFiles:
         # Where the name was taken meanwhile, it was the same file: it is unique, or was in nobody's way before.
         await asyncio.to_thread(placing.move, fetched, inside(folder), target)
         return target
+
+    async def _tell(self, files: Sequence[Named]) -> None:
+        """Let workers know that they need not stay for these."""
+        named = [[file.type, file.name] for file in files]
+        await self._transport.send(Command(verb="collected", arguments={"files": named}))
 
     async def inputs(self, prompt: Prompt, nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, InputFile]:
         """{value of an input: the file it names}, of a prompt's inputs that name files which can be had.

@@ -29,12 +29,19 @@ GIVEN_UP = 7 * 86_400
 
 
 class Collector:
-    """`bring` fetches one file into our folder; `home` is that folder's id."""
+    """`bring` fetches one file into our folder, whose id is `home`; `tell` lets workers know which are here."""
 
-    def __init__(self, folder: Path, home: str, bring: Callable[[Named], Awaitable[object]]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        home: str,
+        bring: Callable[[Named], Awaitable[object]],
+        tell: Callable[[Sequence[Named]], Awaitable[None]],
+    ) -> None:
         self._folder = folder
         self._home = home
         self._bring = bring
+        self._tell = tell
         self._noted: asyncio.Queue[Path] = asyncio.Queue()
         self._slots = asyncio.Semaphore(AT_ONCE)
 
@@ -94,12 +101,15 @@ class Collector:
             # The same event came twice.
             return True
         missing: list[str] = []
+        here: list[Named] = []
         for type_, name in left:
             try:
                 await self._bring(Named(type_, name))
+                here.append(Named(type_, name))
             except NotFetched as error:
                 missing.append(name)
                 log.info("%s It is wanted here and will be asked for again.", error)
+        await self._tell(here)
         if missing and time.time() - noted_at < GIVEN_UP:
             return False
         if missing:

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,8 +69,6 @@ class Holder:
         self.identities = identities
         #: Of the file server; "" while there is none.
         self.address = ""
-        #: Told when somebody has all of a file.
-        self.taken: Callable[[Named], None] = lambda _: None
         self.digests = Digests()
         self._everything = everything
         self._retention = retention
@@ -138,7 +136,6 @@ class Holder:
         if offset + len(content) < held.size:
             return Piece(data=base64.b64encode(content).decode())
         digest = await self.digests.of(held.path)
-        self.taken(held.file)
         return Piece(data=base64.b64encode(content).decode(), sha256=digest)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import copy
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -26,8 +26,6 @@ log = logging.getLogger(__name__)
 INPUT_PATIENCE = 30.0
 #: Seconds that a worker which is to leave waits until somebody has its jobs' outputs.
 HANDOVER_SECONDS = 60.0
-#: Outputs that are known to have been fetched.
-REMEMBERED = 10_000
 
 
 class NotSupplied(ComfyDistError):
@@ -43,12 +41,10 @@ class JobFiles:
         self._fetcher = Fetcher(transport, exchange.cache)
         #: Whether a frontend said that it does not share the folders.
         self.apart = False
-        #: Outputs that a frontend is to fetch, and those that one has.
-        self._waiting: dict[Named, None] = {}
-        self._taken: dict[Named, None] = {}
+        #: Outputs that a frontend is to fetch.
+        self._waiting: set[Named] = set()
         self._all_taken = asyncio.Event()
         self._all_taken.set()
-        self._holder.taken = self._was_taken
 
     @property
     def folders(self) -> dict[str, str]:
@@ -66,10 +62,13 @@ class JobFiles:
                 log.warning("Files of ended jobs stay in %s: %s.", type_, error.strerror)
 
     async def answer(self, command: Command) -> dict[str, Any] | None:
-        """To the commands `grant`, `read` and `apart`; None where another is meant."""
+        """To the commands of files; None where another is meant."""
         if command.verb == "apart":
             self.apart = True
             return {}
+        if command.verb == "collected":
+            self._were_taken(Named(str(type_), str(name)) for type_, name in command.arguments["files"])
+            return None
         return await self._holder.answer(command)
 
     # What a job reads
@@ -159,17 +158,12 @@ class JobFiles:
         return names.clustered(identity, file, path.stat())
 
     def await_fetching(self, files: Sequence[Named]) -> None:
-        for file in files:
-            if file not in self._taken:
-                self._waiting[file] = None
+        self._waiting.update(files)
         if self._waiting:
             self._all_taken.clear()
 
-    def _was_taken(self, file: Named) -> None:
-        self._taken[file] = None
-        if len(self._taken) > REMEMBERED:
-            del self._taken[next(iter(self._taken))]
-        self._waiting.pop(file, None)
+    def _were_taken(self, files: Iterable[Named]) -> None:
+        self._waiting.difference_update(files)
         if not self._waiting:
             self._all_taken.set()
 

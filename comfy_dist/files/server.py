@@ -110,6 +110,4 @@ async def _send(request: web.Request, held: Held, file: BinaryIO, etag: str) -> 
         # It was cut short since; who fetches it must not take this for the end.
         raise ConnectionResetError("The file became shorter while it was sent.")
     await response.write_eof()
-    if stop == held.size:
-        request.app[HOLDER].taken(held.file)
     return response

@@ -22,6 +22,7 @@ Verb: TypeAlias = Literal[
     "grant",
     "read",
     "apart",
+    "collected",
 ]
 
 
@@ -35,7 +36,8 @@ class Command(Message):
     log {lines}: answer with the last {lines} of the log.
 
     Of files, to whoever has them, frontends too: grant {type, name, folder}: answer with a Grant, or not at all ·
-    read {token, offset}: answer with a Piece · apart {}: to a worker, a frontend does not share its folders.
+    read {token, offset}: answer with a Piece · apart: to a worker, a frontend does not share its folders ·
+    collected {files: [[type, name], …]}: a frontend has these outputs now.
     """
 
     id: str = Field(default_factory=lambda: uuid.uuid4().hex)

@@ -107,7 +107,7 @@ class Commands:
                 return {"jobs": [progress.current.id for progress in self._presence.running]}
             case "log":
                 return {"lines": self._log_lines.last(int(arguments.get("lines", KEPT)))}
-            case "grant" | "read" | "apart":
+            case "grant" | "read" | "apart" | "collected":
                 answer = await self._files.answer(command) if self._files is not None else None
                 if command.verb == "apart":
                     self._presence.changed.set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -474,11 +474,16 @@ async def test_outputs_are_collected_also_by_a_frontend_that_was_restarted(
     elsewhere = end.model_copy(update={"job_id": "2", "home": "e" * 16})
     report.ended(shown)
     events: list[Event | None] = [None, end, end, elsewhere]
+
+    async def tell(collected: Sequence[Named]) -> None:
+        named = [[file.type, file.name] for file in collected]
+        await files.answer(Command(verb="collected", arguments={"files": named}))
+
     # One that ends before it has begun to fetch, and the next start of it.
-    first = Collector(tmp_path / "wanted", frontend.files.folders["output"], frontend.files.bring)
+    home = frontend.files.folders["output"]
+    first, second = (Collector(tmp_path / "wanted", home, frontend.files.bring, tell) for _ in range(2))
     await first.note(events)
     assert len(list((tmp_path / "wanted").iterdir())) == 1
-    second = Collector(tmp_path / "wanted", frontend.files.folders["output"], frontend.files.bring)
     collecting = asyncio.create_task(second.run())
     # The worker may leave when somebody has them.
     await asyncio.wait_for(files.handed_over(), PATIENCE)
