@@ -9,9 +9,11 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
-from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
+from aio_pika.abc import AbstractChannel
+from aiormq import Channel
+from aiormq.abc import DeliveredMessage
 from pydantic import ValidationError
 
 from comfy_dist.errors import BrokerUnavailable
@@ -19,7 +21,7 @@ from comfy_dist.messages import Job, Route, Urgency
 from comfy_dist.transport.amqp.connection import LOST, Connection, SetUp
 from comfy_dist.transport.amqp.dead import letter_headers
 from comfy_dist.transport.amqp.names import QUORUM, Names
-from comfy_dist.transport.amqp.outgoing import Outgoing, pack, persistent, unpack
+from comfy_dist.transport.amqp.outgoing import Outgoing, body_of, pack, persistent
 from comfy_dist.transport.amqp.publisher import Publisher
 from comfy_dist.transport.turns import COMMON, Turns
 
@@ -47,7 +49,7 @@ State: TypeAlias = Callable[[Route], Awaitable[None]]
 class Source:
     """A queue that a taker looks into."""
 
-    queue: AbstractQueue
+    queue: str
     #: None for what is offered to this worker: of any route.
     route: Route | None
     #: When it was last found empty.
@@ -55,14 +57,14 @@ class Source:
 
 
 #: A message and where it came from.
-Found: TypeAlias = tuple[AbstractIncomingMessage, Source]
+Found: TypeAlias = tuple[DeliveredMessage, Source]
 
 
 @dataclass(frozen=True, slots=True)
 class AmqpDelivery:
     job: Job
     route: Route
-    message: AbstractIncomingMessage
+    message: DeliveredMessage
     #: Of the route; of a route that this worker has not heard of yet, too.
     queue: str
     names: Names
@@ -72,11 +74,11 @@ class AmqpDelivery:
     async def acknowledge(self) -> None:
         # Where the connection is gone the broker delivers it again, and the control stream tells that it is void.
         with contextlib.suppress(*LOST):
-            await self.message.ack()
+            await _acknowledge(self.message)
 
     async def requeue(self) -> None:
         with contextlib.suppress(*LOST):
-            await self.message.nack(requeue=True)
+            await _refuse(self.message)
 
     async def park(self) -> None:
         await self.publisher.confirm(self._copy(), self.queue, exchange=self.names.parked)
@@ -163,7 +165,7 @@ class Taker:
         orderly = False
         try:
             if not self._listening:
-                await self._listen()
+                await self._listen(channel)
             if not (await asyncio.wait([self._wanted], timeout=RENEW_SECONDS))[0]:
                 self._lost(channel)
             found = self._wanted.result()
@@ -202,10 +204,10 @@ class Taker:
             name = self._names.route(route)
             if not route.common:
                 await channel.declare_queue(name, durable=True, arguments=QUORUM)
-            sources[name] = Source(await channel.get_queue(name, ensure=False), route)
+            sources[name] = Source(name, route)
         if (worker := self._worker()) is not None:
             name = self._names.worker(worker)
-            sources[name] = Source(await channel.get_queue(name, ensure=False), None)
+            sources[name] = Source(name, None)
         return sources
 
     def _in_turn(self) -> list[Source]:
@@ -238,78 +240,83 @@ class Taker:
         return await self._get_of(channel, others) or await self._get_of(channel, lately)
 
     async def _get_of(self, channel: AbstractChannel, sources: list[Source]) -> Found | None:
-        for source, count in zip(sources, await _count(channel, sources), strict=True):
+        underlay = await _underlay(channel)
+        for source, count in zip(sources, await _count(underlay, sources), strict=True):
             if not count:
                 source.empty_at = time.monotonic()
                 continue
             # Cancelled in the middle, a get would leave its message to nobody.
-            getting = asyncio.ensure_future(source.queue.get(fail=False))
+            getting = asyncio.ensure_future(underlay.basic_get(source.queue))
             try:
                 message = await asyncio.shield(getting)
             except asyncio.CancelledError:
                 getting.add_done_callback(self._give_back_result)
                 raise
-            if message is not None:
+            if message.delivery_tag is not None:
                 return message, source
         return None
 
-    async def _listen(self) -> None:
+    async def _listen(self, channel: AbstractChannel) -> None:
         self._listening = True
-        await asyncio.gather(*(self._consume(source) for source in self._sources.values()))
+        underlay = await _underlay(channel)
+        await asyncio.gather(*(self._consume(underlay, source) for source in self._sources.values()))
 
-    async def _consume(self, source: Source) -> None:
-        async def arrived(message: AbstractIncomingMessage) -> None:
+    async def _consume(self, underlay: Channel, source: Source) -> None:
+        async def arrived(message: DeliveredMessage) -> None:
             if self._wanted is not None and not self._wanted.done():
                 self._wanted.set_result((message, source))
             else:
                 self._give_back(message)
                 self._stop()
 
-        await source.queue.consume(arrived, consumer_tag=source.queue.name)
+        await underlay.basic_consume(source.queue, arrived, consumer_tag=source.queue)
 
     def _stop(self) -> None:
         """Stop listening, behind what goes on; the next take waits for it."""
         if self._listening and self._channel is not None:
             self._listening = False
-            queues = [source.queue for source in self._sources.values()]
-            self._stopping = asyncio.create_task(self._cancel(self._channel, queues, self._stopping))
+            tags = [source.queue for source in self._sources.values()]
+            self._stopping = asyncio.create_task(self._cancel(self._channel, tags, self._stopping))
 
     @staticmethod
-    async def _cancel(
-        channel: AbstractChannel, queues: list[AbstractQueue], before: asyncio.Task[None] | None
-    ) -> None:
+    async def _cancel(channel: AbstractChannel, tags: list[str], before: asyncio.Task[None] | None) -> None:
         if before is not None:
             await asyncio.wait([before])
         with contextlib.suppress(*LOST, TimeoutError):
             async with asyncio.timeout(10):
-                await asyncio.gather(*(queue.cancel(queue.name) for queue in queues))
+                underlay = await _underlay(channel)
+                await asyncio.gather(*(underlay.basic_cancel(tag) for tag in tags))
             return
         # Not orderly: close the channel, and the broker takes everything back.
         await _close(channel)
 
-    def _give_back_result(self, getting: asyncio.Future[AbstractIncomingMessage | None]) -> None:
-        if not getting.cancelled() and getting.exception() is None and (message := getting.result()):
+    def _give_back_result(self, getting: asyncio.Future[DeliveredMessage]) -> None:
+        if getting.cancelled() or getting.exception() is not None:
+            return
+        if (message := getting.result()).delivery_tag is not None:
             self._give_back(message)
 
     @staticmethod
-    def _give_back(message: AbstractIncomingMessage) -> None:
-        task = asyncio.ensure_future(message.nack(requeue=True))
+    def _give_back(message: DeliveredMessage) -> None:
+        task = asyncio.ensure_future(_refuse(message))
         # With the connection gone the broker has it back already.
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
-    async def _read(self, message: AbstractIncomingMessage, source: Source) -> AmqpDelivery | None:
+    async def _read(self, message: DeliveredMessage, source: Source) -> AmqpDelivery | None:
         # What is offered names the queue that it goes to next.
-        queue = message.routing_key if source.route is None and message.routing_key else source.queue.name
+        queue = message.routing_key if source.route is None and message.routing_key else source.queue
         try:
-            job = Job.from_bytes(unpack(message.body, message.content_encoding))
+            job = Job.from_bytes(body_of(message))
         except (ValueError, ValidationError) as error:
             reason = " ".join(str(error).split())[:500]
             log.error("An unreadable message of %s goes to %s: %s", queue, self._names.dead, reason)
             copy = persistent(
-                message.body, encoding=message.content_encoding, headers=letter_headers(reason, queue)
+                message.body,
+                encoding=message.header.properties.content_encoding,
+                headers=letter_headers(reason, queue),
             )
             await self._publisher.confirm(copy, self._names.dead)
-            await message.ack()
+            await _acknowledge(message)
             return None
         known = self._sources.get(queue)
         route = (known.route if known else None) or Route(urgency=job.urgency)
@@ -317,12 +324,26 @@ class Taker:
         return AmqpDelivery(job, route, message, queue, self._names, self._publisher, self._state)
 
 
-async def _count(channel: AbstractChannel, sources: Sequence[Source]) -> list[int]:
+async def _underlay(channel: AbstractChannel) -> Channel:
+    """Below aio_pika, whose Queue and IncomingMessage cost as much again as the rest of a delivery."""
+    return cast(Channel, await channel.get_underlay_channel())
+
+
+async def _count(channel: Channel, sources: Sequence[Source]) -> list[int]:
     """Messages that lie ready, by queue; asking costs the broker no log entry."""
-    declared = await asyncio.gather(
-        *(channel.declare_queue(source.queue.name, passive=True) for source in sources)
-    )
-    return [queue.declaration_result.message_count or 0 for queue in declared]
+    declared = await asyncio.gather(*(channel.queue_declare(source.queue, passive=True) for source in sources))
+    return [each.message_count or 0 for each in declared]
+
+
+async def _acknowledge(message: DeliveredMessage) -> None:
+    assert message.delivery_tag is not None
+    await cast(Channel, message.channel).basic_ack(message.delivery_tag, wait=False)
+
+
+async def _refuse(message: DeliveredMessage) -> None:
+    """Back to the head of its queue."""
+    assert message.delivery_tag is not None
+    await cast(Channel, message.channel).basic_nack(message.delivery_tag, requeue=True, wait=False)
 
 
 async def _close(channel: AbstractChannel, before: asyncio.Task[None] | None = None) -> None:
