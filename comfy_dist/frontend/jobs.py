@@ -130,6 +130,7 @@ def _summary(connection: sqlite3.Connection, row: JobRow, result: dict[str, Any]
         "outputs_count": len(files),
         "preview_output": preview,
         "workflow_id": stored.workflow_of(connection, row),
+        "user": row.user,
     }
     return {key: value for key, value in summary.items() if value is not None}
 

@@ -112,6 +112,7 @@ async def test_everyone_sees_and_cancels_their_own_on_every_frontend(studio: Stu
     for person, seen in ((alice, {running, waiting}), (bob, {theirs}), (carol, both)):
         jobs = (await person.other.get("/jobs"))["jobs"]
         assert {job["id"] for job in jobs} == seen
+        assert {job["user"] for job in jobs if job["id"] in (running, theirs)} <= {"alice", "bob"}
     assert (await bob.one.ask("GET", f"/jobs/{running}")).status == 404
     assert (await alice.one.get(f"/jobs/{running}"))["status"] == "in_progress"
 
