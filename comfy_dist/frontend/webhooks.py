@@ -7,6 +7,7 @@ import logging
 import random
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 
 import aiohttp
@@ -61,27 +62,25 @@ class WebhookSender:
             while True:
                 self._webhooks.changed.clear()
                 try:
-                    while len(self._busy) < AT_ONCE and (
-                        found := await self._webhooks.next(self._busy, self._full())
-                    ):
-                        self._busy[found.id] = found.host
-                        sending.create_task(self._deliver(found, session))
-                    await self._news()
+                    found = await self._next()
                 except ComfyDistError as error:
                     log.warning("Webhooks wait: %s", error)
                     await asyncio.sleep(PAUSE_SECONDS)
+                    continue
+                if isinstance(found, Waiting):
+                    self._busy[found.id] = found.host
+                    sending.create_task(self._deliver(found, session))
+                    continue
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(found):
+                        await self._webhooks.changed.wait()
 
-    def _full(self) -> list[str]:
-        return [host for host, count in Counter(self._busy.values()).items() if count >= PER_HOST]
-
-    async def _news(self) -> None:
-        """Wait until something changes or becomes due."""
-        wait = None if len(self._busy) >= AT_ONCE else await self._webhooks.wait(self._busy, self._full())
-        try:
-            async with asyncio.timeout(wait):
-                await self._webhooks.changed.wait()
-        except TimeoutError:
-            return
+    async def _next(self) -> Waiting | float | None:
+        """What to send now, or the seconds until there may be something."""
+        if len(self._busy) >= AT_ONCE:
+            return None
+        full = [host for host, count in Counter(self._busy.values()).items() if count >= PER_HOST]
+        return await self._webhooks.next(self._busy, full)
 
     async def _deliver(self, waiting: Waiting, session: aiohttp.ClientSession) -> None:
         try:

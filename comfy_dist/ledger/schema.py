@@ -28,7 +28,7 @@ CREATE TABLE deliveries (
     id TEXT PRIMARY KEY, job_id TEXT NOT NULL, url TEXT NOT NULL, host TEXT NOT NULL, body BLOB NOT NULL,
     attempt INTEGER NOT NULL, holder TEXT, due INTEGER NOT NULL
 );
-CREATE INDEX deliveries_due ON deliveries (due, host, id);
+CREATE INDEX deliveries_by_host ON deliveries (host, due, id);
 CREATE TABLE bookmark (one INTEGER PRIMARY KEY CHECK (one = 1), offset INTEGER, message_id TEXT);
 """
 

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -88,6 +88,10 @@ class Webhooks:
     ) -> None:
         """What a job's event makes due; to be called after the event is written."""
         known = before
+        if after.void:
+            # What is submitted under this id later has a webhook of its own, or none.
+            connection.execute("DELETE FROM webhooks WHERE job_id = ?", (after.id,))
+            return
         if isinstance(event, Submitted):
             if event.webhook is None or (before and before.created_at):
                 return
@@ -175,32 +179,21 @@ class Webhooks:
     def no_claim(self, delivery_id: str) -> None:
         self._claims.pop(delivery_id, None)
 
-    async def next(self, busy: Collection[str], full: Collection[str]) -> Waiting | None:
-        """What may be claimed and is due longest, but for these deliveries and hosts."""
+    async def next(self, busy: Collection[str], full: Collection[str]) -> Waiting | float | None:
+        """What may be claimed and is due longest, but for these deliveries and hosts; else the seconds until
+        something is due; None where nothing waits."""
 
-        def read(connection: sqlite3.Connection) -> Waiting | None:
-            row = connection.execute(
-                "SELECT id, job_id, host, attempt FROM deliveries WHERE due <= ? "  # noqa: S608
-                f"AND id NOT IN ({_marks(busy)}) AND host NOT IN ({_marks(full)}) ORDER BY due LIMIT 1",
-                (now_ms(), *busy, *full),
-            ).fetchone()
-            return Waiting(*row) if row else None
+        # As they are now: the query runs on another thread.
+        skipped = (tuple(busy), frozenset(full))
 
-        return await self._database.run(read)
+        def read(connection: sqlite3.Connection) -> tuple[int, Waiting] | None:
+            return min(_heads(connection, *skipped), default=None, key=lambda head: head[0])
 
-    async def wait(self, busy: Collection[str], full: Collection[str]) -> float | None:
-        """Seconds until `next` may have something; None: not before something has changed."""
-
-        def read(connection: sqlite3.Connection) -> int | None:
-            (due,) = connection.execute(
-                f"SELECT min(due) FROM deliveries WHERE id NOT IN ({_marks(busy)}) "  # noqa: S608
-                f"AND host NOT IN ({_marks(full)})",
-                (*busy, *full),
-            ).fetchone()
-            return due if due is None else int(due)
-
-        due = await self._database.run(read)
-        return None if due is None else max(0.0, (due - now_ms()) / 1000)
+        if (head := await self._database.run(read)) is None:
+            return None
+        due, waiting = head
+        seconds = (due - now_ms()) / 1000
+        return seconds if seconds > 0 else waiting
 
     async def held(self, delivery_id: str, attempt: int) -> Delivery | None:
         """What is to be sent, where that attempt is this frontend's."""
@@ -213,8 +206,24 @@ class Webhooks:
         return Delivery(*row) if row else None
 
 
-def _marks(values: Collection[str]) -> str:
-    return ",".join("?" * len(values))
+def _heads(
+    connection: sqlite3.Connection, busy: Collection[str], full: Collection[str]
+) -> Iterator[tuple[int, Waiting]]:
+    """What is due first of each host, however much waits behind it."""
+    marks = ",".join("?" * len(busy))
+    host = ""
+    while row := connection.execute(
+        "SELECT host FROM deliveries WHERE host > ? ORDER BY host LIMIT 1", (host,)
+    ).fetchone():
+        (host,) = row
+        head = connection.execute(
+            f"SELECT due, id, job_id, host, attempt FROM deliveries WHERE host = ? AND id NOT IN ({marks}) "  # noqa: S608
+            "ORDER BY due LIMIT 1",
+            (host, *busy),
+        ).fetchone()
+        if head is not None and host not in full:
+            due, *rest = head
+            yield due, Waiting(*rest)
 
 
 def news(before: JobRow | None, after: JobRow) -> list[HookEvent]:
