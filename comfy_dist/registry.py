@@ -32,6 +32,8 @@ class Registry:
         self._catalogues: dict[str, Catalogue] = {}
         self._merged: Catalogue | None = None
         self._common: Catalogue | None = None
+        #: What each live worker can run: as it announced last, or before that while this is still to be fetched.
+        self._known: dict[str, Catalogue] = {}
         #: {worker id: what its engines have} of the live workers, by name.
         self._offers: dict[str, tuple[Offer, ...]] = {}
         #: Whether what is above is to be made anew before they are looked at: workers come by the hundred.
@@ -117,7 +119,12 @@ class Registry:
         if not self._changed:
             return
         self._changed = False
-        live = {worker.catalogue for worker, _ in self._seen.values()} & self._catalogues.keys()
+        self._known = {
+            id_: catalogue
+            for id_, (worker, _) in self._seen.items()
+            if (catalogue := self._catalogues.get(worker.catalogue) or self._known.get(id_)) is not None
+        }
+        live = {catalogue.hash for catalogue in self._known.values()}
         if live:
             parts = [self._catalogues[hash_] for hash_ in sorted(live)]
             if self._merged is None or self._merged.hash != _joint_hash(parts):
@@ -130,7 +137,7 @@ class Registry:
         self._offers = {
             worker.id: _offers(worker, catalogue)
             for worker in self.workers
-            if (catalogue := self._catalogues.get(worker.catalogue)) is not None
+            if (catalogue := self._known.get(worker.id)) is not None
         }
 
 

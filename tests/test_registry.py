@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfy_dist.messages import Announcement, Catalogue, Device, WorkerState
+from comfy_dist.messages import Announcement, Catalogue, Device, Requirements, WorkerState
 from comfy_dist.registry import GONE_AFTER, Registry, merge
 
 
@@ -138,3 +138,15 @@ def test_a_changed_catalogue_takes_the_place_of_the_earlier() -> None:
     assert registry.catalogue.hash == "x"
     registry.learn(catalogue("y", "A", "B"))
     assert registry.catalogue.hash == "y"
+
+
+def test_a_worker_whose_new_catalogue_is_still_to_be_fetched_can_run_what_it_could() -> None:
+    registry = Registry()
+    registry.see(seen("a", "1"), 0)
+    registry.learn(catalogue("1", "Load"))
+    asked = Requirements(worker="a", nodes=("Load",))
+    registry.see(seen("a", "2"), 1)
+    assert [worker.id for worker in registry.place(asked).able] == ["a"]
+    assert not registry.knows("2")
+    registry.learn(catalogue("2", "Save"))
+    assert registry.place(asked).able == ()
