@@ -98,7 +98,7 @@ class ClusterFiles:
             raise NotFetched(str(error)) from None
         fetched = await self._fetcher.fetch(Wanted(file))
         # Where the name was taken meanwhile, it was the same file: it is unique, or was in nobody's way before.
-        await asyncio.to_thread(placing.move, fetched, inside(folder), target)
+        await asyncio.to_thread(placing.put, fetched, inside(folder), target)
         return target
 
     async def _tell(self, files: Sequence[Named]) -> None:

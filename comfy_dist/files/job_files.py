@@ -136,7 +136,7 @@ class JobFiles:
 
     async def _hold(self, folder: Path, path: Path, wanted: Wanted, size: int) -> int | None:
         """The file that is here under that name, if it is the one that is wanted."""
-        descriptor = await asyncio.to_thread(placing.hold, path)
+        descriptor = await asyncio.to_thread(placing.hold, folder, path)
         if descriptor is not None:
             stat = await asyncio.to_thread(path.stat)
             if stat.st_size == size and await self._holder.digests.of(path) == wanted.sha256:

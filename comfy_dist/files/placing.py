@@ -18,14 +18,14 @@ except ImportError:  # Windows: no locks there; what was lent stays until a work
     fcntl = None  # type: ignore[assignment]
 
 
-def move(source: Path, folder: Path, target: Path) -> bool:
-    """Give a file its name in `folder` or below it; False, and nothing moved, where that name is taken."""
+def put(source: Path, folder: Path, target: Path) -> bool:
+    """Give a file a name in `folder` or below it, for good; False where that name is taken.
+
+    It stays where it was too: somebody may just be reading it. Where the file system can, both are one file.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     with _near(source, folder) as near:
-        placed = _link(near, target)
-    if placed:
-        source.unlink(missing_ok=True)
-    return placed
+        return _link(near, target)
 
 
 def lend(source: Path, folder: Path, target: Path) -> int | None:
@@ -33,33 +33,19 @@ def lend(source: Path, folder: Path, target: Path) -> int | None:
 
     None where another file has that name. Processes may share the folder and what is lent: it goes with the last.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    while True:
+    with _alone(folder):
+        target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists():
-            with _near(source, folder) as near:
-                if _link(near, target):
-                    _mark(folder, target)
-        descriptor = hold(target)
-        if descriptor is not None:
-            if target.is_file() and _same(target, source):
-                return descriptor
-            os.close(descriptor)
-            return None
+            with _near(source, folder) as near, _unnoticed(target.parent):
+                _link(near, target)
+            _mark(folder, target).write_text(_marked(folder, target), "utf-8", "surrogateescape")
+        return _hold(target) if target.is_file() and _same(target, source) else None
 
 
-def hold(target: Path) -> int | None:
-    """Keep a file that is there, lent or not, from being given back; None where it has just gone."""
-    try:
-        descriptor = os.open(target, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-    except FileNotFoundError:
-        return None
-    if fcntl is not None:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-    with contextlib.suppress(FileNotFoundError):
-        if os.path.samestat(os.fstat(descriptor), target.stat()):
-            return descriptor
-    os.close(descriptor)
-    return None
+def hold(folder: Path, target: Path) -> int | None:
+    """Keep a file that is there, lent or not, from being given back; None where there is none."""
+    with _alone(folder):
+        return _hold(target) if target.is_file() else None
 
 
 def give_back(folder: Path, descriptor: int) -> None:
@@ -69,47 +55,71 @@ def give_back(folder: Path, descriptor: int) -> None:
 
 def sweep(folder: Path) -> None:
     """Remove what was lent in the folder and nobody holds, be it of a process that was killed."""
-    marks = folder / MARK / "lent"
-    with contextlib.suppress(FileNotFoundError):
-        for mark in marks.iterdir():
+    if not (folder / MARK / "lent").is_dir():
+        return
+    with _alone(folder):
+        for mark in (folder / MARK / "lent").iterdir():
             _take_away(folder, mark)
 
 
+def _hold(target: Path) -> int:
+    descriptor = os.open(target, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    if fcntl is not None:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
+
+
 def _take_away(folder: Path, mark: Path) -> None:
-    try:
-        inode, _, name = mark.read_text("utf-8", "surrogateescape").partition(" ")
-        target = folder / name
+    marked = mark.read_text("utf-8", "surrogateescape")
+    target = folder / marked.partition(" ")[2]
+    if target.is_file() and _marked(folder, target) == marked:
         descriptor = os.open(target, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-    except FileNotFoundError:
-        mark.unlink(missing_ok=True)
-        return
-    try:
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # First the mark: as soon as the name is free, somebody may lend a file under it and mark that.
-        mark.unlink(missing_ok=True)
-        # Somebody may have put another file in its place, which is not ours to remove.
-        if str(os.fstat(descriptor).st_ino) == inode:
-            target.unlink(missing_ok=True)
-    except (BlockingIOError, PermissionError):
-        # Held: who holds it takes it away.
-        return
-    finally:
-        os.close(descriptor)
+        try:
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with _unnoticed(target.parent):
+                target.unlink()
+        except (BlockingIOError, PermissionError):
+            # Held: who holds it takes it away.
+            return
+        finally:
+            os.close(descriptor)
+    # Else somebody has put another file in its place, which is not ours to remove.
+    mark.unlink()
 
 
-def _mark(folder: Path, target: Path) -> None:
-    """Say that a file was lent, for it must not be taken for one that belongs there."""
-    try:
-        inode = target.stat().st_ino
-    except FileNotFoundError:
-        # Taken away already, by the mark that the last one of that name had.
-        return
+def _mark(folder: Path, target: Path) -> Path:
+    """Says that a file was lent, for it must not be taken for one that belongs there."""
     name = target.relative_to(folder).as_posix()
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
-    mark = folder / MARK / "lent" / digest
-    mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.write_text(f"{inode} {name}", "utf-8", "surrogateescape")
+    return folder / MARK / "lent" / hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _marked(folder: Path, target: Path) -> str:
+    """Which file it was, and where."""
+    return f"{target.stat().st_ino} {target.relative_to(folder).as_posix()}"
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Whoever else lends in the folder, or takes away, waits."""
+    (folder / MARK / "lent").mkdir(parents=True, exist_ok=True)
+    with (folder / MARK / "lock").open("ab") as lock:
+        if fcntl is not None:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def _unnoticed(folder: Path) -> Iterator[None]:
+    """Change a folder without a trace in its time, by which workers see that they must list their files anew.
+
+    What is lent belongs to one job, and is in nobody's list.
+    """
+    before = folder.stat()
+    try:
+        yield
+    finally:
+        os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 @contextlib.contextmanager

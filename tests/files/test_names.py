@@ -18,7 +18,7 @@ from comfy_dist.files.names import Named, clustered, find, named_in, renamed
 OURS = Identity("a" * 16, bytes(32))
 THEIRS = Identity("b" * 16, bytes(range(32)))
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/\\\0"), min_size=1, max_size=40).filter(
-    lambda name: name.strip(". ")
+    lambda name: name.strip(". ") and not name.endswith(".")
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
