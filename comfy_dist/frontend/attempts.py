@@ -42,7 +42,8 @@ class Attempts:
             return 0.0
         return max(0.0, wrong.since + SECONDS - self._clock())
 
-    def was_wrong(self, address: str, presented: str) -> None:
+    def was_wrong(self, address: str, presented: str) -> bool:
+        """Whether that was the last one for now."""
         network, now = _network(address), self._clock()
         wrong = self._wrong.get(network)
         if wrong is None or now - wrong.since >= SECONDS:
@@ -50,7 +51,9 @@ class Attempts:
             self._wrong.move_to_end(network)
             if len(self._wrong) > REMEMBERED:
                 self._wrong.popitem(last=False)
+        known = len(wrong.digests)
         wrong.digests.add(_digest(presented))
+        return known < ALLOWED <= len(wrong.digests)
 
     def was_right(self, presented: str) -> None:
         self._right[_digest(presented)] = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
 #: Under / alone, before the page's files.
 site = web.RouteTableDef()
 
@@ -78,8 +80,8 @@ class Door:
         try:
             result = examine(presented)
         except NotAccepted as reason:
-            if not reason.genuine:
-                self._attempts.was_wrong(address, presented)
+            if not reason.genuine and self._attempts.was_wrong(address, presented):
+                log.warning("Wrong keys come from %s: no new one is tried from there for up to a minute.", address)
             raise
         self._attempts.was_right(presented)
         return result
@@ -141,6 +143,7 @@ async def login(request: web.Request) -> web.StreamResponse:
         if _is_browser(request):
             return _asked_to_sign_in(request, refused)
         raise
+    log.info("%s signed in from %s.", session.identity.user or "The owner", request.remote)
     answer = _to_the_page()
     expires = session.identity.expires or 0
     answer.set_cookie(

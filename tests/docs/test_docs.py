@@ -27,6 +27,7 @@ NOT_FILES = {"custom_nodes/", "input/", "models/", "output/", "temp/", "user/", 
 NOT_FILES |= {
     ".venv/bin",
     "application/x-comfy-dist-progress",
+    "image/png",
     "user/comfy_dist/ledger.sqlite",
     "locales/",
     "example_workflows/",

@@ -190,7 +190,9 @@ async def test_preflights_need_no_key_and_refusals_are_readable_across_sites(sta
     assert refused.headers["Access-Control-Allow-Origin"] == "https://app.example"
 
 
-async def test_guesses_are_slowed_down_wherever_they_are_made(start: Start) -> None:
+async def test_guesses_are_slowed_down_wherever_they_are_made(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
     served = await start(api_keys=KEYS)
     assert (await served.get("/features", headers=bearer(ALICE))).status == 200
     statuses = []
@@ -206,6 +208,9 @@ async def test_guesses_are_slowed_down_wherever_they_are_made(start: Start) -> N
     assert b"Too many" in (await sign_in(served, OWNER)).body
     assert (await served.get("/features", headers=bearer(ALICE))).status == 200, "she was here before"
     assert (await served.get("/features")).status == 401
+    said = [record.message for record in caplog.records if "Wrong keys" in record.message]
+    assert len(said) == 1
+    assert "127.0.0.1" in said[0]
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:
