@@ -7,12 +7,14 @@ import json
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from comfy_dist.cli.comfyui import check
 from comfy_dist.errors import UsageError
 from comfy_dist.frontend.answers import Refused
 from comfy_dist.frontend.webhook_addresses import is_public, literal
@@ -92,6 +94,19 @@ def test_a_secret_that_is_none_is_refused_unseen(secret: str) -> None:
     with pytest.raises(UsageError, match="--webhook-secret must be") as refused:
         key_of(SecretStr(secret))
     assert secret.removeprefix("whsec_") == "" or secret not in str(refused.value)
+
+
+def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n")
+    assert len(key_of(SecretStr(f"@{file}"))) == 24
+
+
+def test_webhook_flags_without_effect_are_refused() -> None:
+    with pytest.raises(UsageError, match="no effect without --webhook-secret"):
+        check(ComfyuiSettings(allow_private_webhooks=True), frozenset({"allow_private_webhooks"}))
+    with pytest.raises(UsageError, match="--webhook-secret must be"):
+        check(ComfyuiSettings(webhook_secret=SecretStr("x")), frozenset({"webhook_secret"}))
 
 
 @pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946", "1.1.1.1"])
