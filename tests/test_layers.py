@@ -107,6 +107,7 @@ def test_a_frontend_needs_neither_torch_nor_numpy_nor_pillow() -> None:
     loaded = loaded_by("import comfy_dist.frontend.service, comfy_dist.cli.parts, comfy_dist.transport.amqp")
     assert "aiohttp" in loaded
     assert not loaded & {"torch", "numpy", "PIL"}
+    assert not loaded & {"jwt", "cryptography"}, "only a frontend with keys needs them"
 
 
 @pytest.mark.parametrize("command", ["comfyui", "worker"])
