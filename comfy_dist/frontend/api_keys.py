@@ -24,6 +24,11 @@ class ApiKey:
     #: Signs the sessions of browsers that gave this key: without the key in the settings they are void.
     session_secret: bytes = field(repr=False)
 
+    @property
+    def id(self) -> str:
+        """What its sessions name it by."""
+        return hmac.digest(self.session_secret, b"id", "sha256")[:8].hex()
+
 
 def parse(lines: Iterable[str], flag: str) -> tuple[ApiKey, ...]:
     """The keys in `lines`, each KEY, USER:KEY or USER:KEY:admin. Raises UsageError, which shows none of them.

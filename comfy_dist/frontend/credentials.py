@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 import jwt
 
 from comfy_dist.frontend import api_keys
-from comfy_dist.frontend.api_keys import ApiKey
 from comfy_dist.frontend.identity import Identity, NotAccepted
 from comfy_dist.frontend.tokens import Tokens, decoded, expiry
 from comfy_dist.settings import AccessSettings, revealed
@@ -36,6 +35,7 @@ class Credentials:
     def __init__(self, settings: AccessSettings) -> None:
         """Raises UsageError for keys that cannot be used."""
         self._keys = api_keys.parse(_lines(settings), "--api-key")
+        self._by_id = {key.id: key for key in self._keys}
         self._tokens = (
             Tokens(
                 revealed(settings.jwt_key, "--jwt-key"),
@@ -64,28 +64,25 @@ class Credentials:
             return Session(presented, self.identify(presented))
         expires = int(time.time()) + SESSION_SECONDS
         claims = {"sub": key.identity.user or "", "exp": expires, "aud": _AUDIENCE}
-        cookie = jwt.encode(claims, key.session_secret, _SESSION_ALGORITHM)
+        cookie = jwt.encode(claims, key.session_secret, _SESSION_ALGORITHM, {"kid": key.id})
         return Session(cookie, replace(key.identity, expires=expiry(claims)))
 
     def resume(self, cookie: str) -> Identity:
         """Who began the session. Raises NotAccepted."""
-        for key in self._keys:
-            if (identity := _of_session(key, cookie)) is not None:
-                return identity
+        if (key := self._by_id.get(_key_id(cookie))) is not None:
+            claims = decoded(cookie, key.session_secret, _SESSION_ALGORITHM, audience=_AUDIENCE)
+            return replace(key.identity, expires=expiry(claims))
         if self._tokens is None:
             raise NotAccepted("You are no longer signed in; sign in again.")
         return self._tokens.identify(cookie)
 
 
-def _of_session(key: ApiKey, cookie: str) -> Identity | None:
-    """Raises NotAccepted for a session of this key that has expired."""
+def _key_id(cookie: str) -> str:
+    """What the cookie says; its signature tells whether that is so."""
     try:
-        claims = decoded(cookie, key.session_secret, _SESSION_ALGORITHM, audience=_AUDIENCE)
-    except NotAccepted as reason:
-        if reason.genuine:
-            raise
-        return None
-    return replace(key.identity, expires=expiry(claims))
+        return str(jwt.get_unverified_header(cookie).get("kid"))
+    except (jwt.PyJWTError, ValueError, RecursionError):
+        return ""
 
 
 def _lines(settings: AccessSettings) -> Iterator[str]:
