@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from benchmarks import affinity, announcing, driven, executor, footprint, scale, way
+from benchmarks import affinity, announcing, driven, executor, footprint, progress, scale, way
 
 BENCHMARKS = {
     "way": way.run,
@@ -15,6 +15,7 @@ BENCHMARKS = {
     "affinity": affinity.run,
     "scale": scale.run,
     "announcing": announcing.run,
+    "progress": progress.run,
 }
 
 
