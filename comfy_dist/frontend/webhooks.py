@@ -32,7 +32,7 @@ CLAIM_SECONDS = 10.0
 #: Seconds before what broker or ledger could not take is tried again.
 PAUSE_SECONDS = 1.0
 #: Deliveries under way at the same time, and those of them to one host.
-AT_ONCE, PER_HOST = 32, 4
+AT_ONCE, PER_HOST = 64, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class WebhookSender:
             raise BrokerUnavailable("the event log is not heard.") from None
         finally:
             self._webhooks.no_claim(waiting.id)
-        return await self._webhooks.held(waiting.id, attempt)
+        return await self._ctx.ledger.read(lambda c: self._webhooks.held(c, waiting.id, attempt))
 
     async def _post(self, delivery: Delivery, session: aiohttp.ClientSession) -> Answer:
         headers = webhook_signature.headers(self._key, delivery.id, int(time.time()), delivery.body)

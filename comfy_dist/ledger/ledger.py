@@ -21,7 +21,7 @@ from comfy_dist.ledger.retention import Pruning, Retention
 from comfy_dist.ledger.search import Search
 from comfy_dist.ledger.steps import Change, Counters, changes_a_job, steps_of
 from comfy_dist.ledger.webhooks import Webhooks
-from comfy_dist.messages import Cleared, Deleted, now_ms
+from comfy_dist.messages import Cleared, Deleted, WebhookClaimed, now_ms
 from comfy_dist.transport import Bookmark, Recorded
 
 log = logging.getLogger(__name__)
@@ -221,6 +221,9 @@ class Ledger:
         if entries:
             self.bookmark = entries[-1].bookmark
             self._backlog.add(steps, self.bookmark)
+            for step in steps:
+                if isinstance(step, WebhookClaimed):
+                    self.webhooks.folded(step)
             self._to_write.set()
         self._expected -= {change.after.id for change in changes}
         self._expected -= {step for step in steps if isinstance(step, (Deleted, Cleared))}

@@ -113,7 +113,7 @@ class Webhooks:
                 self._put(connection, each, after, url, ours=ours)
         if after.state.ended:
             connection.execute("DELETE FROM webhooks WHERE job_id = ?", (after.id,))
-        self._tell(None)
+        self._tell()
 
     def _put(self, connection: sqlite3.Connection, event: HookEvent, row: JobRow, url: str, *, ours: bool) -> None:
         at = row.started_at if event is HookEvent.START else row.ended_at
@@ -155,18 +155,26 @@ class Webhooks:
                     "UPDATE deliveries SET holder = NULL, due = ? WHERE id = ? AND attempt = ?",
                     (now_ms() + int(1000 * (event.again_in or 0)) + patience, event.webhook, event.attempt),
                 )
-        self._tell(event)
+        self._tell()
 
-    def _tell(self, event: WebhookClaimed | WebhookTried | None) -> None:
+    def held(self, connection: sqlite3.Connection, delivery_id: str, attempt: int) -> Delivery | None:
+        """What is to be sent, where that attempt is this frontend's."""
+        row = connection.execute(
+            "SELECT id, url, body FROM deliveries WHERE id = ? AND attempt = ? AND holder = ?",
+            (delivery_id, attempt, self._frontend),
+        ).fetchone()
+        return Delivery(*row) if row else None
+
+    def _tell(self) -> None:
         """What is asked of the database from then on finds it written."""
         assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._heard, event)
+        self._loop.call_soon_threadsafe(self.changed.set)
 
     # In the event loop
 
-    def _heard(self, event: WebhookClaimed | WebhookTried | None) -> None:
-        self.changed.set()
-        if isinstance(event, WebhookClaimed) and event.frontend == self._frontend:
+    def folded(self, event: WebhookClaimed) -> None:
+        """To be called before it is written: who claimed waits for it."""
+        if event.frontend == self._frontend:
             claim = self._claims.pop(event.webhook, None)
             if claim is not None and not claim.done():
                 claim.set_result(None)
@@ -194,16 +202,6 @@ class Webhooks:
         due, waiting = head
         seconds = (due - now_ms()) / 1000
         return seconds if seconds > 0 else waiting
-
-    async def held(self, delivery_id: str, attempt: int) -> Delivery | None:
-        """What is to be sent, where that attempt is this frontend's."""
-        row = await self._database.run(
-            lambda connection: connection.execute(
-                "SELECT id, url, body FROM deliveries WHERE id = ? AND attempt = ? AND holder = ?",
-                (delivery_id, attempt, self._frontend),
-            ).fetchone()
-        )
-        return Delivery(*row) if row else None
 
 
 def _heads(
