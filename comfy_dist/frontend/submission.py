@@ -184,7 +184,14 @@ async def _publish(ctx: Context, job: Job, found: Place, news: Event | None) -> 
                 ctx.ledger.expect(job.id)
             # Both at once: the ledger's fold does not mind which of `submitted` and `started` comes first. The job
             # before the news of it, for somebody waits for its end.
-            await asyncio.gather(send(ctx, job, found), ctx.transport.append_event(news))
+            telling = asyncio.ensure_future(ctx.transport.append_event(news))
+            try:
+                await send(ctx, job, found)
+                await telling
+            except BaseException:
+                telling.cancel()
+                await asyncio.gather(telling, return_exceptions=True)
+                raise
     except BrokerUnavailable as error:
         raise await _not_accepted(ctx, job, error, arrived=True) from error
     if ctx.transport.durable:

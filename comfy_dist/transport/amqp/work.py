@@ -161,20 +161,21 @@ class Taker:
         channel = await self._open()
         if not self._listening and (found := await self._get(channel)) is not None:
             return found
-        self._wanted = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._wanted = loop.create_future()
+        renewing = loop.call_later(RENEW_SECONDS, self._lost, channel)
         orderly = False
         try:
             if not self._listening:
                 await self._listen(channel)
-            if not (await asyncio.wait([self._wanted], timeout=RENEW_SECONDS))[0]:
-                self._lost(channel)
-            found = self._wanted.result()
+            found = await self._wanted
             orderly = True
             return found
         finally:
+            renewing.cancel()
             wanted, self._wanted = self._wanted, None
             if orderly:
-                self._lingering = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._stop)
+                self._lingering = loop.call_later(LINGER_SECONDS, self._stop)
             else:
                 if wanted.done() and not wanted.cancelled() and wanted.exception() is None:
                     self._give_back(wanted.result()[0])
