@@ -16,6 +16,7 @@ from comfy_dist.errors import BrokerUnavailable, ComfyDistError
 from comfy_dist.frontend import webhook_signature
 from comfy_dist.frontend.context import Context
 from comfy_dist.frontend.webhook_addresses import NotPublic, public_socket
+from comfy_dist.frontend.webhook_names import Names
 from comfy_dist.ledger.webhooks import Delivery, Waiting
 from comfy_dist.messages import WebhookClaimed, WebhookTried
 
@@ -137,8 +138,8 @@ class WebhookSender:
             return Answer(reason=f"it did not answer within {ANSWER_SECONDS:g} s")
         except aiohttp.ClientConnectorError as error:
             return Answer(reason=_why(error.os_error))
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            # Their texts may hold the address.
+        except Exception as error:  # noqa: BLE001  (no answer, however odd, may end the frontend)
+            # Its text may hold the address.
             return Answer(reason=f"the connection failed ({type(error).__name__})")
 
 
@@ -174,6 +175,7 @@ def _session(*, allow_private: bool) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             limit=AT_ONCE,
+            resolver=Names(AT_ONCE),
             force_close=True,
             use_dns_cache=False,
             socket_factory=None if allow_private else public_socket,

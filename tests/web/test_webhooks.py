@@ -10,6 +10,7 @@ import itertools
 import json
 import logging
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -372,6 +373,30 @@ async def test_a_receiver_that_never_stops_talking_is_not_listened_to(studio: St
         written = await asyncio.wait_for(talked.get(), PATIENCE)
     # What fits into the sockets' buffers.
     assert written < 2**25
+
+
+async def test_a_name_server_that_hangs_holds_up_nobody(
+    studio: Studio, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve, release, asked = socket.getaddrinfo, threading.Event(), threading.Semaphore(0)
+
+    def hanging(host: Any, *rest: Any, **options: Any) -> Any:
+        if host == "dead.example.com":
+            asked.release()
+            release.wait(PATIENCE)
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return resolve(host, *rest, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", hanging)
+    try:
+        for _ in range(2 * sending.PER_HOST):
+            await studio.prompt("http://dead.example.com/")
+        for _ in range(sending.PER_HOST):
+            assert await asyncio.to_thread(asked.acquire, timeout=PATIENCE)
+        await studio.prompt(receiver.url("/alive", host="localhost"))
+        await receiver.until(1, "/alive")
+    finally:
+        release.set()
 
 
 async def test_receivers_that_hang_delay_no_other(studio: Studio, receiver: Receiver) -> None:
