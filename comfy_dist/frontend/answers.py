@@ -14,8 +14,6 @@ from comfy_dist.errors import ComfyDistError
 MAX_JSON_BYTES = 64 * 2**20
 #: Longest prompt and client id, in characters.
 MAX_ID = 100
-#: And in UTF-8: a message's id on the broker takes 255.
-MAX_ID_BYTES = 200
 #: Up to here a JSON number is exact everywhere.
 MAX_NUMBER = 2**53
 

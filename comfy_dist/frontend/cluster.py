@@ -113,7 +113,13 @@ async def health(request: web.Request) -> web.Response:
     """Whether this frontend can accept prompts: 200, or 503 while the broker is away."""
     ctx = context(request)
     connected = ctx.transport.connected
-    body = {"healthy": connected, "broker": connected, "workers": len(ctx.registry.workers), "frontend": ctx.id}
+    body = {
+        "healthy": connected,
+        "broker": connected,
+        "workers": len(ctx.registry.workers),
+        "frontend": ctx.id,
+        "unreadable": ctx.transport.unreadable.counts,
+    }
     return web.json_response(body, status=200 if connected else 503)
 
 

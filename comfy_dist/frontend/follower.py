@@ -39,6 +39,8 @@ EXPIRE_SECONDS = 5.0
 CATALOGUE_SECONDS = 30.0
 #: An end that is older is history being read again, no news for a websocket.
 NEWS_MS = 600_000
+#: While the log is read again, nothing keeps the next entry for so long.
+IDLE_SECONDS = 0.05
 #: Of what is folded from elsewhere than the log.
 _NOWHERE = Bookmark(offset=0, message_id="")
 
@@ -52,6 +54,8 @@ class Follower:
         self._fetching: set[str] = set()
         #: Ends before that were known once, where the ledger is being built again; in ms.
         self._known_until = 0
+        #: Whether the log has been read to its end since it was last begun.
+        self._caught_up = False
         self._catalogue_changed = asyncio.Event()
         #: Set when it is known which nodes there are.
         self.catalogue_known = asyncio.Event()
@@ -91,7 +95,7 @@ class Follower:
     async def _rewind(self) -> None:
         ctx = self.ctx
         await ctx.ledger.rewind()
-        self._known_until = now_ms() - NEWS_MS
+        self._known_until, self._caught_up = now_ms() - NEWS_MS, False
         if not ctx.transport.durable:
             # The log of this process begins too late for what waits: that stands in the outbox.
             waiting = [Submitted.of(job) for job in await ctx.ledger.outbox.rest()]
@@ -99,8 +103,11 @@ class Follower:
             ctx.ledger.bookmark = None
 
     async def _events(self) -> None:
+        clock = asyncio.get_running_loop().time
         while True:
+            began = clock()
             batch = [await self._entries.get()]
+            self._caught_up |= clock() - began > IDLE_SECONDS
             while len(batch) < BATCH and not self._entries.empty():
                 batch.append(self._entries.get_nowait())
             await self._fold(batch)
@@ -116,7 +123,7 @@ class Follower:
             if isinstance(entry, Rewind):
                 log.warning("The event stream is a new one; the ledger is built again from its first event.")
                 await ctx.ledger.rewind()
-                self._known_until = now_ms() - NEWS_MS
+                self._known_until, self._caught_up = now_ms() - NEWS_MS, False
                 recorded = []
             else:
                 recorded.append(entry)
@@ -131,7 +138,7 @@ class Follower:
                 ctx.ends.tell(change.after.id)
                 if not ctx.transport.durable:
                     ctx.ledger.outbox.remove(change.after.id)
-                if now_ms() - change.event.at < NEWS_MS and not ctx.hub.has_ended(change.after.id):
+                if self._is_news(change) and not ctx.hub.has_ended(change.after.id):
                     ctx.counts.ended(change.after)
                     self._tell_end_in_turn(change)
                 continue
@@ -141,6 +148,10 @@ class Follower:
                 ctx.hub.waits_again(change.after.id)
             if isinstance(change.event, Started) and ctx.hub.missed_the_start(change.after):
                 await ctx.transport.send(Command(verb="replay", arguments={"job": change.after.id}))
+
+    def _is_news(self, change: Change) -> bool:
+        """By its worker's clock, which may be hours behind, only what is read again is judged."""
+        return self._caught_up or now_ms() - change.event.at < NEWS_MS
 
     def _tell_end_in_turn(self, change: Change) -> None:
         """Tell it behind the prompt's progress, for which there may be a moment to wait."""

@@ -34,6 +34,8 @@ MAX_BACKLOG = 20_000
 LAST_PROGRESS_SECONDS = 1.0
 #: Ended prompts whose late messages are recognised.
 REMEMBERED = 1000
+#: Prompts whose messages are followed.
+MOST_PROMPTS = 20_000
 
 _serial = itertools.count()
 
@@ -188,6 +190,9 @@ class Hub:
 
     def pass_on(self, progress: Progress) -> None:
         """Send a worker's message to its client, once and in order."""
+        if progress.job_id not in self._prompts and len(self._prompts) >= MOST_PROMPTS:
+            # Of prompts whose end never came here; a stranger may name as many as they like.
+            del self._prompts[next(iter(self._prompts))]
         prompt = self._prompts.setdefault(progress.job_id, _Running())
         if prompt.ended or (progress.attempt, progress.sequence) <= (prompt.attempt, prompt.sequence):
             return

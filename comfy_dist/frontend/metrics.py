@@ -37,6 +37,8 @@ class Standing(Collector):
         yield _gauge("comfyui_workers", "Live workers.", "state", **live)
         reached = int(self._ctx.transport.connected)
         yield GaugeMetricFamily("comfyui_broker_connected", "1 while the broker is reached.", value=reached)
+        counts = self._ctx.transport.unreadable.counts
+        yield _gauge("comfyui_unreadable_messages", "Messages set aside since the start here.", "place", **counts)
         clients = len(self._ctx.hub)
         yield GaugeMetricFamily("comfyui_websocket_clients", "Open websockets here.", value=clients)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.files.inputs import offering
-from comfy_dist.frontend.answers import MAX_ID, MAX_ID_BYTES, MAX_NUMBER, Refused
+from comfy_dist.frontend.answers import MAX_ID, MAX_NUMBER, Refused
 from comfy_dist.frontend.asked import requirements_of, urgency_of
 from comfy_dist.frontend.context import Context
 from comfy_dist.frontend.given_ids import Claim
@@ -20,7 +20,18 @@ from comfy_dist.frontend.identity import Identity
 from comfy_dist.frontend.placing import Place, held_catalogue, place, send, unroutable
 from comfy_dist.frontend.webhook_request import webhook_of
 from comfy_dist.ledger import JobState
-from comfy_dist.messages import Catalogue, Command, Event, Job, Prompt, Resubmitted, Revoked, Submitted, now_ms
+from comfy_dist.messages import (
+    MAX_ID_BYTES,
+    Catalogue,
+    Command,
+    Event,
+    Job,
+    Prompt,
+    Resubmitted,
+    Revoked,
+    Submitted,
+    now_ms,
+)
 from comfy_dist.validation import Validation, validate_prompt
 
 log = logging.getLogger(__name__)

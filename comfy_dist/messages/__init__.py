@@ -1,6 +1,6 @@
 """The only definition of what crosses a wire."""
 
-from comfy_dist.messages.base import Message, Prompt, now_ms
+from comfy_dist.messages.base import MAX_ID_BYTES, Message, Prompt, now_ms
 from comfy_dist.messages.commands import Command, Reply, Verb
 from comfy_dist.messages.events import (
     AttemptFailed,
@@ -47,6 +47,7 @@ from comfy_dist.messages.webhook import HookEvent, Webhook
 
 __all__ = [
     "ANYBODY",
+    "MAX_ID_BYTES",
     "SECRET_KEYS",
     "Announcement",
     "AttemptFailed",

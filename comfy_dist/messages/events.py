@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from comfy_dist.messages.base import Message, Prompt, now_ms
+from comfy_dist.messages.base import Count, JobId, Message, Number, Prompt, Time, WorkerId, now_ms
 from comfy_dist.messages.job import Job, Urgency
 from comfy_dist.messages.requirements import Requirements
 from comfy_dist.messages.webhook import Webhook
@@ -18,11 +18,11 @@ StatusMessages: TypeAlias = tuple[tuple[str, dict[str, Any]], ...]
 class _Event(Message):
     v: Literal[1] = 1
     #: Milliseconds since the epoch.
-    at: int = Field(default_factory=now_ms)
+    at: Time = Field(default_factory=now_ms)
 
 
 class _JobEvent(_Event):
-    job_id: str
+    job_id: JobId
 
 
 class Submitted(_JobEvent):
@@ -33,7 +33,7 @@ class Submitted(_JobEvent):
     extra_data: dict[str, Any] = {}
     outputs_to_execute: tuple[str, ...] = ()
     client_id: str | None = None
-    number: float = 0
+    number: Number = 0
     urgency: Urgency = Urgency.NORMAL
     user: str | None = None
     requirements: Requirements | None = None
@@ -68,19 +68,19 @@ class Started(_JobEvent):
     #: Here too: a short job's events may overtake `submitted`, and its client waits for the end.
     client_id: str | None = None
     user: str | None = None
-    worker: str
+    worker: WorkerId
     engine: str = ""
     device: str = ""
     #: Counts from 1.
-    attempt: int
+    attempt: Count
 
 
 class AttemptFailed(_JobEvent):
     """The engine or the worker died under the job; it may be tried again."""
 
     type: Literal["attempt_failed"] = "attempt_failed"
-    worker: str
-    attempt: int
+    worker: WorkerId
+    attempt: Count
     #: The node that was executing, where known.
     node: str | None = None
     reason: str
@@ -90,8 +90,8 @@ class Released(_JobEvent):
     """The worker gave the job back unfinished (drain); it waits again, and nothing is held against anybody."""
 
     type: Literal["released"] = "released"
-    worker: str
-    attempt: int
+    worker: WorkerId
+    attempt: Count
 
 
 class Trailing(Message):
@@ -105,12 +105,12 @@ class Trailing(Message):
 
 
 class _Ended(_JobEvent):
-    worker: str | None = None
+    worker: WorkerId | None = None
     #: As in Started.
     client_id: str | None = None
     user: str | None = None
     #: When the attempt that ended began; 0: the worker that writes this began none.
-    started_at: int = 0
+    started_at: Count = 0
     #: Id of the folder that the outputs are wanted in, where they do not lie in it: whose it is fetches them.
     home: str = ""
     #: What output nodes reported: {node_id: {"images": [...], ...}}.
@@ -121,11 +121,11 @@ class _Ended(_JobEvent):
     #: Milliseconds by executed node.
     timings: dict[str, float] = {}
     #: Sequence number of the last progress message, so that a client sees it before the end.
-    last_sequence: int = 0
+    last_sequence: Count = 0
     #: The last progress messages themselves, where they were not sent before.
     trail: tuple[Trailing, ...] = ()
     #: The attempt whose messages those are.
-    attempt: int = 1
+    attempt: Count = 1
 
 
 class Finished(_Ended):
@@ -137,7 +137,7 @@ class Failed(_Ended):
 
     type: Literal["failed"] = "failed"
     error: dict[str, Any]
-    attempts: int = 1
+    attempts: Count = 1
 
 
 class Cancelled(_Ended):
@@ -178,7 +178,7 @@ class Revoked(_JobEvent):
 
     type: Literal["revoked"] = "revoked"
     #: The submission's own time.
-    submitted_at: int
+    submitted_at: Count
 
 
 class Resubmitted(_JobEvent):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from comfy_dist.messages.base import Message
+from comfy_dist.messages.base import Count, JobId, Message, WorkerId
 from comfy_dist.messages.route import Route
 
 #: Facts are thin: all that are kept are read by every worker that starts.
@@ -14,25 +14,25 @@ REASON_CHARACTERS = 80
 
 
 class _JobFact(Message):
-    job: str
+    job: JobId
 
 
 class StartedFact(_JobFact):
     """`worker` claims attempt number `attempt` (from 1); the first claim of a number wins."""
 
     type: Literal["started"] = "started"
-    worker: str
-    attempt: int
+    worker: WorkerId
+    attempt: Count
     #: What that worker has ended since it last told: as an `ended` fact for each, without a message for each.
-    ended: tuple[str, ...] = ()
+    ended: tuple[JobId, ...] = ()
 
 
 class AttemptFailedFact(_JobFact):
     """The attempt ended by a dying engine; the next one may be claimed at once."""
 
     type: Literal["attempt_failed"] = "attempt_failed"
-    worker: str
-    attempt: int
+    worker: WorkerId
+    attempt: Count
     #: How, in at most REASON_CHARACTERS: "exited with code 3 at node 7".
     reason: str = ""
 
@@ -41,16 +41,16 @@ class ReleasedFact(_JobFact):
     """The worker gave the job back unfinished (drain); the attempt counts against nobody."""
 
     type: Literal["released"] = "released"
-    worker: str
-    attempt: int
+    worker: WorkerId
+    attempt: Count
 
 
 class SurvivedFact(_JobFact):
     """The worker was only cut off: it lives and still executes; the attempt counts against nobody."""
 
     type: Literal["survived"] = "survived"
-    worker: str
-    attempt: int
+    worker: WorkerId
+    attempt: Count
 
 
 class EndedFact(_JobFact):
@@ -70,7 +70,7 @@ class RevokedFact(_JobFact):
     """The job as it was submitted at that time was refused to its client: drop that delivery of it."""
 
     type: Literal["revoked"] = "revoked"
-    submitted_at: int
+    submitted_at: Count
 
 
 class RouteFact(Message):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from comfy_dist.messages.base import Message, Prompt
+from comfy_dist.messages.base import Count, JobId, Message, Number, Prompt
 from comfy_dist.messages.files import InputFile
 from comfy_dist.messages.requirements import Requirements
 from comfy_dist.messages.webhook import Webhook
@@ -33,7 +33,7 @@ class Job(Message):
     """One prompt on the queue."""
 
     #: ComfyUI's prompt_id.
-    id: str
+    id: JobId
     prompt: Prompt
     #: Whose websocket receives progress; None: everyone's receives what ComfyUI sends to all.
     client_id: str | None = None
@@ -41,7 +41,7 @@ class Job(Message):
     #: The output nodes to execute, those that passed validation.
     outputs_to_execute: tuple[str, ...] = ()
     #: Time-ordered rank that clients see, as ComfyUI's `number`; negative for `front`.
-    number: float = 0
+    number: Number = 0
     urgency: Urgency = Urgency.NORMAL
     #: Who submitted it, where frontends know their users.
     user: str | None = None
@@ -59,7 +59,7 @@ class Job(Message):
     #: Files there that the prompt names.
     files: tuple[InputFile, ...] = ()
     #: Milliseconds since the epoch.
-    created_at: int = 0
+    created_at: Count = 0
 
     def public_extra_data(self) -> dict[str, Any]:
         """extra_data without credentials."""

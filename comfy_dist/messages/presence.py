@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
-from comfy_dist.messages.base import Message
+from pydantic import Field, StringConstraints
+
+from comfy_dist.messages.base import Count, JobId, Message, WorkerId
+
+#: Devices, jobs, tags and models that an announcement has at most.
+MOST = 1000
+#: A short text.
+Label: TypeAlias = Annotated[str, StringConstraints(max_length=1000)]
 
 
 class WorkerState(StrEnum):
@@ -19,23 +26,23 @@ class WorkerState(StrEnum):
 class Device(Message):
     """A compute device as ComfyUI's /system_stats shows it; sizes in bytes."""
 
-    name: str
-    type: str
+    name: Label
+    type: Label
     index: int | None = None
-    vram_total: int = 0
-    vram_free: int = 0
-    torch_vram_total: int = 0
-    torch_vram_free: int = 0
+    vram_total: Count = 0
+    vram_free: Count = 0
+    torch_vram_total: Count = 0
+    torch_vram_free: Count = 0
 
 
 class CurrentJob(Message):
     """What an engine of a worker executes."""
 
-    id: str
+    id: JobId
     #: Name of the device it runs on.
-    device: str = ""
-    attempt: int = 1
-    started_at: int = 0
+    device: Label = ""
+    attempt: Count = 1
+    started_at: Count = 0
     #: Node being executed, by display id.
     node: str | None = None
     #: Progress of that node: value of max.
@@ -46,28 +53,28 @@ class CurrentJob(Message):
 class Announcement(Message):
     """A worker's sign of life: every 5 s and on change. Unseen for 15 s is gone."""
 
-    id: str
-    name: str
-    host: str
-    pid: int
-    version: str
+    id: WorkerId
+    name: WorkerId
+    host: Label
+    pid: Count
+    version: Label
     state: WorkerState
-    engine: str
-    engine_version: str = ""
-    python_version: str = ""
-    pytorch_version: str = ""
-    os: str = ""
+    engine: Label
+    engine_version: Label = ""
+    python_version: Label = ""
+    pytorch_version: Label = ""
+    os: Label = ""
     #: Bytes of main memory.
-    ram_total: int = 0
-    ram_free: int = 0
+    ram_total: Count = 0
+    ram_free: Count = 0
     #: One for each of its engines.
-    devices: tuple[Device, ...] = ()
+    devices: tuple[Device, ...] = Field((), max_length=MOST)
     #: At most one for each of its engines.
-    jobs: tuple[CurrentJob, ...] = ()
+    jobs: tuple[CurrentJob, ...] = Field((), max_length=MOST)
     #: What jobs may ask for (--worker-tags).
-    tags: tuple[str, ...] = ()
+    tags: tuple[Label, ...] = Field((), max_length=MOST)
     #: Model files that its last jobs used and that it may still have in memory, the newest first.
-    models: tuple[str, ...] = ()
+    models: tuple[Label, ...] = Field((), max_length=MOST)
     #: Whether it takes no jobs for now, because it or the whole cluster is paused.
     paused: bool = False
     #: Ids of its input, output and temp folder; who has the same one shares it.
@@ -75,12 +82,12 @@ class Announcement(Message):
     #: Whether it knows that somebody does not share them.
     apart: bool = False
     #: Hash over the node class names.
-    kind: str = ""
+    kind: Label = ""
     #: Hash over the whole catalogue (file combos change it).
-    catalogue: str = ""
-    started_at: int = 0
-    finished: int = 0
-    failed: int = 0
+    catalogue: Label = ""
+    started_at: Count = 0
+    finished: Count = 0
+    failed: Count = 0
 
 
 class Catalogue(Message):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from comfy_dist.messages.base import Message
+from comfy_dist.messages.base import Count, JobId, Message
 
 
 class Progress(Message):
@@ -12,14 +12,14 @@ class Progress(Message):
     On the broker several travel as one message (transport/amqp/batches.py).
     """
 
-    job_id: str
+    job_id: JobId
     #: Whose websocket; None: everyone's.
     client_id: str | None
     #: Whose job it is; nobody else's websocket is sent this, whatever its client id.
     user: str | None = None
     #: Counts from 1 within an attempt; order at the client.
-    sequence: int
-    attempt: int
+    sequence: Count
+    attempt: Count
     #: The event's name ("executing", "progress", ...; "preview" and "text" for binary ones).
     event: str
     #: Display id of the node it is about.

@@ -16,6 +16,7 @@ from comfy_dist.messages import Announcement, Command, Event, Fact, Job, Progres
 from comfy_dist.transport.dead import MOST_LETTERS, DeadLetter, HeldLetters
 from comfy_dist.transport.protocol import Bookmark, Delivery, ReceivedCommand, Recorded, Rewind
 from comfy_dist.transport.turns import COMMON, Turns
+from comfy_dist.transport.unreadable import Unreadable
 
 #: Seconds a parked delivery waits, as on the broker.
 PARK_SECONDS = 5.0
@@ -217,6 +218,8 @@ class MemoryTransport:
     burst_seconds = 0.0
 
     def __init__(self, broker: MemoryBroker) -> None:
+        #: Nothing is, within one process.
+        self.unreadable = Unreadable()
         self._broker = broker
         self._closed = asyncio.Event()
         self._worker: str | None = None

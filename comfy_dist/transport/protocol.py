@@ -9,6 +9,7 @@ from typing import Protocol
 
 from comfy_dist.messages import Announcement, Command, Event, Fact, Job, Message, Progress, Reply, Route
 from comfy_dist.transport.dead import HeldLetters
+from comfy_dist.transport.unreadable import Unreadable
 
 
 class Bookmark(Message):
@@ -96,6 +97,8 @@ class Transport(Protocol):
 
     #: Whether jobs that were submitted survive the end of this process.
     durable: bool
+    #: What came and could not be read.
+    unreadable: Unreadable
     #: For how long progress messages that follow each other are worth collecting into one batch.
     burst_seconds: float
 

@@ -16,7 +16,12 @@ async def serve_health(worker: Worker, port: int, host: str = "127.0.0.1") -> we
 
     async def health(_: web.Request) -> web.Response:
         return web.json_response(
-            {"healthy": worker.healthy, "state": worker.state, "worker": worker.id},
+            {
+                "healthy": worker.healthy,
+                "state": worker.state,
+                "worker": worker.id,
+                "unreadable": worker.unreadable,
+            },
             status=200 if worker.healthy else 503,
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from comfy_dist.engine import Engine
@@ -91,6 +91,11 @@ class Worker:
         return self._transport.connected and any(
             standing.engine.running and standing.state is not WorkerState.STARTING for standing in self._standings
         )
+
+    @property
+    def unreadable(self) -> Mapping[str, int]:
+        """Messages that came and could not be read, by place."""
+        return self._transport.unreadable.counts
 
     def drain(self) -> None:
         """Take no more; the running jobs finish. A second call, or the drain timeout, gives them back."""

@@ -1,5 +1,8 @@
 """The transport over RabbitMQ."""
 
+from comfy_dist.transport.amqp.foreign import tolerate
 from comfy_dist.transport.amqp.transport import AmqpTransport
+
+tolerate()
 
 __all__ = ["AmqpTransport"]

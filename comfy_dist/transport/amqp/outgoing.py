@@ -12,6 +12,10 @@ from aiormq.abc import DeliveredMessage
 
 #: Bodies above this many bytes travel compressed (RFC 9110's "deflate" is zlib's format).
 COMPRESS_ABOVE = 4096
+#: Bytes that a body may have when it is decompressed. A prompt has 64 MiB, and numbers may grow in writing.
+LARGEST = 256 * 2**20
+#: Bytes of AMQP's short strings.
+_SHORT = 255
 #: AMQP's delivery modes.
 TRANSIENT, PERSISTENT = 1, 2
 
@@ -50,7 +54,8 @@ def persistent(
     return Outgoing(
         body,
         spec.Basic.Properties(
-            message_id=message_id or uuid.uuid4().hex,
+            # A stranger's job may have an id that does not fit.
+            message_id=message_id if message_id and len(message_id.encode()) <= _SHORT else uuid.uuid4().hex,
             content_type="application/json",
             content_encoding=encoding,
             delivery_mode=PERSISTENT,
@@ -85,12 +90,18 @@ def _milliseconds(seconds: float | None) -> str | None:
 
 def unpack(body: bytes, encoding: str | None) -> bytes:
     """The body, decompressed. Raises ValueError where that fails."""
-    if encoding == "deflate":
-        try:
-            return zlib.decompress(body)
-        except zlib.error as error:
-            raise ValueError(f"a body that is not what its encoding says: {error}") from None
-    return body
+    if not encoding:
+        return body
+    if encoding != "deflate":
+        raise ValueError(f"its content encoding is {encoding[:40]!r}, not deflate")
+    inflating = zlib.decompressobj()
+    try:
+        inflated = inflating.decompress(body, LARGEST)
+    except zlib.error as error:
+        raise ValueError(f"a body that is not what its encoding says: {error}") from None
+    if not inflating.eof:
+        raise ValueError("a body that is cut off, or larger than 256 MiB")
+    return inflated
 
 
 def body_of(message: DeliveredMessage) -> bytes:

@@ -29,7 +29,8 @@ PROOF_TIMEOUT = 3.0
 class Entry:
     """One message of a stream."""
 
-    body: bytes
+    #: None where it cannot be decompressed.
+    body: bytes | None
     bookmark: Bookmark
 
 
@@ -139,11 +140,11 @@ async def _is_shorter(connection: AbstractConnection, stream: str, bookmark: Boo
 def _entry(message: DeliveredMessage) -> Entry:
     properties = message.header.properties
     offset = (properties.headers or {}).get("x-stream-offset")
+    body: bytes | None
     try:
         body = body_of(message)
-    except ValueError as error:
-        log.warning("A message of %s is skipped: %s.", message.routing_key, error)
-        body = b""
+    except ValueError:
+        body = None
     return Entry(
         body,
         Bookmark(offset=offset if isinstance(offset, int) else 0, message_id=properties.message_id or ""),

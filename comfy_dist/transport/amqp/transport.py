@@ -41,6 +41,7 @@ from comfy_dist.transport.amqp.subscriptions import Subscriptions
 from comfy_dist.transport.amqp.work import Taker
 from comfy_dist.transport.dead import HeldLetters
 from comfy_dist.transport.protocol import Bookmark, ReceivedCommand, Recorded, Rewind
+from comfy_dist.transport.unreadable import Unreadable
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ class AmqpTransport:
         self._names = Names(queue_name)
         self._retention = (retention, retention_size)
         self._streams = Streams()
+        self.unreadable = Unreadable()
         self._participant = uuid.uuid4().hex[:12]
         self._worker: str | None = None
         reports = Reports()
@@ -177,7 +179,13 @@ class AmqpTransport:
 
     def taker(self) -> Taker:
         return Taker(
-            self._consuming, self._names, self._publisher, self._declare, self._state, lambda: self._worker
+            self._consuming,
+            self._names,
+            self._publisher,
+            self._declare,
+            self._state,
+            lambda: self._worker,
+            self.unreadable,
         )
 
     def dead_letters(self) -> AbstractAsyncContextManager[HeldLetters]:
@@ -194,8 +202,11 @@ class AmqpTransport:
             async for entry in stream:
                 if isinstance(entry, Rewind):
                     yield entry
-                else:
-                    yield Recorded(parse_event(entry.body), entry.bookmark)
+                    continue
+                event = parse_event(entry.body) if entry.body is not None else None
+                if event is None:
+                    self.unreadable.note(self._names.events, "no event that this version knows")
+                yield Recorded(event, entry.bookmark)
 
     async def append_fact(self, fact: Fact) -> None:
         await self._publisher.confirm(pack(fact.to_bytes()), self._names.control)
@@ -204,7 +215,12 @@ class AmqpTransport:
         stream = follow(self._consuming, self._names.control, after=None, declare=self._declare)
         async with contextlib.aclosing(stream):
             async for entry in stream:
-                if not isinstance(entry, Rewind) and (fact := parse_fact(entry.body)) is not None:
+                if isinstance(entry, Rewind):
+                    continue
+                fact = parse_fact(entry.body) if entry.body is not None else None
+                if fact is None:
+                    self.unreadable.note(self._names.control, "no fact that this version knows")
+                else:
                     yield fact
 
     # Workers' lives
@@ -245,7 +261,7 @@ class AmqpTransport:
             try:
                 batch = batches.unpack(message.body)
             except ValueError as error:
-                log.debug("A progress message is not understood: %s", error)
+                self.unreadable.note(self._names.progress, error)
                 continue
             for progress in batch:
                 yield progress
@@ -261,7 +277,7 @@ class AmqpTransport:
             try:
                 yield Announcement.from_bytes(message.body)
             except ValidationError as error:
-                log.debug("An announcement is not understood: %s", error)
+                self.unreadable.note(self._names.presence, error)
 
     # Commands
 
@@ -290,7 +306,7 @@ class AmqpTransport:
             try:
                 command = Command.from_bytes(message.body)
             except ValidationError as error:
-                log.debug("A command is not understood: %s", error)
+                self.unreadable.note(self._names.commands, error)
                 continue
             if command.worker in (None, self._worker):
                 yield AmqpCommand(command, message.header.properties.reply_to, self._publisher)
@@ -300,7 +316,7 @@ class AmqpTransport:
             try:
                 reply = Reply.from_bytes(message.body)
             except ValidationError as error:
-                log.debug("An answer is not understood: %s", error)
+                self.unreadable.note(self._subscriptions.address, error)
                 continue
             if (asked := self._asked.get(reply.command)) is not None and not asked.done():
                 asked.set_result(reply)

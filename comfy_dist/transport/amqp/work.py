@@ -24,6 +24,7 @@ from comfy_dist.transport.amqp.names import QUORUM, Names
 from comfy_dist.transport.amqp.outgoing import Outgoing, body_of, pack, persistent
 from comfy_dist.transport.amqp.publisher import Publisher
 from comfy_dist.transport.turns import COMMON, Turns
+from comfy_dist.transport.unreadable import Unreadable, on_one_line
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +116,7 @@ class Taker:
         declare: SetUp,
         state: State,
         worker_id: Callable[[], str | None],
+        unreadable: Unreadable,
     ) -> None:
         self._connection = connection
         self._names = names
@@ -122,6 +124,7 @@ class Taker:
         self._declare = declare
         self._state = state
         self._worker = worker_id
+        self._unreadable = unreadable
         self._turns = Turns()
         self._routes = COMMON
         self._channel: AbstractChannel | None = None
@@ -309,8 +312,9 @@ class Taker:
         try:
             job = Job.from_bytes(body_of(message))
         except (ValueError, ValidationError) as error:
-            reason = " ".join(str(error).split())[:500]
-            log.error("An unreadable message of %s goes to %s: %s", queue, self._names.dead, reason)
+            reason = on_one_line(error)
+            self._unreadable.note(queue, error)
+            log.debug("An unreadable message of %s goes to %s.", queue, self._names.dead)
             copy = persistent(
                 message.body,
                 encoding=message.header.properties.content_encoding,
