@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from comfy_dist.frontend.context import Context
 from comfy_dist.frontend.revoking import revoke_all
 from comfy_dist.frontend.websocket import status
-from comfy_dist.ledger import Change, Renewed
+from comfy_dist.ledger import Change
 from comfy_dist.messages import (
     AttemptFailed,
     Cancelled,
@@ -77,20 +77,26 @@ class Follower:
 
     async def _follow_events(self) -> None:
         """Fold what the log says; all of it again where the ledger had to be made anew."""
+        made_anew = self.ctx.ledger.renewed
         while True:
+            reading, folding = asyncio.create_task(self._read_events()), asyncio.create_task(self._events())
+            lost = asyncio.create_task(made_anew.wait())
+            tasks = (reading, folding, lost)
             try:
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._read_events())
-                    group.create_task(self._events())
-                    group.create_task(self._until_made_anew())
-            except* Renewed:
-                log.warning("The ledger is built again from the event log's first event.")
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+            if not made_anew.is_set():
+                for task in (reading, folding):
+                    if not task.cancelled():
+                        task.result()
+                # The transport was closed.
+                return
+            log.warning("The ledger is built again from the event log's first event.")
             self._entries = asyncio.Queue(BATCH)
             await self._rewind()
-
-    async def _until_made_anew(self) -> None:
-        await self.ctx.ledger.renewed.wait()
-        raise Renewed("The ledger was made anew.")
 
     async def _rewind(self) -> None:
         ctx = self.ctx

@@ -55,6 +55,13 @@ class Database:
         """Raises Unusable and Renewed."""
         return await self._off_the_loop(lambda: self._transact(function))
 
+    async def run_again(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """As `run`, for what a file that was just made anew has too: the outbox."""
+        try:
+            return await self.run(function)
+        except Renewed:
+            return await self.run(function)
+
     async def renew(self, reason: str) -> None:
         """Somebody else found that it is damaged. Raises Renewed."""
         await self._off_the_loop(lambda: self._renew(reason))
@@ -177,6 +184,7 @@ class Database:
             if new:
                 # Prompts may hold private text.
                 self._path.chmod(0o600)
+                log.info("A new ledger is made at %s, and filled with what the event log has.", self._path)
             self._check_length(connection)
             schema.prepare(connection)
         except BaseException:

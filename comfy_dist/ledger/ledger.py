@@ -347,4 +347,7 @@ class Ledger:
                 self._backlog.write(connection)
             return query(connection)
 
+        if self.renewed.is_set():
+            # What waits is known by its rows alone until the log is read again.
+            raise Renewed("The ledger is being built again from the event log; ask again in a moment.")
         return await self._database.run(write_and_read if not self._backlog.empty else query)

@@ -29,7 +29,7 @@ class Outbox:
             values = (job.id, time.time_ns(), body)
             connection.execute("INSERT OR REPLACE INTO outbox VALUES (?, ?, ?)", values)
 
-        await self._database.run(write)
+        await self._database.run_again(write)
 
     def remove(self, job_id: str) -> None:
         """It is safe, or its revocation is. Written with the next fold; a row that a crash leaves behind is
@@ -52,18 +52,18 @@ class Outbox:
         In the place of the job stands when it was submitted.
         """
         values = (job.created_at, job.id)
-        await self._database.run(lambda c: c.execute("UPDATE outbox SET body = ? WHERE id = ?", values))
+        await self._database.run_again(lambda c: c.execute("UPDATE outbox SET body = ? WHERE id = ?", values))
 
     async def unrevoked(self) -> list[Revoked]:
         """What was refused and not yet revoked."""
-        rows = await self._database.run(
+        rows = await self._database.run_again(
             lambda c: c.execute("SELECT id, body FROM outbox WHERE typeof(body) = 'integer'").fetchall()
         )
         return [Revoked(job_id=job_id, submitted_at=submitted_at) for job_id, submitted_at in rows]
 
     async def rest(self) -> list[Job]:
         """Everything that is left, in the order of acceptance."""
-        rows = await self._database.run(
+        rows = await self._database.run_again(
             lambda c: c.execute(
                 "SELECT body FROM outbox LEFT JOIN jobs USING (id) WHERE typeof(body) = 'blob' "
                 # By the clock only what the log has not put in order yet.
