@@ -245,7 +245,10 @@ async def test_the_catalogue_is_the_same_until_something_changes(subject: Subjec
     assert {"SaveImage", "TestSleep"} <= first.nodes.keys()
     assert first.devices[0].type == "cpu"
     assert first.pytorch_version
-    assert (await subject.engine.catalogue()).hash == first.hash
+    async with asyncio.timeout(PATIENCE):
+        # What other tests have left in folders may still come to light.
+        while (again := await subject.engine.catalogue()).hash != first.hash:
+            first = again
     folder = subject.workspace.models if subject.theirs is None else subject.theirs / "models"
     (folder / "loras/new.safetensors").write_bytes(b"")
     second = await subject.engine.catalogue()
