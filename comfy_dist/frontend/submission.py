@@ -193,9 +193,8 @@ async def _publish(ctx: Context, job: Job, found: Place, news: Event | None) -> 
         else:
             if isinstance(news, Submitted):
                 ctx.ledger.expect(job.id)
-            # Both at once: the ledger's fold does not mind which of `submitted` and `started` comes first. The job
-            # before the news of it, for somebody waits for its end.
-            telling = asyncio.ensure_future(ctx.transport.append_event(news))
+            # Both at once: the ledger's fold does not mind which of `submitted` and `started` comes first.
+            telling = asyncio.ensure_future(_tell(ctx, news))
             try:
                 await send(ctx, job, found)
                 await telling
@@ -207,6 +206,12 @@ async def _publish(ctx: Context, job: Job, found: Place, news: Event | None) -> 
         raise await _not_accepted(ctx, job, error, arrived=True) from error
     if ctx.transport.durable:
         ctx.ledger.outbox.remove(job.id)
+
+
+async def _tell(ctx: Context, news: Event) -> None:
+    # The job has left when this goes on: somebody waits for its end, and nobody for the news of it.
+    await asyncio.sleep(0)
+    await ctx.transport.append_event(news)
 
 
 def _job(ctx: Context, request: dict[str, Any], user: str | None) -> Job:
