@@ -8,13 +8,11 @@ import re
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from yarl import URL
 
 from comfy_dist.transport import Transport
 from comfy_dist.transport.amqp import AmqpTransport, publisher
@@ -22,6 +20,7 @@ from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
 from tests.support.in_process import Cluster, in_process, prompt
 from tests.support.patience import PATIENCE
 from tests.support.talking import Answer, Frontend, Prompt
+from tests.support.wire import Wire
 
 Join = Callable[[], Transport]
 
@@ -151,57 +150,6 @@ async def test_what_can_be_no_id_is_refused(pair: Pair) -> None:
 
 
 # When the broker does not confirm
-
-
-class Wire:
-    """Between a frontend and the broker; can be cut, or swallow what is sent."""
-
-    def __init__(self, uri: str) -> None:
-        self._to = URL(uri)
-        self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
-        self.swallows = False
-        self.is_cut = False
-        self.uri = ""
-
-    async def __aenter__(self) -> Wire:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        port = self._server.sockets[0].getsockname()[1]
-        self.uri = str(self._to.with_host("127.0.0.1").with_port(port))
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
-        self.drop()
-
-    def cut(self) -> None:
-        self.is_cut = True
-        self.drop()
-
-    def mend(self) -> None:
-        """What was swallowed is lost, and so are the connections that it was sent on."""
-        self.is_cut = self.swallows = False
-        self.drop()
-
-    def drop(self) -> None:
-        for writer in self._writers:
-            writer.close()
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self.is_cut:
-            writer.close()
-            return
-        there, back = await asyncio.open_connection(self._to.host, self._to.port)
-        self._writers |= {writer, back}
-        await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
-            while data := await reader.read(65536):
-                if not self.swallows:
-                    writer.write(data)
-        writer.close()
 
 
 async def until(frontend: Frontend, method: str, path: str, status: int, **options: Any) -> None:

@@ -27,7 +27,7 @@ RETRY_SECONDS = 1.0
 #: Between two sentences about it.
 SAY_SECONDS = 5.0
 CONNECT_TIMEOUT = 4.0
-#: Seconds without a sign of life after which a peer is taken for gone.
+#: Seconds without a sign of life after which a peer is taken for gone; `?heartbeat=` of the URI says otherwise.
 HEARTBEAT = 10
 
 #: What a lost connection or channel raises, in whatever call it is noticed.
@@ -75,7 +75,8 @@ class Connection:
     """Connects, runs `set_up` (declarations, consumers) on each new connection, and waits until it is lost."""
 
     def __init__(self, uri: str, name: str, set_up: SetUp, reports: Reports) -> None:
-        self._uri = URL(uri).update_query(heartbeat=str(HEARTBEAT))
+        asked = URL(uri)
+        self._uri = asked if "heartbeat" in asked.query else asked.update_query(heartbeat=str(HEARTBEAT))
         self._name = name
         self._set_up = set_up
         self._reports = reports
