@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import json
 import math
 import re
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,9 +23,11 @@ from comfy_dist.frontend.webhook_addresses import is_public, literal
 from comfy_dist.frontend.webhook_request import webhook_of
 from comfy_dist.frontend.webhook_signature import headers, key_of
 from comfy_dist.frontend.webhooks import ATTEMPTS, LONGEST, answer_of, wait_after
+from comfy_dist.ledger.database import Database
 from comfy_dist.ledger.fold import JobRow, JobState
-from comfy_dist.ledger.webhooks import LARGEST, body, news
-from comfy_dist.messages import HookEvent, Webhook
+from comfy_dist.ledger.schema import prepare
+from comfy_dist.ledger.webhooks import LARGEST, Webhooks, body, news
+from comfy_dist.messages import HookEvent, Webhook, WebhookClaimed, WebhookTried
 from comfy_dist.settings import ComfyuiSettings
 
 ipv4 = st.ip_addresses(v=4)
@@ -197,3 +201,53 @@ def test_a_body_is_json_and_never_large() -> None:
     small = json.loads(body(HookEvent.SUCCESS, row, {"outputs": result["outputs"]}, 3))
     assert small["data"]["outputs"] == {"1": {"value": [None]}}
     assert small["timestamp"] == "1970-01-01T00:00:00.003Z"
+
+
+said = st.one_of(
+    st.builds(
+        WebhookClaimed,
+        job_id=st.just("j"),
+        webhook=st.just("m"),
+        attempt=st.integers(1, 4),
+        frontend=st.sampled_from("ab"),
+    ),
+    st.builds(
+        WebhookTried,
+        job_id=st.just("j"),
+        webhook=st.just("m"),
+        attempt=st.integers(1, 4),
+        frontend=st.sampled_from("ab"),
+        again_in=st.one_of(st.none(), st.just(5.0)),
+    ),
+)
+
+
+@given(st.lists(said, max_size=12))
+def test_whatever_frontends_say_an_attempt_is_one_of_theirs(events: list[WebhookClaimed | WebhookTried]) -> None:
+    asyncio.run(_fold_on_both(events))
+
+
+async def _fold_on_both(events: list[WebhookClaimed | WebhookTried]) -> None:
+    sides = {name: (_with_a_delivery(), Webhooks(Database(Path("unused"), print), name)) for name in "ab"}
+    holders: dict[int, set[str]] = {}
+    for event in events:
+        found = set()
+        for name, (connection, webhooks) in sides.items():
+            webhooks.open()
+            webhooks.fold(connection, event)
+            found.add(tuple(connection.execute("SELECT attempt, holder FROM deliveries")))
+            for attempt in range(1, 5):
+                if webhooks.held(connection, "m", attempt) is not None:
+                    holders.setdefault(attempt, set()).add(name)
+        # Both know the same, in whatever way their clocks differ.
+        assert len(found) == 1
+    assert all(len(names) == 1 for names in holders.values())
+    for connection, _ in sides.values():
+        connection.close()
+
+
+def _with_a_delivery() -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:")
+    prepare(connection)
+    connection.execute("INSERT INTO deliveries VALUES ('m', 'j', 'https://h/', 'h', x'', 0, NULL, 0)")
+    return connection
