@@ -17,7 +17,13 @@ from comfy_dist.settings import ComfyuiSettings, ComfyuiWorkerSettings
 from tests.support.processes import REPOSITORY
 
 DOCKER = REPOSITORY / "docker"
-COMPOSE_FILES = ["services.yaml", "compose.yaml", "compose.lab.yaml", "compose.gpu.yaml"]
+COMPOSE_FILES = [
+    "services.yaml",
+    "compose.yaml",
+    "compose.lab.yaml",
+    "compose.lab-noshare.yaml",
+    "compose.gpu.yaml",
+]
 PASSWORD = "ab12"
 
 
@@ -51,7 +57,10 @@ def test_compose_files_are_what_the_specification_says(name: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("docker-compose") is None, reason="needs docker-compose")
-@pytest.mark.parametrize("files", [["compose.yaml"], ["compose.lab.yaml"], ["compose.yaml", "compose.gpu.yaml"]])
+@pytest.mark.parametrize(
+    "files",
+    [["compose.yaml"], ["compose.lab.yaml"], ["compose.lab-noshare.yaml"], ["compose.yaml", "compose.gpu.yaml"]],
+)
 def test_docker_compose_reads_them(files: list[str]) -> None:
     def config(**variables: str) -> subprocess.CompletedProcess[str]:
         chosen = [argument for name in files for argument in ("-f", name)]
@@ -68,7 +77,7 @@ def test_docker_compose_reads_them(files: list[str]) -> None:
     assert "copy .env.example to .env" in without.stderr
 
 
-@pytest.mark.parametrize("name", ["compose.yaml", "compose.lab.yaml"])
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.lab.yaml", "compose.lab-noshare.yaml"])
 def test_services_are_watched_restarted_and_on_loopback(name: str) -> None:
     for service in services(name).values():
         assert service["healthcheck"]["test"]
@@ -82,6 +91,19 @@ def test_the_lab_has_two_frontends_and_three_workers() -> None:
     assert {service["build"]["target"] for service in lab.values() if "build" in service} == {"frontend", "worker"}
     assert len([name for name in lab if name.startswith("frontend")]) == 2
     assert lab["worker"]["deploy"]["replicas"] == 3
+
+
+def test_in_the_lab_without_shared_storage_no_two_services_have_a_volume_in_common() -> None:
+    lab = services("compose.lab-noshare.yaml")
+    volumes = [volume.partition(":")[0] for service in lab.values() for volume in service.get("volumes", ())]
+    assert len(volumes) == len(set(volumes))
+    assert not any("volumes" in service for name, service in lab.items() if name.startswith("worker"))
+    # Of one worker files come through the broker alone.
+    frontends = {
+        network for name, each in lab.items() if name.startswith("frontend") for network in each["networks"]
+    }
+    assert frontends.isdisjoint(lab["worker-elsewhere"]["networks"])
+    assert frontends | set(lab["worker-elsewhere"]["networks"]) == set(lab["rabbitmq"]["networks"])
 
 
 def test_no_password_has_a_value_here() -> None:
