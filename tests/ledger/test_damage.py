@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import shutil
 import sqlite3
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from comfy_dist.ledger import DiskFull, Ledger, Renewed, Unusable
 from comfy_dist.ledger.schema import VERSION
 from comfy_dist.messages import Job
 from tests.ledger.telling import PROMPT, finished, history, queue, submitted, tell
+from tests.support.small_disk import fill, small_disk
 
 WAITING = Job(id="waiting", prompt=PROMPT)
 PAGE = 4096
@@ -196,41 +195,22 @@ async def test_a_file_that_another_process_has_is_a_sentence(ledger: Ledger, pat
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("no file system can be mounted here")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def fill(folder: Path) -> Path:
-    """Until there is no space at all."""
-    filler = folder / "filler"
-    with filler.open("wb", buffering=0) as file:
-        for size in (65536, 4096, 1):
-            try:
-                while True:
-                    file.write(b"x" * size)
-            except OSError:
-                continue
-    return filler
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "small") as folder:
+        yield folder
 
 
 async def test_a_full_disk_refuses_what_is_new_and_loses_nothing(
-    small_disk: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    disk: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("comfy_dist.ledger.ledger.RETRY_SECONDS", 0.05)
     caplog.set_level("INFO")
-    ledger = Ledger(small_disk / "ledger.sqlite")
+    ledger = Ledger(disk / "ledger.sqlite")
     await ledger.open()
     keeping = asyncio.create_task(ledger.keep())
     await tell(ledger, submitted("before"), finished("before"))
     await history(ledger)
-    filler = fill(small_disk)
+    filler = fill(disk)
     noise = {"1": {"class_type": "X", "inputs": {"text": random.Random(1).randbytes(40_000).hex()}}}
     with pytest.raises(DiskFull, match=r"cannot be written: the disk is full\. Make space there\."):
         await ledger.outbox.put(Job(id="refused", prompt=noise))
