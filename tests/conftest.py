@@ -25,7 +25,7 @@ LONGEST_FIRST = ("faults", "queue", "cluster", "worker", "web/test_page.py", "en
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     chaos = parser.getgroup("chaos", "tests/faults/test_chaos.py")
-    chaos.addoption("--chaos-seconds", type=float, default=40.0, help="how long faults come (40)")
+    chaos.addoption("--chaos-seconds", type=float, default=36.0, help="how long faults come (36)")
     chaos.addoption("--chaos-jobs", type=int, default=500, help="how many jobs run meanwhile (500)")
     chaos.addoption("--chaos-seed", type=int, help="repeat a run (random, printed)")
 

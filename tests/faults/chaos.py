@@ -54,7 +54,7 @@ def schedule(seed: int, seconds: float, frontends: Sequence[str], workers: Seque
 
     for minute in range(0, max(1, round(seconds)), 60):
         for kind in (frontends, workers):
-            add(minute + rng.uniform(1, 8), rng.choice(kind), "stop", LONG_STOP_SECONDS)
+            add(minute + rng.uniform(1, 4), rng.choice(kind), "stop", LONG_STOP_SECONDS)
         at = minute + 3.0
         while at < min(minute + 60, seconds):
             targets = [target for target, since in free.items() if since <= at]
