@@ -17,6 +17,7 @@ from comfy_dist.ledger.backlog import Backlog
 from comfy_dist.ledger.database import Database, Renewed, Unusable
 from comfy_dist.ledger.fold import JobRow, JobState
 from comfy_dist.ledger.outbox import Outbox
+from comfy_dist.ledger.recent import Recent
 from comfy_dist.ledger.retention import Pruning, Retention
 from comfy_dist.ledger.search import Search
 from comfy_dist.ledger.steps import Change, Counters, changes_a_job, steps_of
@@ -58,6 +59,7 @@ class Ledger:
         self._backlog = Backlog(self.outbox, self.webhooks)
         self._live: dict[str, JobRow] = {}
         self._counters = Counters()
+        self._recent = Recent()
         #: How far the log is folded.
         self.bookmark: Bookmark | None = None
         #: Set when the file had to be made anew: `rewind`, and read the log again.
@@ -193,6 +195,7 @@ class Ledger:
         self._backlog.forget()
         await self._insist(forget)
         self._live, self.bookmark, self._counters = {}, None, Counters()
+        self._recent.clear()
         self.renewed.clear()
 
     async def apply(self, entries: Sequence[Recorded]) -> list[Change]:
@@ -317,7 +320,7 @@ class Ledger:
         self, max_items: int | None = None, offset: int = -1, search: Search | None = None
     ) -> AsyncIterator[bytes]:
         """{id: entry}, oldest first; max_items alone: the newest so many (ComfyUI's GET /history)."""
-        return self._whole(listing.history(self.read, search or Search(), max_items, offset))
+        return self._whole(listing.history(self.read, self._recent, search or Search(), max_items, offset))
 
     async def _whole(self, slices: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         try:
