@@ -43,6 +43,8 @@ async def clients(up: Up, session: aiohttp.ClientSession) -> AsyncIterator[tuple
 
             await client.until(all_idle)
         yield a, b
+        await a.ask("POST", "/queue", {"clear": True})
+        await a.ask("POST", "/interrupt")
 
 
 async def test_a_prompt_is_seen_pending_running_and_done_on_both(

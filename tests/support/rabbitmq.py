@@ -109,9 +109,10 @@ class Rabbit:
         done = subprocess.run(
             ["/usr/lib/rabbitmq/bin/rabbitmqctl", "-q", "-n", self.node, *arguments],
             env=self.env(),
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=2 * PATIENCE,
         )
         if done.returncode:
             raise RuntimeError(done.stdout + done.stderr)
