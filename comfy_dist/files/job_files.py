@@ -35,7 +35,9 @@ class NotSupplied(ComfyDistError):
 class JobFiles:
     """What a worker does about files. One for all its engines; to be closed."""
 
-    def __init__(self, exchange: Exchange, transport: Transport) -> None:
+    def __init__(self, exchange: Exchange, transport: Transport, *, patience: float = INPUT_PATIENCE) -> None:
+        """`patience`: seconds that a job waits for a file."""
+        self._patience = patience
         self._holder = exchange.holder
         self._workspace = exchange.holder.workspace
         self._fetcher = Fetcher(transport, exchange.cache)
@@ -80,20 +82,21 @@ class JobFiles:
         files: Sequence[InputFile],
         folders: Mapping[str, str],
         *,
-        patience: float = INPUT_PATIENCE,
+        patience: float | None = None,
     ) -> AsyncIterator[Prompt]:
         """The prompt as it can be executed here: its files lie in our folders, until the block is left.
 
-        Under their names, or where a name is another file's here under one that the prompt is told. Raises
-        NotSupplied.
+        Under their names, or where a name is another file's here under one that the prompt is told. `patience`:
+        seconds for each; None: a job's. Raises NotSupplied.
         """
+        limit = self._patience if patience is None else patience
         called: dict[Named, Named] = {}
         held: list[tuple[Path, int]] = []
         try:
             for file in files:
                 wanted = Wanted(Named(file.type, file.name), folders.get(file.type), file.sha256)
                 try:
-                    called[wanted.file] = await self._supply(wanted, file.size, held, patience)
+                    called[wanted.file] = await self._supply(wanted, file.size, held, limit)
                 except NotFetched as error:
                     raise NotSupplied(f"{error} The prompt names it.") from None
                 except PathRefused as error:

@@ -109,13 +109,17 @@ async def _submit(
 
 
 async def _with_files(ctx: Context, job: Job, catalogue: Catalogue) -> tuple[Job, Catalogue]:
-    """The job with the files that its prompt names, and the catalogue offering them: a worker is given what it
-    lacks."""
+    """The job with the files that its prompt names, and the catalogue offering them.
+
+    A worker is given what it lacks of them.
+    """
     if ctx.files is None:
         return job, catalogue
     files = await ctx.files.inputs(job.prompt, catalogue.nodes)
     job = job.model_copy(update={"files": tuple(files.values()), "folders": ctx.files.folders})
-    return job, catalogue.model_copy(update={"nodes": offering(catalogue.nodes, job.prompt, files)})
+    if files:
+        catalogue = catalogue.model_copy(update={"nodes": offering(catalogue.nodes, job.prompt, files)})
+    return job, catalogue
 
 
 async def _submitted_before(ctx: Context, job_id: str, who: Identity) -> _Earlier | None:

@@ -83,7 +83,7 @@ class Attempt:
         try:
             async with contextlib.AsyncExitStack() as stack:
                 job = await self._supplied(stack)
-                if job is None:
+                if job is None or self._cancelled_by is not None:
                     return self._cancelled(None)
                 outcome = await self._engine.execute(job, self._emit)
         except NotSupplied as error:
