@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from benchmarks import affinity, announcing, driven, executor, footprint, progress, scale, way
+from benchmarks import affinity, announcing, driven, executor, footprint, ledger, progress, queue, scale, way
 
 BENCHMARKS = {
     "way": way.run,
@@ -16,6 +16,8 @@ BENCHMARKS = {
     "scale": scale.run,
     "announcing": announcing.run,
     "progress": progress.run,
+    "ledger": ledger.run,
+    "queue": queue.run,
 }
 
 
