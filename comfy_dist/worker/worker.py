@@ -25,6 +25,9 @@ from comfy_dist.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
+#: Seconds after which a task that has not heeded its cancellation is cancelled again.
+CANCEL_SECONDS = 1.0
+
 
 class Worker:
     """One participant with one or more engines; serve() works until drain() and the end of the jobs in hand."""
@@ -140,9 +143,7 @@ class Worker:
             for task in done:
                 task.result()
         finally:
-            for task in (serving, *background):
-                task.cancel()
-            await asyncio.gather(serving, *background, return_exceptions=True)
+            await _end([serving, *background])
             await self._presence.farewell()
             if self._files is not None:
                 await self._files.close()
@@ -173,6 +174,15 @@ class Worker:
                     survived = functools.partial(self._arbiter.survived, attempt.job.id, attempt.number)
                     await self._draining.insist(survived)
             was_connected = connected
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel until they have ended: the broker's library swallows a cancellation now and then."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=CANCEL_SECONDS)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _together(parts: Iterable[Coroutine[Any, Any, None]]) -> None:

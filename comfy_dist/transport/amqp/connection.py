@@ -48,6 +48,13 @@ REFUSED: tuple[type[Exception], ...] = (
 FAILED: tuple[type[Exception], ...] = (TimeoutError, OSError)
 
 
+def unless_cancelled(error: Exception | None = None) -> None:
+    """To be called before a long wait, or another try: the library swallows some cancellations, or turns them into
+    errors."""
+    if (task := asyncio.current_task()) is not None and task.cancelling():
+        raise asyncio.CancelledError from error
+
+
 class Reports:
     """One sentence in a while about a broker that does not answer, for all connections to it."""
 

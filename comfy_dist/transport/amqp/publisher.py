@@ -12,7 +12,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import ChannelNotFoundEntity, PublishError
 
 from comfy_dist.errors import BrokerUnavailable
-from comfy_dist.transport.amqp.connection import LOST, Connection, SetUp
+from comfy_dist.transport.amqp.connection import LOST, Connection, SetUp, unless_cancelled
 from comfy_dist.transport.amqp.outgoing import Outgoing, transient
 
 #: Seconds in which the broker must have confirmed.
@@ -99,7 +99,8 @@ class Publisher:
                 while True:
                     try:
                         return await action()
-                    except LOST:
+                    except LOST as error:
+                        unless_cancelled(error)
                         # A channel can be lost alone (a queue deleted under it); the next connection mends all.
                         await self._reopen()
         except TimeoutError:

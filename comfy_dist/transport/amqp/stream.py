@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.abc import DeliveredMessage
 
-from comfy_dist.transport.amqp.connection import LOST, Connection
+from comfy_dist.transport.amqp.connection import LOST, Connection, unless_cancelled
 from comfy_dist.transport.amqp.outgoing import body_of
 from comfy_dist.transport.protocol import Bookmark, Rewind
 
@@ -58,6 +58,7 @@ async def follow(
             unacknowledged = 0
             try:
                 arrivals = await _consume(channel, stream, after.offset if after is not None else "first")
+                unless_cancelled()
                 if after is not None:
                     proof = await _proves(arrivals, after)
                     if proof is None and not await _is_shorter(live, stream, after):
@@ -80,6 +81,7 @@ async def follow(
                     async with asyncio.timeout(5):
                         await channel.close()
         except LOST_OR_LATE as error:
+            unless_cancelled(error)
             log.debug("Reading %s again after: %s", stream, error)
         await asyncio.sleep(0.2)
 

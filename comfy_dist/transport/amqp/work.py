@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.messages import Job, Route, Urgency
-from comfy_dist.transport.amqp.connection import LOST, Connection, SetUp
+from comfy_dist.transport.amqp.connection import LOST, Connection, SetUp, unless_cancelled
 from comfy_dist.transport.amqp.dead import letter_headers
 from comfy_dist.transport.amqp.names import QUORUM, Names
 from comfy_dist.transport.amqp.outgoing import Outgoing, body_of, pack, persistent
@@ -149,6 +149,7 @@ class Taker:
                 if delivery := await self._read(*found):
                     return delivery
             except AGAIN as error:
+                unless_cancelled(error)
                 log.debug("Taking again after: %s", error)
                 if isinstance(error, TimeoutError) and self._channel is not None:
                     # What the broker answers later would be held by nobody.
@@ -171,6 +172,7 @@ class Taker:
         try:
             if not self._listening:
                 await self._listen(channel)
+                unless_cancelled()
             found = await self._wanted
             orderly = True
             return found
