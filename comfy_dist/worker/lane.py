@@ -218,7 +218,6 @@ class Lane:
         if ending is None or isinstance(ending, AttemptFailed):
             start.tell()
         await start.settle()
-        self._standing.end(delivery.job.prompt, ending)
         log.info(
             "Prompt %s %s after %.2f s.",
             delivery.job.id,
@@ -232,6 +231,7 @@ class Lane:
                 await self._retry_or_fail(delivery, ending, attempt.death)
             case _:
                 await self._settle(delivery, ending)
+        self._standing.end(delivery.job.prompt, ending)
         # Beside the end, not before it: a frontend waits for the last message.
         await progress.sent()
         await self._panic_after(ending)
