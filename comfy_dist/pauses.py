@@ -21,13 +21,16 @@ class Pauses:
     def fold(self, fact: PausedFact | ResumedFact) -> None:
         """Take in the next fact of the stream."""
         for whom in _whom(fact):
+            kind, who = whom
             if isinstance(fact, ResumedFact):
                 self._standing.pop(whom, None)
                 self._resumed.add(whom)
             # Who says a pause again may not know yet that it is over. Streams forget from their beginning, so
             # where a resumption is seen, a pause that came after it is seen in its own words.
             elif not (fact.again and whom in self._resumed):
-                self._standing.setdefault(whom, fact.model_copy(update={"again": False}))
+                # Of a fact about one worker and a name either may be resumed by itself.
+                alone = {"worker": None, "name": None} | ({} if kind == "all" else {kind: who})
+                self._standing.setdefault(whom, fact.model_copy(update={"again": False, **alone}))
 
     def hold(self, worker: str, name: str) -> bool:
         """Whether the worker of that id and name is paused."""
