@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Callable
@@ -77,7 +78,7 @@ class Pausing:
                 # Of another's id it need not be said: another start of that worker has another one.
                 if fact.worker not in (None, self._id):
                     continue
-                if time.monotonic() - self._said[fact] >= self._say_again / 2:
+                if time.monotonic() - self._said.get(fact, -math.inf) >= self._say_again / 2:
                     try:
                         await self._transport.append_fact(fact.model_copy(update={"again": True}))
                     except BrokerUnavailable as error:
