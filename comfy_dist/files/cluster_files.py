@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,10 @@ class ClusterFiles:
         """To be called before these events are folded into the ledger."""
         await self.collector.note(events, since)
 
+    async def input_names(self) -> tuple[str, ...]:
+        """What lies in our input folder, as nodes list it."""
+        return await asyncio.to_thread(_file_names, self._holder.workspace.input)
+
     async def find(self, file: Named) -> Path | None:
         """The file, if it lies in our own folders."""
         return await asyncio.to_thread(self._holder.find, file)
@@ -132,3 +137,8 @@ class ClusterFiles:
                 type=file.type, name=file.name, size=size, sha256=digest, inputs=tuple(inputs)
             )
         return found
+
+
+def _file_names(folder: Path) -> tuple[str, ...]:
+    with os.scandir(folder) as entries:
+        return tuple(sorted(entry.name for entry in entries if entry.is_file()))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+import mimetypes
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from comfy_dist.files.names import Named
@@ -48,6 +49,33 @@ def value_of(file: Named, like: str) -> str:
     """An input's value that means the file; annotated where `like` is, or where it must be."""
     annotated = file.type != "input" or named(like).name != like.replace("\\", "/")
     return f"{file.name} [{file.type}]" if annotated else file.name
+
+
+def listing(nodes: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+    """The definitions with these files of an input folder among those to choose from, each where its kind is."""
+    listed: dict[str, Mapping[str, Any]] = {}
+    for class_type, definition in nodes.items():
+        changed: dict[tuple[str, str], list[Any]] = {}
+        for group in ("required", "optional"):
+            for name, specification in ((definition.get("input") or {}).get(group) or {}).items():
+                if takes_uploads(specification) and isinstance(specification[0], list):
+                    own = {each for each in names if _is_of_kind(each, specification[1])}
+                    if not own <= set(specification[0]):
+                        changed[group, name] = [sorted(own.union(specification[0])), *specification[1:]]
+        if changed:
+            definition = listed[class_type] = copy.deepcopy(dict(definition))
+            for (group, name), specification in changed.items():
+                definition["input"][group][name] = specification
+    return {**nodes, **listed} if listed else nodes
+
+
+def _is_of_kind(name: str, options: Mapping[str, Any]) -> bool:
+    """Whether a file's name is of a kind that the input takes; videos have sound."""
+    if options.get("image_folder", "input") != "input":
+        return False
+    kinds = {kind for kind in ("image", "video", "audio") if options.get(f"{kind}_upload") is True}
+    guessed = (mimetypes.guess_type(name, strict=False)[0] or "").partition("/")[0]
+    return not kinds or guessed in kinds | ({"video"} if "audio" in kinds else set())
 
 
 def offering(

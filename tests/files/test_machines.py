@@ -201,6 +201,9 @@ async def test_files_of_one_name_in_two_prompts_at_once_are_not_mixed_up(up: Up)
 
 async def test_a_file_uploaded_to_one_frontend_can_be_named_at_the_other(up: Up) -> None:
     async with clients(up, "a", "b") as (a, b):
+        await a.upload(picture(GREEN), "of a.png")
+        for path in ("/object_info", "/object_info/LoadImage"):
+            assert "of a.png" in (await a.get(path))["LoadImage"]["input"]["required"]["image"][0]
         await a.upload(picture(GREEN), "of a.png", subfolder="sub")
         image = await b.run(loaded("sub/of a.png"), "far")
         assert color_of((await b.see(image))[2]) == GREEN

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfy_dist.files.identity import Identity
-from comfy_dist.files.inputs import file_inputs, named, offering, value_of
+from comfy_dist.files.inputs import file_inputs, listing, named, offering, value_of
 from comfy_dist.files.names import Named, clustered, find, named_in, renamed
 
 OURS = Identity("a" * 16, bytes(32))
@@ -125,6 +125,33 @@ def test_a_file_that_can_be_had_is_among_the_choices() -> None:
     assert offered["Model"] is LOADERS["Model"]
     assert LOADERS["Upload"]["input"]["required"]["image"][0] == ["old.png"]
     assert offering(LOADERS, PROMPT, {}) is LOADERS
+
+
+def test_files_of_a_frontend_are_listed_with_the_inputs_of_their_kind() -> None:
+    inputs = {
+        "picture": [["b.png"], {"image_upload": True}],
+        "sound": [[], {"audio_upload": True}],
+        "any": [[], {"file_upload": True}],
+        "output": [[], {"image_upload": True, "image_folder": "output"}],
+        "model": [["m"], {}],
+        "text": ["STRING", {}],
+    }
+    nodes: dict[str, Any] = {"Load": {"input": {"required": {}, "optional": inputs}}, "Other": {"input": {}}}
+    names = ["a.png", "a.wav", "a.mp4", "b.png", "a.latent"]
+    listed = listing(nodes, names)
+    assert listed["Other"] is nodes["Other"]
+    found = {name: each[0] for name, each in listed["Load"]["input"]["optional"].items()}
+    assert found == {
+        "picture": ["a.png", "b.png"],
+        "sound": ["a.mp4", "a.wav"],
+        "any": sorted(names),
+        "output": [],
+        "model": ["m"],
+        "text": "STRING",
+    }
+    assert nodes["Load"]["input"]["optional"]["picture"][0] == ["b.png"]
+    assert listing(nodes, ["b.png"])["Load"]["input"]["optional"]["picture"][0] == ["b.png"]
+    assert listing(nodes, []) is nodes
 
 
 @pytest.mark.parametrize("value", ["a.png", "s/a.png", "a.png [output]", "s/a.png [temp]", "a.png [input]"])
