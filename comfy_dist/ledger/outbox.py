@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sqlite3
 import time
+from typing import TypeAlias
 
 from pydantic import ValidationError
 
@@ -12,6 +14,9 @@ from comfy_dist.ledger.database import Database
 from comfy_dist.messages import Job, Revoked
 
 log = logging.getLogger(__name__)
+
+#: Id, nanoseconds since the epoch, the job as bytes.
+_Row: TypeAlias = tuple[str, int, bytes]
 
 
 class Outbox:
@@ -21,15 +26,26 @@ class Outbox:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._done: list[str] = []
+        self._new: dict[object, _Row] = {}
+        self._writing = asyncio.Lock()
 
     async def put(self, job: Job) -> None:
-        body = job.to_bytes()
+        """Several that come at once are written in one transaction."""
+        token = object()
+        self._new[token] = (job.id, time.time_ns(), job.to_bytes())
+        try:
+            async with self._writing:
+                if token in self._new:
+                    await self._write(dict(self._new))
+        finally:
+            # Where it could not be written, whose turn is next tries again without it.
+            self._new.pop(token, None)
 
-        def write(connection: sqlite3.Connection) -> None:
-            values = (job.id, time.time_ns(), body)
-            connection.execute("INSERT OR REPLACE INTO outbox VALUES (?, ?, ?)", values)
-
-        await self._database.run_again(write)
+    async def _write(self, rows: dict[object, _Row]) -> None:
+        statement = "INSERT OR REPLACE INTO outbox VALUES (?, ?, ?)"
+        await self._database.run_again(lambda c: c.executemany(statement, rows.values()))
+        for token in rows:
+            self._new.pop(token, None)
 
     def remove(self, job_id: str) -> None:
         """It is safe, or its revocation is. Written with the next fold; a row that a crash leaves behind is

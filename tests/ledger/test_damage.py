@@ -15,6 +15,7 @@ from comfy_dist.ledger import DiskFull, Ledger, Renewed, Unusable
 from comfy_dist.ledger.schema import VERSION
 from comfy_dist.messages import Job
 from tests.ledger.telling import PROMPT, finished, history, queue, submitted, tell
+from tests.support.patience import PATIENCE
 from tests.support.small_disk import fill, small_disk
 
 WAITING = Job(id="waiting", prompt=PROMPT)
@@ -164,7 +165,7 @@ async def test_a_file_that_is_deleted_while_running_is_noticed(
     await ledger.outbox.put(WAITING)
     keeping = asyncio.create_task(ledger.keep())
     how(path)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         await ledger.renewed.wait()
     await ledger.rewind()
     await tell(ledger, submitted("b"), finished("b"))
@@ -229,6 +230,6 @@ async def test_a_full_disk_refuses_what_is_new_and_loses_nothing(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.01)

@@ -323,6 +323,22 @@ async def test_the_outbox_survives_a_restart_in_its_order(ledger: Ledger, path: 
     await again.close()
 
 
+async def test_what_is_put_at_once_is_there_when_each_is_told_so(ledger: Ledger) -> None:
+    jobs = [Job(id=str(number), prompt=PROMPT) for number in range(100)]
+
+    async def put(job: Job) -> bool:
+        await ledger.outbox.put(job)
+        return job in await ledger.outbox.rest()
+
+    impatient = asyncio.create_task(put(Job(id="impatient", prompt=PROMPT)))
+    told = [asyncio.create_task(put(job)) for job in jobs]
+    await asyncio.sleep(0)
+    impatient.cancel()
+    assert all(await asyncio.gather(*told))
+    left = [job for job in await ledger.outbox.rest() if job.id != "impatient"]
+    assert left == jobs
+
+
 async def test_what_is_safe_leaves_the_outbox_with_the_next_fold(ledger: Ledger) -> None:
     jobs = [Job(id=id_, prompt=PROMPT) for id_ in "ab"]
     for job in jobs:
