@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 LOOPBACK = "127.0.0.1"
+#: Set aside for documentation: nobody is there, and the way to it is the way to most others.
+_ELSEWHERE = "udp://192.0.2.1:9"
 _ANY = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 
 
@@ -25,7 +27,7 @@ class Place:
 
     def host(self) -> str:
         """Where to listen. Looks the broker's name up, blocking."""
-        return self.listen or reaching(self.broker)
+        return self.listen or on_the_way_to(self.broker)
 
     def advertised(self, port: int) -> str:
         """What others are told, when the server has got `port`."""
@@ -33,20 +35,23 @@ class Place:
             return self.advertise.rstrip("/")
         host = self.host()
         if host in _ANY:
-            host = reaching(self.broker)
+            # Beside the broker: the address that other machines most likely know this one by.
+            host = on_the_way_to(self.broker)
+            if host == LOOPBACK:
+                host = on_the_way_to(_ELSEWHERE)
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def reaching(broker: str) -> str:
-    """This machine's address on the way to the broker; the loopback where that is on it, or not found."""
-    parts = urlsplit(broker)
+def on_the_way_to(address: str) -> str:
+    """This machine's address on the way to a URL's host; the loopback where that is this machine, or not found."""
+    parts = urlsplit(address)
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
+        family, kind, protocol, _, place = socket.getaddrinfo(
             parts.hostname or LOOPBACK, parts.port or 5672, type=socket.SOCK_DGRAM
         )[0]
         with socket.socket(family, kind, protocol) as probe:
             # Of datagrams this sends nothing; it only chooses the way.
-            probe.connect(address)
+            probe.connect(place)
             found = str(probe.getsockname()[0])
     except OSError:
         return LOOPBACK

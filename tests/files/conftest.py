@@ -17,17 +17,17 @@ class Machines:
 
     def __init__(self, folder: Path, uri: str) -> None:
         self.folder = folder
-        self._common = [
-            "--distributed-queue-connection-uri",
-            uri,
-            "--distributed-queue-name",
-            f"test-{uuid.uuid4().hex[:8]}",
-        ]
+        self._uri = uri
+        self._name = f"test-{uuid.uuid4().hex[:8]}"
         self.processes: list[Process] = []
+
+    def common(self, uri: str) -> list[str]:
+        """Arguments of them all; `uri` is the broker as that machine reaches it."""
+        return ["--distributed-queue-connection-uri", uri, "--distributed-queue-name", self._name]
 
     def _start(self, command: str, name: str, *arguments: str) -> Process:
         place = () if "--cwd" in arguments else ("--cwd", str(self.folder / name))
-        line = module(f"comfy_dist.cli.{command}", *self._common, *place, *arguments)
+        line = module(f"comfy_dist.cli.{command}", *self.common(self._uri), *place, *arguments)
         process = Process(line, cwd=self.folder)
         self.processes.append(process)
         return process

@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from comfy_dist.files.address import Place, reaching
+from comfy_dist.files.address import Place, on_the_way_to
 from comfy_dist.files.cluster_files import ClusterFiles
 from comfy_dist.files.collecting import Collector
 from comfy_dist.files.exchange import Exchange
@@ -507,12 +507,12 @@ async def test_old_ends_that_are_read_again_bring_nothing_back(machines: Machine
 
 @pytest.mark.parametrize("broker", [BROKER, "amqps://localhost/", "amqp://[::1]/", "amqp://no.such.name.invalid/"])
 def test_beside_its_broker_a_machine_serves_itself_alone(broker: str) -> None:
-    assert reaching(broker) == "127.0.0.1"
+    assert on_the_way_to(broker) == "127.0.0.1"
 
 
 def test_the_advertised_address_is_what_was_said_or_where_it_listens() -> None:
     assert Place(BROKER).advertised(80) == "http://127.0.0.1:80"
-    assert Place(BROKER, "0.0.0.0", 5).advertised(5) == "http://127.0.0.1:5"
+    assert Place(BROKER, "0.0.0.0", 5).advertised(5) == f"http://{on_the_way_to('udp://192.0.2.1:9')}:5"
     assert Place(BROKER, "::1").advertised(80) == "http://[::1]:80"
     assert (
         Place(BROKER, "10.0.0.1", 5, "https://files.example.org/x/").advertised(5) == "https://files.example.org/x"

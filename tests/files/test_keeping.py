@@ -14,6 +14,7 @@ from comfy_dist.files import placing
 from comfy_dist.files.cache import Cache
 from comfy_dist.files.identity import identify
 from comfy_dist.workspace import MARK
+from tests.support.patience import PATIENCE
 
 
 def shown(folder: Path) -> list[str]:
@@ -146,7 +147,7 @@ def test_many_lend_and_give_back_at_once_and_nothing_is_missing_or_left(tmp_path
     barrier = threading.Barrier(6)
 
     def work(_: int) -> None:
-        barrier.wait(20)
+        barrier.wait(PATIENCE)
         for _ in range(40):
             held = placing.lend(source, folder, folder / "x.png")
             assert held is not None
