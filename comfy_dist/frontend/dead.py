@@ -79,11 +79,12 @@ async def post_dead(request: web.Request) -> web.Response:
 
 async def _retry(ctx: Context, held: HeldLetter, job: Job) -> str:
     """Submit it as its client did, under another id: the old one has ended, and workers drop it."""
+    extra = job.extra_data | ({"webhook": job.webhook.model_dump(mode="json")} if job.webhook else {})
     request = {
         "prompt": job.prompt,
         "prompt_id": str(uuid.uuid5(_AGAIN, held.letter.id)),
         "client_id": job.client_id,
-        "extra_data": job.extra_data,
+        "extra_data": extra,
         "front": job.number < 0,
         "partial_execution_targets": list(job.outputs_to_execute) or None,
     }
