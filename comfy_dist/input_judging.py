@@ -52,9 +52,13 @@ class Input:
 
 
 def inputs_of(definition: Definition) -> Iterator[Input]:
-    declared = definition.get("input") or {}
+    """What is no specification is passed over: another worker's catalogue may say anything."""
+    declared = definition.get("input")
     for category in ("required", "optional"):
-        for name, info in (declared.get(category) or {}).items():
+        group = declared.get(category) if isinstance(declared, Mapping) else None
+        for name, info in group.items() if isinstance(group, Mapping) else ():
+            if not isinstance(info, (list, tuple, str)) or not info:
+                continue
             options = info[1] if len(info) > 1 and isinstance(info[1], Mapping) else {}
             yield Input(name, info[0], options, category == "required")
 

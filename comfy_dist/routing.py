@@ -106,7 +106,7 @@ def with_options_of(definition: Definition, other: Definition) -> Definition:
     inputs = {
         category: {name: _with_options(info, more.get(name)) for name, info in declared[category].items()}
         for category in ("required", "optional")
-        if declared.get(category)
+        if isinstance(declared.get(category), Mapping)
     }
     return {**definition, "input": {**declared, **inputs}}
 

@@ -15,6 +15,8 @@ from comfy_dist.messages import (
     Failed,
     Finished,
     Released,
+    Resubmitted,
+    Revoked,
     Started,
     Submitted,
     Urgency,
@@ -105,6 +107,56 @@ def test_a_job_waits_again_after_each_attempt_that_was_given_back_or_failed(
             failed.append(worker)
         assert row.state is JobState.PENDING
         assert row.workers == tuple(failed)
+
+
+revoked = st.builds(Revoked, job_id=st.just("j"), at=times, submitted_at=times)
+resubmitted = st.builds(Resubmitted, job_id=st.just("j"), at=times)
+anything = st.lists(st.one_of(submitted, started, undone, ended, revoked, resubmitted), max_size=12)
+
+
+@given(anything, st.data())
+def test_what_comes_twice_and_in_another_order_ends_as_one_of_its_ends(
+    events: list[JobEvent], data: st.DataObject
+) -> None:
+    told = data.draw(st.permutations([*events, *events]))
+    row = folded(told)
+    ends = {ENDS[type(event)] for event in events if type(event) in ENDS}
+    if ends:
+        assert row is not None
+        assert row.state in ends
+        assert row.ended_at in {event.at for event in events if type(event) in ENDS}
+        assert not row.void
+    else:
+        assert row is None or not row.state.ended
+
+
+@given(submitted, resubmitted, st.data())
+def test_what_was_given_again_stands_whenever_the_first_submission_is_revoked(
+    first: Submitted, again: Resubmitted, data: st.DataObject
+) -> None:
+    refusal = Revoked(job_id="j", submitted_at=first.at)
+    rest = data.draw(st.permutations([again, refusal]))
+    row = folded([first, *rest])
+    assert row is not None
+    if again.at != first.at:
+        assert not row.void
+        assert row.created_at == again.at
+
+
+@given(submitted)
+def test_what_was_refused_is_as_if_it_had_never_been_until_it_is_submitted_anew(event: Submitted) -> None:
+    row = folded([event, Revoked(job_id="j", submitted_at=event.at)])
+    assert row is not None
+    assert row.void
+    assert fold(row, Started(job_id="j", worker="a", attempt=1)).state is JobState.RUNNING
+    anew = fold(row, event.model_copy(update={"at": event.at + 1}))
+    assert (anew.void, anew.created_at, anew.ended_at) == (False, event.at + 1, 0)
+
+
+@given(submitted, started, times)
+def test_what_has_begun_is_not_revoked(event: Submitted, beginning: Started, at: int) -> None:
+    row = folded([event, beginning])
+    assert fold(row, Revoked(job_id="j", at=at, submitted_at=event.at)) == row
 
 
 def test_a_worker_that_was_cut_off_cannot_give_back_anothers_attempt() -> None:

@@ -16,6 +16,7 @@ from comfy_dist.messages import (
     Fact,
     JoinedFact,
     ReleasedFact,
+    RevokedFact,
     StartedFact,
     SurvivedFact,
 )
@@ -243,3 +244,10 @@ def test_ended_jobs_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("comfy_dist.claims.REMEMBERED", 3)
     claims = folded(EndedFact(job=job) for job in "vwxyz")
     assert [job for job in "vwxyz" if claims.has_ended(job)] == ["x", "y", "z"]
+
+
+def test_a_submission_that_was_refused_is_told_from_another_of_the_same_job() -> None:
+    claims = folded([RevokedFact(job="j", submitted_at=5)])
+    assert claims.is_revoked("j", 5)
+    assert not claims.is_revoked("j", 6)
+    assert claims.verdict("j", gone=NOBODY, max_attempts=3) == Free(1)
