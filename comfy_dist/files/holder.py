@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.files import names
@@ -17,7 +17,7 @@ from comfy_dist.files.digests import Digests
 from comfy_dist.files.identity import Identity
 from comfy_dist.files.names import Named
 from comfy_dist.messages import Command, Grant, Piece
-from comfy_dist.workspace import PathRefused, Workspace, inside
+from comfy_dist.workspace import FolderType, PathRefused, Workspace, inside
 
 #: Seconds a token opens its file after it was last used.
 GRANTED_SECONDS = 600.0
@@ -115,7 +115,7 @@ class Holder:
 
     def _grant(self, arguments: Mapping[str, Any]) -> Grant | None:
         type_, folder = str(arguments.get("type")), arguments.get("folder")
-        if type_ not in self.identities or folder not in (None, self.identities[type_].id):
+        if type_ not in get_args(FolderType) or folder not in (None, self.folders.get(type_)):
             return None
         file = Named(type_, str(arguments.get("name")))
         path = self.find(file, literally=self._everything)

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 INPUT_PATIENCE = 30.0
 #: Seconds that a worker which is to leave waits until somebody has its jobs' outputs.
 HANDOVER_SECONDS = 60.0
+#: Outputs that it remembers to be waiting for somebody.
+AWAITED = 100_000
 
 
 class NotSupplied(ComfyDistError):
@@ -44,7 +46,7 @@ class JobFiles:
         #: Whether a frontend said that it does not share the folders.
         self.apart = False
         #: Outputs that a frontend is to fetch.
-        self._waiting: set[Named] = set()
+        self._waiting: dict[Named, None] = {}
         self._all_taken = asyncio.Event()
         self._all_taken.set()
 
@@ -161,12 +163,15 @@ class JobFiles:
         return names.clustered(identity, file, path.stat())
 
     def await_fetching(self, files: Sequence[Named]) -> None:
-        self._waiting.update(files)
+        self._waiting.update(dict.fromkeys(files))
+        while len(self._waiting) > AWAITED:
+            del self._waiting[next(iter(self._waiting))]
         if self._waiting:
             self._all_taken.clear()
 
     def _were_taken(self, files: Iterable[Named]) -> None:
-        self._waiting.difference_update(files)
+        for file in files:
+            self._waiting.pop(file, None)
         if not self._waiting:
             self._all_taken.set()
 

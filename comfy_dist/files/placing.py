@@ -101,11 +101,13 @@ def _marked(folder: Path, target: Path) -> str:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Whoever else lends in the folder, or takes away, waits."""
-    (folder / MARK / "lent").mkdir(parents=True, exist_ok=True)
-    with (folder / MARK / "lock").open("ab") as lock:
-        if fcntl is not None:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    """Whoever else lends in the folder, or takes away, waits. Where it cannot be written to, nobody does."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            (folder / MARK / "lent").mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((folder / MARK / "lock").open("ab"))
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

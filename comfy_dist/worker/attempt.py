@@ -116,8 +116,9 @@ class Attempt:
 
     def _emit(self, event: EngineEvent | Preview | NodeText) -> None:
         if self._report is not None and isinstance(event, EngineEvent) and event.event == "executed":
-            shown = self._report.shown(event.data.get("output"))
-            event = EngineEvent(event.event, event.data | {"output": shown})
+            output = event.data.get("output")
+            if (shown := self._report.shown(output)) is not output:
+                event = EngineEvent(event.event, event.data | {"output": shown})
         self._progress.emit(event)
 
     async def interrupt(self, by: str) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import random
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -262,16 +264,15 @@ async def test_a_worker_gives_what_its_jobs_reported_and_nothing_else(machines: 
 
 async def test_after_the_retention_it_is_not_given_any_more(machines: Machines) -> None:
     here = await machines.start("here")
-    short = await machines.start("short", everything=False, retention=1.0)
-    path = short.write("a.png", b"content")
-    called = reported(short, "a.png")
-    command = Command(verb="grant", arguments={"type": "output", "name": called.name})
-    assert await short.exchange.holder.answer(command) is not None
-    async with asyncio.timeout(PATIENCE):
-        while await short.exchange.holder.answer(command) is not None:
-            await asyncio.sleep(0.05)
-    assert path.read_bytes() == b"content"
-    assert await here.files.get(called) is None
+    short = await machines.start("short", everything=False, retention=3600)
+    young, old = short.write("young.png", b"young"), short.write("old.png", b"old")
+    for path, age in ((young, 3000), (old, 4000)):
+        os.utime(path, (0, time.time() - age))
+    seen = await here.files.get(reported(short, "young.png"))
+    assert seen is not None
+    assert seen.read_bytes() == b"young"
+    assert await here.files.get(reported(short, "old.png")) is None
+    assert old.read_bytes() == b"old"
 
 
 async def test_many_who_want_a_file_at_once_fetch_it_once(machines: Machines) -> None:

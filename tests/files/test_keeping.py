@@ -168,3 +168,16 @@ def test_a_file_that_is_put_has_its_name_at_once_and_its_time(tmp_path: Path) ->
     assert placing.put(source, folder, folder / "sub" / "a.png")
     assert (folder / "sub" / "a.png").stat().st_mtime_ns == 7_000_000_000
     assert source.read_bytes() == b"content"
+
+
+def test_in_a_folder_that_cannot_be_written_to_a_file_is_used_as_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "input"
+    folder.mkdir()
+    (folder / "x.png").write_bytes(b"content")
+    # In the way of our marks, as a read-only file system would be.
+    (folder / MARK).write_text("")
+    held = placing.hold(folder, folder / "x.png")
+    assert held is not None
+    placing.give_back(folder, held)
+    assert placing.hold(folder, folder / "y.png") is None
+    assert (folder / "x.png").read_bytes() == b"content"
