@@ -15,6 +15,7 @@ from comfy_dist.messages import Announcement, WorkerState
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
 from comfy_dist.worker.log_lines import without_secrets
 from tests.support.in_process import Cluster, Running, in_process, prompt
+from tests.support.patience import PATIENCE
 from tests.support.talking import Frontend
 
 
@@ -80,7 +81,7 @@ async def test_a_drained_worker_finishes_its_jobs_takes_no_more_and_leaves(
     await comfy.ended(running[0])
     assert (await comfy.queue()) == ([running[1]], [waiting])
     await comfy.post("/interrupt", {"prompt_id": running[1]})
-    await asyncio.wait_for(v.serving, 20)
+    await asyncio.wait_for(v.serving, PATIENCE)
     await until(comfy)
     await cluster.worker("w")
     await comfy.ended(waiting)
@@ -89,7 +90,7 @@ async def test_a_drained_worker_finishes_its_jobs_takes_no_more_and_leaves(
 
 async def test_an_idle_worker_answers_before_it_leaves(comfy: Frontend, v: Running) -> None:
     assert (await comfy.post("/distributed/workers/v", {"drain": True}))["drain"] == {"jobs": []}
-    await asyncio.wait_for(v.serving, 20)
+    await asyncio.wait_for(v.serving, PATIENCE)
 
 
 async def test_interrupting_one_worker_leaves_the_others_alone(
@@ -113,7 +114,7 @@ async def test_a_restarted_engine_gives_its_job_back_and_blames_nobody(
     for restart in range(1, 5):
         answer = await comfy.post("/distributed/workers/v", {"restart_engine": True})
         assert answer["restart_engine"] == {"jobs": [id_]}
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while [job for _, job in cluster.stage.executed].count(id_) <= restart:
                 await asyncio.sleep(0.01)
         await comfy.wait(
@@ -128,7 +129,7 @@ async def test_several_deeds_at_once_and_memory_freed(comfy: Frontend, v: Runnin
     body = {"enabled": False, "free": {"unload_models": True}}
     answer = await comfy.post("/distributed/workers/v", body)
     assert answer == {"worker": v.worker.id, "name": "v", "enabled": False, "free": {}}
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while [engine.frees for engine in v.engines] != [1, 1]:
             await asyncio.sleep(0.01)
 

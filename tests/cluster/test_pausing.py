@@ -15,6 +15,7 @@ from comfy_dist.transport.amqp import AmqpTransport
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
 from comfy_dist.worker.pausing import Pausing
 from tests.support.in_process import Cluster, in_process, prompt
+from tests.support.patience import PATIENCE
 from tests.support.rabbitmq import Rabbit
 from tests.support.talking import Frontend
 
@@ -219,7 +220,7 @@ async def test_a_pause_that_stands_is_said_again_by_one_of_the_workers() -> None
     await transport.append_fact(PausedFact(worker="gone"))
     loop = asyncio.get_running_loop()
     began = loop.time()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         said = [fact async for fact in _first(facts, 8)]
     assert not any(task.done() for task in tasks)
     for task in tasks:

@@ -10,7 +10,8 @@ import aiohttp
 
 from tests.cluster.conftest import Cluster
 from tests.faults.counting import beginnings, counted, until_begun
-from tests.support.comfy_client import ComfyClient, image
+from tests.support.comfy_client import ComfyClient, gated, image
+from tests.support.patience import PATIENCE
 from tests.support.rabbitmq import Rabbit
 
 
@@ -24,16 +25,18 @@ async def test_under_an_alarm_prompts_are_refused_pages_answered_and_jobs_end_af
         return [w["state"] for w in (await client.ask("GET", "/distributed/workers"))["workers"]] == ["idle"]
 
     await client.until(idle)
-    marks = [tmp_path / str(number) for number in range(3)]
-    accepted = [await client.post(counted(seconds, each)) for seconds, each in zip((3, 0, 0), marks, strict=True)]
+    marks, gate = [tmp_path / str(number) for number in range(3)], tmp_path / "gate"
+    accepted = [await client.post(counted(0, marks[0]) | {"2": gated(gate)["2"]})]
+    accepted += [await client.post(counted(0, each)) for each in marks[1:]]
     await until_begun(client, marks[0])
     await asyncio.to_thread(rabbit.ctl, "set_vm_memory_high_watermark", "absolute", "1MB")
     try:
         refusal = asyncio.create_task(refused(client))
+        gate.touch()
         # Meanwhile it runs to its end, and everything that only reads is answered.
         asked = 0
         while not refusal.done():
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 running, pending = await client.queue()
                 assert running | pending == set(accepted)
                 await client.history()

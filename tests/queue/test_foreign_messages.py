@@ -29,6 +29,7 @@ from comfy_dist.messages import (
 )
 from comfy_dist.transport import Recorded
 from comfy_dist.transport.amqp import AmqpTransport, outgoing
+from tests.support.patience import PATIENCE
 
 GARBAGE = {
     "no JSON": aio_pika.Message(b"\x00\xff\xfe garbage"),
@@ -81,7 +82,7 @@ async def test_garbage_on_a_work_queue_is_set_aside_and_the_jobs_go_on(
     for message in GARBAGE.values():
         await stranger.default_exchange.publish(message, f"{queue_name}.jobs")
     await transport.submit(job("a"))
-    delivery = await asyncio.wait_for(transport.taker().take(), 30)
+    delivery = await asyncio.wait_for(transport.taker().take(), PATIENCE)
     assert delivery.job.id == "a"
     await delivery.acknowledge()
     assert transport.unreadable.counts == {f"{queue_name}.jobs": len(GARBAGE)}
@@ -106,9 +107,9 @@ async def test_a_zip_bomb_is_set_aside_before_it_fills_the_memory(
     await stranger.default_exchange.publish(bomb(), f"{queue_name}.jobs")
     await stranger.default_exchange.publish(bomb(), f"{queue_name}.events")
     await transport.submit(job("a"))
-    assert (await asyncio.wait_for(transport.taker().take(), 30)).job.id == "a"
+    assert (await asyncio.wait_for(transport.taker().take(), PATIENCE)).job.id == "a"
     await transport.append_event(Finished(job_id="a"))
-    async with asyncio.timeout(30), aclosing(transport.events(None)) as events:
+    async with asyncio.timeout(PATIENCE), aclosing(transport.events(None)) as events:
         first, second = await anext(events), await anext(events)
     assert isinstance(first, Recorded)
     assert isinstance(second, Recorded)
@@ -131,9 +132,9 @@ async def test_properties_that_the_library_cannot_decode_end_nobodys_connection(
         await stranger.default_exchange.publish(aio_pika.Message(b"{}", timestamp=late), f"{queue_name}.jobs")
         await stranger.default_exchange.publish(aio_pika.Message(b"{}", timestamp=late), f"{queue_name}.events")
     await transport.submit(job("a"))
-    assert (await asyncio.wait_for(transport.taker().take(), 30)).job.id == "a"
+    assert (await asyncio.wait_for(transport.taker().take(), PATIENCE)).job.id == "a"
     await transport.append_event(Finished(job_id="a"))
-    async with asyncio.timeout(30), aclosing(transport.events(None)) as events:
+    async with asyncio.timeout(PATIENCE), aclosing(transport.events(None)) as events:
         entries = [await anext(events), await anext(events)]
     assert [isinstance(entry, Recorded) and entry.event is not None for entry in entries] == [False, True]
     assert transport.unreadable.counts == {f"{queue_name}.jobs": 1, f"{queue_name}.events": 1}
@@ -147,12 +148,12 @@ async def test_garbage_in_the_streams_is_passed_over_and_counted(
             await stranger.default_exchange.publish(message, f"{queue_name}.{stream}")
     await transport.append_event(Finished(job_id="a"))
     await transport.append_fact(EndedFact(job="a"))
-    async with asyncio.timeout(30), aclosing(transport.events(None)) as events:
+    async with asyncio.timeout(PATIENCE), aclosing(transport.events(None)) as events:
         entries = [await anext(events) for _ in range(len(GARBAGE) + 1)]
     assert [isinstance(entry, Recorded) and entry.event for entry in entries[:-1]] == [None] * len(GARBAGE)
     assert isinstance(entries[-1], Recorded)
     assert isinstance(entries[-1].event, Finished)
-    async with asyncio.timeout(30), aclosing(transport.facts()) as facts:
+    async with asyncio.timeout(PATIENCE), aclosing(transport.facts()) as facts:
         assert await anext(facts) == EndedFact(job="a")
     assert transport.unreadable.counts == {f"{queue_name}.{each}": len(GARBAGE) for each in ("events", "control")}
 
@@ -173,7 +174,7 @@ async def test_garbage_in_the_exchanges_is_passed_over_and_counted(
     await transport.emit([sound])
     await transport.announce(announcement())
     await transport.send(Command(verb="announce"))
-    progress, seen, command = await asyncio.wait_for(asyncio.gather(*waits), 30)
+    progress, seen, command = await asyncio.wait_for(asyncio.gather(*waits), PATIENCE)
     assert (progress, seen, command.command.verb) == (sound, announcement(), "announce")
     counted = transport.unreadable.counts
     # An empty message holds no progress, and that is no error.
@@ -196,7 +197,7 @@ async def test_two_clusters_on_one_broker_see_nothing_of_each_other(amqp_uri: st
         await ones.append_fact(EndedFact(job="a"))
         await ones.announce(announcement())
         await ones.emit([Progress(job_id="a", client_id=None, sequence=1, attempt=1, event="e", body=b"{}")])
-        assert (await asyncio.wait_for(ones.taker().take(), 10)).job.id == "a"
+        assert (await asyncio.wait_for(ones.taker().take(), PATIENCE)).job.id == "a"
         assert not await others.is_alive("w1")
         # Their own comes first in each.
         await others.submit(job("b"))
@@ -204,14 +205,14 @@ async def test_two_clusters_on_one_broker_see_nothing_of_each_other(amqp_uri: st
         await others.append_fact(EndedFact(job="b"))
         await others.announce(announcement("w2"))
         await others.emit([Progress(job_id="b", client_id=None, sequence=1, attempt=1, event="e", body=b"{}")])
-        seen, progress, delivery = await asyncio.wait_for(asyncio.gather(*heard), 10)
+        seen, progress, delivery = await asyncio.wait_for(asyncio.gather(*heard), PATIENCE)
         assert (seen.id, progress.job_id, delivery.job.id) == ("w2", "b", "b")
-        async with asyncio.timeout(10), aclosing(others.events(None)) as events:
+        async with asyncio.timeout(PATIENCE), aclosing(others.events(None)) as events:
             entry = await anext(events)
         assert isinstance(entry, Recorded)
         assert isinstance(entry.event, Finished)
         assert entry.event.job_id == "b"
-        async with asyncio.timeout(10), aclosing(others.facts()) as facts:
+        async with asyncio.timeout(PATIENCE), aclosing(others.facts()) as facts:
             assert await anext(facts) == EndedFact(job="b")
     finally:
         await ones.close()
@@ -263,5 +264,5 @@ async def test_a_job_whose_id_does_not_fit_is_set_aside(
     body = json.dumps({"id": LONG, "prompt": {}}).encode()
     await stranger.default_exchange.publish(aio_pika.Message(body), f"{queue_name}.jobs")
     await transport.submit(job("a"))
-    assert (await asyncio.wait_for(transport.taker().take(), 30)).job.id == "a"
+    assert (await asyncio.wait_for(transport.taker().take(), PATIENCE)).job.id == "a"
     assert transport.unreadable.counts == {f"{queue_name}.jobs": 1}

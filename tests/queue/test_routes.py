@@ -13,6 +13,7 @@ from comfy_dist.transport import Transport
 from comfy_dist.transport.amqp import AmqpTransport
 from comfy_dist.transport.turns import COMMON, Turns
 from tests.queue.conftest import Join
+from tests.support.patience import PATIENCE
 
 TAGGED = Route(requirements=Requirements(tags=("fast",)))
 
@@ -27,7 +28,7 @@ async def taken(worker: Transport, count: int, routes: Sequence[Route] = ()) -> 
     taker.serve(routes)
     ids = []
     for _ in range(count):
-        delivery = await asyncio.wait_for(taker.take(), 10)
+        delivery = await asyncio.wait_for(taker.take(), PATIENCE)
         ids.append(delivery.job.id)
         await delivery.acknowledge()
     return ids
@@ -40,7 +41,7 @@ async def test_a_route_is_served_by_those_who_say_so(join: Join) -> None:
     assert await taken(other, 1, [TAGGED]) == ["tagged"]
     assert not idle.done()
     await frontend.submit(job("common"))
-    assert await asyncio.wait_for(idle, 10) == ["common"]
+    assert await asyncio.wait_for(idle, PATIENCE) == ["common"]
 
 
 async def test_workers_are_told_of_a_route_once(join: Join) -> None:
@@ -49,7 +50,7 @@ async def test_workers_are_told_of_a_route_once(join: Join) -> None:
     for route in (TAGGED, TAGGED, high):
         await frontend.submit(job("x"), route)
     facts = worker.facts()
-    assert [await asyncio.wait_for(anext(facts), 10) for _ in range(2)] == [
+    assert [await asyncio.wait_for(anext(facts), PATIENCE) for _ in range(2)] == [
         RouteFact(route=TAGGED),
         RouteFact(route=high),
     ]
@@ -67,7 +68,7 @@ async def test_an_idle_taker_serves_a_route_from_its_next_take_on(join: Join) ->
     taking = asyncio.ensure_future(taker.take())
     await asyncio.sleep(0.2)
     await frontend.submit(job("tagged"), TAGGED)
-    delivery = await asyncio.wait_for(taking, 10)
+    delivery = await asyncio.wait_for(taking, PATIENCE)
     assert (delivery.job.id, delivery.route) == ("tagged", TAGGED)
     await delivery.acknowledge()
 
@@ -96,7 +97,7 @@ async def test_users_take_turns(join: Join) -> None:
 async def test_a_job_passed_on_waits_on_the_other_route(join: Join) -> None:
     frontend, one, other = await join(), await join(), await join()
     await frontend.submit(job("a"))
-    delivery = await asyncio.wait_for(one.taker().take(), 10)
+    delivery = await asyncio.wait_for(one.taker().take(), PATIENCE)
     await delivery.pass_on(TAGGED)
     assert await taken(other, 1, [TAGGED]) == ["a"]
 
@@ -106,8 +107,8 @@ async def test_a_parked_job_comes_back_to_its_route(join: Join) -> None:
     await frontend.submit(job("a"), TAGGED)
     taker = worker.taker()
     taker.serve([TAGGED])
-    await (await asyncio.wait_for(taker.take(), 10)).park()
-    back = await asyncio.wait_for(taker.take(), 15)
+    await (await asyncio.wait_for(taker.take(), PATIENCE)).park()
+    back = await asyncio.wait_for(taker.take(), PATIENCE)
     assert (back.job.id, back.route) == ("a", TAGGED)
 
 

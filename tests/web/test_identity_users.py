@@ -21,6 +21,7 @@ from comfy_dist.transport import Transport
 from comfy_dist.transport.amqp import AmqpTransport
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
 from tests.support.in_process import in_process, prompt
+from tests.support.patience import PATIENCE
 from tests.support.talking import Frontend
 
 KEYS = {name: f"{name}-0123456789abcdef" for name in ("alice", "bob", "carol", "owner")}
@@ -41,7 +42,7 @@ class Person:
 
     async def queues(self) -> set[str]:
         """What both frontends show of the queue, once they show the same."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 shown = [set().union(*await each.queue()) for each in (self.one, self.other)]
                 if shown[0] == shown[1]:

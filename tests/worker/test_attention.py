@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from comfy_dist.worker.attention import Attention
+from tests.support.patience import PATIENCE
 
 
 async def test_a_second_call_finds_a_wait_that_is_ending_already() -> None:
@@ -15,7 +16,7 @@ async def test_a_second_call_finds_a_wait_that_is_ending_already() -> None:
     # Behind the end of the wait, before who waited has noticed it.
     second = loop.create_future()
     loop.call_soon(lambda: second.set_result(attention.call()))
-    assert await asyncio.wait_for(waiting, 10) is None
+    assert await asyncio.wait_for(waiting, PATIENCE) is None
     await second
 
 
