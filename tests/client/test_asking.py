@@ -49,6 +49,9 @@ def test_the_history_shows_results_and_reasons(server: str, client: Run, tmp_pat
     assert bad.startswith("failed")
     assert "Node 1 (TestFail) failed: no more paint." in bad
     assert len(json.loads(client("history", "--max-items", "2", "--json").stdout)) == 2
+    found = client("history", "--query", "no more paint", "--status", "error", "--max-items", "1").stdout
+    assert [line.split() for line in found.splitlines()[1:]] == [bad.split()]
+    assert client("history", "--worker", "nobody").stdout == "The history is empty.\n"
 
 
 def test_watch_waits_for_a_prompt_of_others_and_saves_what_it_made(
