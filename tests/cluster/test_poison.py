@@ -198,22 +198,24 @@ async def test_what_cannot_be_read_is_shown_put_back_as_it_was_or_dropped(
 async def test_many_letters_are_looked_at_in_order_and_without_loss(
     tmp_path: Path, amqp_uri: str, queue_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("comfy_dist.transport.amqp.dead.MOST_LETTERS", 30)
+    monkeypatch.setattr("comfy_dist.transport.amqp.dead.MOST_LETTERS", 60)
+    monkeypatch.setattr("comfy_dist.transport.amqp.dead.BATCH", 25)
     connection = await aio_pika.connect(amqp_uri)
     async with connection, in_process(tmp_path, lambda: AmqpTransport(amqp_uri, queue_name)) as cluster:
         comfy, _ = await cluster.frontend("a")
+        other, _ = await cluster.frontend("b")
         channel = await connection.channel()
-        for number in range(40):
+        for number in range(70):
             await channel.default_exchange.publish(
-                aio_pika.Message(b"x", message_id=str(number)), f"{queue_name}.dead"
+                aio_pika.Message(b"x" * 10_000, message_id=str(number)), f"{queue_name}.dead"
             )
-        for _ in range(3):
-            answer = await comfy.get("/distributed/dead")
+        for each in (comfy, other) * 4:
+            answer = await each.get("/distributed/dead")
             assert answer["more"]
-            assert [letter["id"] for letter in answer["dead"]] == [str(number) for number in range(30)]
+            assert [letter["id"] for letter in answer["dead"]] == [str(number) for number in range(60)]
         await comfy.post("/distributed/dead", {"drop": [str(number) for number in range(5, 25)]})
         answer = await comfy.get("/distributed/dead")
-        left = [*range(5), *range(25, 40)]
+        left = [*range(5), *range(25, 70)]
         assert [letter["id"] for letter in answer["dead"]] == [str(number) for number in left]
         assert not answer["more"]
 

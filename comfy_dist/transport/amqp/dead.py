@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
 from aiormq.exceptions import ChannelLockedResource
 
 from comfy_dist.errors import BrokerUnavailable
@@ -21,8 +21,12 @@ from comfy_dist.transport.amqp.publisher import Publisher
 from comfy_dist.transport.dead import MOST_BYTES, MOST_LETTERS, DeadLetter, HeldLetters
 
 #: Seconds in which the broker, and others who look at the dead letters, must make way.
-PATIENCE = 15.0
+PATIENCE = 25.0
+#: Between two looks at how much has been taken back.
+READY_SECONDS = 0.02
 LOST_OR_LATE: tuple[type[Exception], ...] = (*LOST, TimeoutError)
+#: Letters that the broker sends without being asked for more.
+BATCH = 100
 #: Between two tries to be the only one who looks.
 RETRY_SECONDS = 0.1
 
@@ -56,10 +60,11 @@ class AmqpLetter:
 
 
 class DeadLetters:
-    """Takes the letters with `get`, one after another, and gives back in order what is not settled.
+    """Consumes the letters and lets the broker take back what is not settled, by closing the channel.
 
-    A queue cannot be looked into otherwise. So that nobody sees a part of it, or settles what another settles,
-    whoever looks holds an exclusive queue, which ends with their connection.
+    A queue cannot be looked into otherwise, and what is given back message by message comes back in any order. So
+    that nobody sees a part of it, or settles what another settles, whoever looks holds an exclusive queue, which
+    ends with their connection.
     """
 
     def __init__(self, connection: Connection, names: Names, publisher: Publisher) -> None:
@@ -76,20 +81,13 @@ class DeadLetters:
             async with _broker():
                 live = await self._connection.ready()
                 await self._lock(live)
+                stack.push_async_callback(self._unlock, live)
                 channel = await live.channel()
-                stack.push_async_callback(self._make_way, channel, letters)
-                more = await self._take(channel, letters)
-            yield HeldLetters(letters, more)
-
-    async def _make_way(self, channel: AbstractChannel, letters: Sequence[AmqpLetter]) -> None:
-        """Give back what is not settled, to the head of the queue, each behind the one before."""
-        with contextlib.suppress(*LOST, TimeoutError):
-            async with asyncio.timeout(PATIENCE):
-                for each in letters:
-                    if not each.settled:
-                        await each.message.nack(requeue=True)
-                await channel.queue_delete(self._lock_name)
-                await channel.close()
+                queue = await channel.declare_queue(self._names.dead, passive=True)
+                ready = _ready(queue)
+                stack.push_async_callback(self._give_back, live, channel, ready, letters)
+                await self._take(channel, queue, ready, letters)
+            yield HeldLetters(letters, more=ready > len(letters))
 
     @property
     def _lock_name(self) -> str:
@@ -105,17 +103,44 @@ class DeadLetters:
             else:
                 return
 
-    async def _take(self, channel: AbstractChannel, letters: list[AmqpLetter]) -> bool:
-        """Fill the list; whether more are left."""
-        queue = await channel.get_queue(self._names.dead, ensure=False)
+    async def _unlock(self, live: AbstractConnection) -> None:
+        with contextlib.suppress(*LOST_OR_LATE):
+            async with asyncio.timeout(PATIENCE), live.channel() as channel:
+                await channel.queue_delete(self._lock_name)
+
+    async def _take(
+        self, channel: AbstractChannel, queue: AbstractQueue, ready: int, letters: list[AmqpLetter]
+    ) -> None:
+        """Fill the list, by one consumer after another: the broker sends each no more than is wanted of it, and
+        takes back what they have in the order of their names."""
+        arrivals: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
         size = 0
-        while len(letters) < MOST_LETTERS and size < MOST_BYTES:
-            message = await queue.get(fail=False)
-            if message is None:
-                return False
-            letters.append(AmqpLetter(_letter(message), message, self._names, self._publisher))
-            size += len(message.body)
-        return bool(letters and letters[-1].message.message_count)
+        while (wanted := min(ready, MOST_LETTERS) - len(letters)) > 0 and size < MOST_BYTES:
+            await channel.set_qos(prefetch_count=min(wanted, BATCH))
+            tag = await queue.consume(arrivals.put, consumer_tag=f"{len(letters):06d}")
+            for _ in range(min(wanted, BATCH)):
+                message = await arrivals.get()
+                letters.append(AmqpLetter(_letter(message), message, self._names, self._publisher))
+                size += len(message.body)
+            await queue.cancel(tag)
+
+    async def _give_back(
+        self, live: AbstractConnection, channel: AbstractChannel, ready: int, letters: Sequence[AmqpLetter]
+    ) -> None:
+        """And wait until the queue has it: who took some before that would change the order."""
+        with contextlib.suppress(*LOST_OR_LATE):
+            async with asyncio.timeout(PATIENCE):
+                await channel.close()
+                expected = ready - sum(each.settled for each in letters)
+                async with live.channel() as other:
+                    while True:
+                        if _ready(await other.declare_queue(self._names.dead, passive=True)) >= expected:
+                            return
+                        await asyncio.sleep(READY_SECONDS)
+
+
+def _ready(queue: AbstractQueue) -> int:
+    return queue.declaration_result.message_count or 0
 
 
 @asynccontextmanager
