@@ -6,7 +6,7 @@ import sys
 from contextlib import AsyncExitStack
 
 from benchmarks.figures import p50, p99, report
-from benchmarks.prompts import client
+from benchmarks.prompts import client, turn_of
 from benchmarks.servers import attached, child, stock
 
 ROUNDS = 6
@@ -27,8 +27,9 @@ async def run() -> None:
         for connected in clients.values():
             await connected.one_after_another(WARM_UP)
         for _ in range(ROUNDS):
-            for name, connected in clients.items():
-                times[name] += await connected.one_after_another(ONE_AFTER_ANOTHER)
+            for name in clients:
+                async with turn_of(clients[name], clients.values()) as connected:
+                    times[name] += await connected.one_after_another(ONE_AFTER_ANOTHER)
     for name in ("attached", "child"):
         for measure, of in ((p50, "p50"), (p99, "p99")):
             report(

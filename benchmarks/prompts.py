@@ -7,7 +7,7 @@ import itertools
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -51,6 +51,11 @@ class Client:
                     return str(event["data"]["prompt_id"])
         raise RuntimeError("The websocket was closed.")
 
+    async def stay(self) -> None:
+        """Answer the server's pings while others are measured, until cancelled."""
+        async for _ in self._socket:
+            pass
+
     async def one_after_another(self, count: int) -> list[float]:
         """Milliseconds from the post to the websocket's last message, by prompt."""
         times = []
@@ -81,6 +86,18 @@ class Client:
         finished = count / (time.perf_counter() - began)
         await noting
         return accepted, finished
+
+
+@asynccontextmanager
+async def turn_of(one: Client, clients: Iterable[Client]) -> AsyncIterator[Client]:
+    """It is measured; the others only stay."""
+    staying = [asyncio.create_task(other.stay()) for other in clients if other is not one]
+    try:
+        yield one
+    finally:
+        for task in staying:
+            task.cancel()
+        await asyncio.gather(*staying, return_exceptions=True)
 
 
 @asynccontextmanager

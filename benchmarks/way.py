@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 from benchmarks.broker import measure_broker
 from benchmarks.figures import p50, p99, report
-from benchmarks.prompts import Client, client
+from benchmarks.prompts import Client, client, turn_of
 from benchmarks.servers import cluster, embedded, stock
 from tests.support.rabbitmq import own_broker
 
@@ -36,12 +36,14 @@ async def run() -> None:
             await connected.one_after_another(WARM_UP)
         round_trips: list[float] = []
         for _ in range(ROUNDS):
-            for name, connected in clients.items():
-                times[name] += await connected.one_after_another(ONE_AFTER_ANOTHER)
+            for name in clients:
+                async with turn_of(clients[name], clients.values()) as connected:
+                    times[name] += await connected.one_after_another(ONE_AFTER_ANOTHER)
             round_trips += await measure_broker(broker.uri, ONE_AFTER_ANOTHER)
         for _ in range(2):
-            for name, connected in clients.items():
-                rates = await connected.at_once(AT_ONCE)
+            for name in clients:
+                async with turn_of(clients[name], clients.values()) as connected:
+                    rates = await connected.at_once(AT_ONCE)
                 accepted[name].append(rates[0])
                 finished[name].append(rates[1])
     bounds = {("P1", "p50"): "<= 1.25", ("P2", "p50"): "<= 2.5", ("P2", "p99"): "<= 4"}
