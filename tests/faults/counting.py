@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.support.comfy_client import ComfyClient, sleeping
+from tests.support.comfy_client import ComfyClient, gated, sleeping
 
 
-def counted(seconds: float, marks: Path) -> dict[str, Any]:
-    """Writes a line each time it begins, then takes its time."""
-    prompt = sleeping(seconds)
+def counted(marks: Path, gate: Path | None = None, *, seconds: float = 0) -> dict[str, Any]:
+    """Writes a line each time it begins, then waits for its gate if it has one, else takes its time."""
+    prompt = gated(gate) if gate else sleeping(seconds)
     mark = {"path": str(marks), "label": "ran", "value": prompt["1"]["inputs"]["value"]}
     return prompt | {"1": {"class_type": "TestCounter", "inputs": mark}}
 

@@ -12,7 +12,8 @@ import aiohttp
 import pytest
 
 from tests.cluster.conftest import Cluster
-from tests.support.comfy_client import ComfyClient, gated, sleeping
+from tests.faults.counting import beginnings, counted, until_begun
+from tests.support.comfy_client import ComfyClient, sleeping
 from tests.support.patience import PATIENCE
 from tests.support.processes import Process
 from tests.support.rabbitmq import Rabbit
@@ -62,24 +63,6 @@ async def until_queue(client: ComfyClient, running: set[str], pending: set[str])
         return await client.queue() == (running, pending)
 
     await client.until(so)
-
-
-def counted(marks: Path, gate: Path | None = None) -> dict[str, Any]:
-    """Writes a line each time it begins, then waits for its gate if it has one."""
-    prompt = gated(gate) if gate else sleeping(0)
-    mark = {"path": str(marks), "label": "ran", "value": prompt["1"]["inputs"]["value"]}
-    return prompt | {"1": {"class_type": "TestCounter", "inputs": mark}}
-
-
-def beginnings(marks: Path) -> int:
-    return len(marks.read_text().split()) if marks.exists() else 0
-
-
-async def until_begun(client: ComfyClient, *all_marks: Path) -> None:
-    async def begun() -> bool:
-        return all(beginnings(marks) for marks in all_marks)
-
-    await client.until(begun)
 
 
 async def test_it_holds_a_message_for_each_busy_engine_and_none_while_it_waits(

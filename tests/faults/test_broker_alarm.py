@@ -10,7 +10,7 @@ import aiohttp
 
 from tests.cluster.conftest import Cluster
 from tests.faults.counting import beginnings, counted, until_begun
-from tests.support.comfy_client import ComfyClient, gated, image
+from tests.support.comfy_client import ComfyClient, image
 from tests.support.patience import PATIENCE
 from tests.support.rabbitmq import Rabbit
 
@@ -25,15 +25,17 @@ async def test_under_an_alarm_prompts_are_refused_pages_answered_and_jobs_end_af
         return [w["state"] for w in (await client.ask("GET", "/distributed/workers"))["workers"]] == ["idle"]
 
     await client.until(idle)
-    marks, gate = [tmp_path / str(number) for number in range(3)], tmp_path / "gate"
-    accepted = [await client.post(counted(0, marks[0]) | {"2": gated(gate)["2"]})]
-    accepted += [await client.post(counted(0, each)) for each in marks[1:]]
+    marks = [tmp_path / str(number) for number in range(3)]
+    gate = tmp_path / "gate"
+    accepted = [await client.post(counted(marks[0], gate))]
     await until_begun(client, marks[0])
+    accepted += [await client.post(counted(each)) for each in marks[1:]]
     await asyncio.to_thread(rabbit.ctl, "set_vm_memory_high_watermark", "absolute", "1MB")
     try:
+        await client.until(lambda: alarmed(rabbit))
         refusal = asyncio.create_task(refused(client))
+        # Meanwhile the job comes to its end, and everything that only reads is answered.
         gate.touch()
-        # Meanwhile it runs to its end, and everything that only reads is answered.
         asked = 0
         while not refusal.done():
             async with asyncio.timeout(PATIENCE):
@@ -59,6 +61,10 @@ async def test_under_an_alarm_prompts_are_refused_pages_answered_and_jobs_end_af
         await asyncio.to_thread(rabbit.until_counts, f"{cluster.name}.{queue}", ready=0, held=0)
     for process in cluster.processes:
         assert "Traceback" not in process.log
+
+
+async def alarmed(rabbit: Rabbit) -> bool:
+    return "memory" in await asyncio.to_thread(rabbit.ctl, "eval", "rabbit_alarm:get_alarms().")
 
 
 async def refused(client: ComfyClient) -> tuple[int, str]:

@@ -30,7 +30,7 @@ class Field:
     async def begin(self, seconds: float, marks: Path) -> str:
         """A prompt that the far worker executes, while the other waits for more."""
         await self._let_near_take(False)
-        id_ = await self.client.post(counted(seconds, marks))
+        id_ = await self.client.post(counted(marks, seconds=seconds))
         await until_begun(self.client, marks)
         await self._let_near_take(True)
         return id_

@@ -52,7 +52,7 @@ async def test_the_delivery_that_comes_again_is_parked_not_executed(
 
         await client.until(idle)
         marks = tmp_path / "marks"
-        id_ = await client.post(counted(14, marks))
+        id_ = await client.post(counted(marks, seconds=14))
         await until_begun(client, marks)
         most = 0
         while not (await client.ask("GET", f"/history/{id_}")):
