@@ -209,6 +209,6 @@ class Database:
 
 
 def is_damage(error: sqlite3.DatabaseError) -> bool:
-    """Whether it says that the file is not what was written: SQLITE_CORRUPT or SQLITE_NOTADB."""
-    # The subclasses are other troubles: a full disk, a bug of ours.
-    return type(error) is sqlite3.DatabaseError
+    """Whether it says that the file is not what was written: SQLITE_CORRUPT, SQLITE_NOTADB, rows at odds."""
+    # Other subclasses are other troubles: a full disk, a bug of ours.
+    return type(error) in (sqlite3.DatabaseError, sqlite3.IntegrityError)

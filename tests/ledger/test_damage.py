@@ -142,6 +142,17 @@ async def test_damage_that_is_met_while_running_is_set_aside_too(
     await ledger.close()
 
 
+async def test_rows_that_are_at_odds_are_damage_too(ledger: Ledger) -> None:
+    await tell(ledger, submitted("a"), finished("a"))
+    await history(ledger)
+    ledger.expect("a")  # as if nobody had ever given that id
+    await tell(ledger, submitted("a"))
+    with pytest.raises(Renewed):
+        await history(ledger)
+    await ledger.rewind()
+    assert await history(ledger) == {}
+
+
 def deleted(path: Path) -> None:
     path.unlink()
 
