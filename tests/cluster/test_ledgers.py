@@ -26,7 +26,8 @@ from comfy_dist.messages import (
     now_ms,
 )
 from comfy_dist.transport.amqp import AmqpTransport
-from tests.support.in_process import Cluster, in_process
+from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
+from tests.support.in_process import Cluster, in_process, prompt
 from tests.support.patience import PATIENCE
 from tests.support.processes import REPOSITORY, Process, module, running
 from tests.support.rabbitmq import free_port
@@ -184,6 +185,34 @@ async def test_a_file_that_is_lost_under_a_frontend_is_built_again(
             await asyncio.sleep(0.05)
     assert "it is made anew, with what the event log still has" in caplog.text
     assert await shown(frontend) == expected
+
+
+async def test_without_a_broker_what_waits_outlives_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("comfy_dist.ledger.ledger.LOOK_SECONDS", 0.1)
+    broker = MemoryBroker()
+    async with in_process(tmp_path, lambda: MemoryTransport(broker)) as cluster:
+        await cluster.worker("w")
+        frontend, _ = await cluster.frontend("a")
+        await frontend.wait(lambda nodes: "Wait" in nodes, "/object_info")
+        runs = await frontend.prompt(prompt("Wait"))
+        await frontend.running(runs)
+        waits = await frontend.prompt(prompt("Quick"))
+        before = await frontend.get("/queue")
+        file_of(tmp_path, "a").unlink()
+        async with asyncio.timeout(PATIENCE):
+            while "is built again" not in caplog.text or await shown_queue(frontend) != before:
+                await asyncio.sleep(0.05)
+        await frontend.post("/interrupt", {"prompt_id": runs})
+        assert (await frontend.ended(waits))["status"]["status_str"] == "success"
+        assert (await frontend.ended(runs))["status"]["status_str"] == "error"
+
+
+async def shown_queue(frontend: Frontend) -> Any:
+    """None while it is being built again."""
+    answer = await frontend.ask("GET", "/queue")
+    return answer.json() if answer.status == 200 else None
 
 
 async def test_who_changes_the_history_finds_it_changed(cluster: Cluster, transport: AmqpTransport) -> None:
