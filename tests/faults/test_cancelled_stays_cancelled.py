@@ -1,0 +1,73 @@
+"""What was cancelled is never executed, though everything is started anew and only the broker remembers it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import aiohttp
+
+from tests.cluster.conftest import Cluster
+from tests.faults.counting import beginnings, counted, until_begun
+from tests.support.comfy_client import ComfyClient, image
+from tests.support.rabbitmq import Rabbit
+
+
+async def test_a_cancelled_job_stays_so_over_a_restart_of_everything(
+    cluster: Cluster, rabbit: Rabbit, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    cluster.worker("w")
+    accepting, other = [
+        ComfyClient(session, (await asyncio.to_thread(cluster.frontend, name))[1]) for name in ("f", "g")
+    ]
+    for client in (accepting, other):
+        await client.until(lambda client=client: knows_a_worker(client))
+    marks, gate = {name: tmp_path / name for name in ("running", "pending", "more")}, tmp_path / "gate"
+    running = await accepting.post(counted(marks["running"], gate))
+    await until_begun(accepting, marks["running"])
+    pending, *more = [await accepting.post(counted(marks[name])) for name in ("pending", "more", "more")]
+    # From the frontend that did not accept them: one, what runs, and then all that wait.
+    await other.ask("POST", "/queue", {"delete": [pending]})
+    await other.until(lambda: waits(other, set(more)))
+    for process in cluster.processes[:1]:
+        # Before the worker hears of it: killed, it cannot have settled any of their messages.
+        process.kill()
+        process.process.wait()
+    await other.ask("POST", "/interrupt", {"prompt_id": running})
+    await other.ask("POST", "/queue", {"clear": True})
+    cluster.stop()
+    await asyncio.to_thread(rabbit.restart)
+
+    cluster.worker("again")
+    client = ComfyClient(session, (await asyncio.to_thread(cluster.frontend, "empty"))[1])
+    await client.until(lambda: knows_a_worker(client))
+    gate.touch()
+    kept = await client.post(image(7))
+    assert (await client.in_history(kept))["status"]["completed"]
+    await client.until(lambda: nothing_waits(client))
+    for queue in ("jobs", "parked", "dead"):
+        await asyncio.to_thread(rabbit.until_counts, f"{cluster.name}.{queue}", ready=0, held=0)
+    assert {name: beginnings(each) for name, each in marks.items()} == {
+        "running": 1,
+        "pending": 0,
+        "more": 0,
+    }
+    for id_ in (running, pending, *more):
+        assert (await client.ask("GET", f"/api/jobs/{id_}"))["status"] == "cancelled"
+    # Only what had begun is history.
+    assert (await client.history()).keys() == {running, kept}
+
+
+async def knows_a_worker(client: ComfyClient) -> bool:
+    workers = (await client.ask("GET", "/distributed/workers"))["workers"]
+    return [worker["state"] for worker in workers] == ["idle"] and bool(
+        await client.ask("GET", "/object_info/TestCounter")
+    )
+
+
+async def waits(client: ComfyClient, ids: set[str]) -> bool:
+    return (await client.queue())[1] == ids
+
+
+async def nothing_waits(client: ComfyClient) -> bool:
+    return await client.queue() == (set(), set())
