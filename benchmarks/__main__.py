@@ -5,7 +5,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from benchmarks import affinity, announcing, driven, executor, footprint, ledger, progress, queue, scale, way
+from benchmarks import (
+    affinity,
+    announcing,
+    driven,
+    executor,
+    footprint,
+    interrupt,
+    ledger,
+    progress,
+    queue,
+    scale,
+    way,
+)
 
 BENCHMARKS = {
     "way": way.run,
@@ -16,6 +28,7 @@ BENCHMARKS = {
     "scale": scale.run,
     "announcing": announcing.run,
     "progress": progress.run,
+    "interrupt": interrupt.run,
     "ledger": ledger.run,
     "queue": queue.run,
 }
