@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-#: Lines that are kept.
+#: Messages that are kept, and lines shown.
 KEPT = 1000
 #: Characters of a line that are kept.
 LONGEST = 2000
@@ -40,15 +40,15 @@ class LogLines(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
-        self._lines: deque[str] = deque(maxlen=KEPT)
+        self._messages: deque[str] = deque(maxlen=KEPT)
 
     def emit(self, record: logging.LogRecord) -> None:
-        for line in without_secrets(self.format(record)).splitlines():
-            self._lines.append(line[:LONGEST])
+        self._messages.append(self.format(record))
 
     def last(self, count: int) -> list[str]:
-        """The newest so many, the oldest of them first."""
-        return list(self._lines)[-count:] if count > 0 else []
+        """The newest so many, the oldest of them first, without secrets: mostly nobody asks, so they go here."""
+        lines = [line[:LONGEST] for text in self._messages for line in without_secrets(text).splitlines()]
+        return lines[-count:] if count > 0 else []
 
     @contextmanager
     def kept(self) -> Iterator[None]:
