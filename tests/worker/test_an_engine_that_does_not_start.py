@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.patience import PATIENCE
 from tests.support.processes import REPOSITORY, Process, finished, running
 from tests.support.talking import frontend_at, quick, slow
 from tests.worker.conftest import comfyui, make_workspace
@@ -77,6 +78,10 @@ async def test_a_worker_works_on_with_the_engine_that_is_left_until_the_other_is
 
 
 async def works_on(service: Process, address: str, installation: Path) -> None:
+    async with asyncio.timeout(PATIENCE):
+        # The frontend answers when the first is up.
+        while service.log.count(" is version ") < 2:
+            await asyncio.sleep(0.05)
     engine, _ = psutil.Process(service.process.pid).children()
     async with frontend_at(address) as comfy:
         engine.kill()
