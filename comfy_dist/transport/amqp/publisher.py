@@ -12,7 +12,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import ChannelNotFoundEntity, PublishError
 
 from comfy_dist.errors import BrokerUnavailable
-from comfy_dist.transport.amqp.connection import LOST, Connection, SetUp, unless_cancelled
+from comfy_dist.transport.amqp.connection import LOST, Connection, SetUp
 from comfy_dist.transport.amqp.outgoing import Outgoing, transient
 
 #: Seconds in which the broker must have confirmed.
@@ -94,13 +94,18 @@ class Publisher:
 
     async def _insist(self, action: Callable[[], Awaitable[T]], timeout: float) -> T:
         """Again after a lost connection. Raises BrokerUnavailable when it is not done after `timeout` seconds."""
+        task = asyncio.current_task()
+        assert task is not None
+        before = task.cancelling()
         try:
             async with asyncio.timeout(timeout):
                 while True:
+                    # The library swallows some cancellations, that of the timeout too.
+                    if task.cancelling() > before:
+                        raise asyncio.CancelledError
                     try:
                         return await action()
-                    except LOST as error:
-                        unless_cancelled(error)
+                    except LOST:
                         # A channel can be lost alone (a queue deleted under it); the next connection mends all.
                         await self._reopen()
         except TimeoutError:
@@ -136,10 +141,11 @@ class Publisher:
         await _send(channel, message, routing_key, exchange, mandatory=True, wait=False)
 
     async def _reopen(self) -> None:
+        """Try for another channel, after a moment. Where there is no connection, the next try waits for one."""
         await asyncio.sleep(0.1)
-        connection = await self._connection.ready()
-        if self._confirmed is None or self._confirmed.is_closed:
+        if self._connection.up and (self._confirmed is None or self._confirmed.is_closed):
             with contextlib.suppress(*LOST):
+                connection = await self._connection.ready()
                 self._confirmed = await connection.channel(publisher_confirms=True, on_return_raises=True)
 
 
