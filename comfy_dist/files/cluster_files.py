@@ -12,7 +12,7 @@ from typing import Any
 from comfy_dist.files import placing
 from comfy_dist.files.collecting import Collector
 from comfy_dist.files.exchange import Exchange
-from comfy_dist.files.fetching import Fetcher, NotFetched, Wanted
+from comfy_dist.files.fetching import Fetcher, NotFetched, NotKept, Wanted
 from comfy_dist.files.inputs import file_inputs, named
 from comfy_dist.files.names import Named
 from comfy_dist.messages import Announcement, Command, Event, InputFile, Prompt, Reply
@@ -82,11 +82,13 @@ class ClusterFiles:
         return await asyncio.to_thread(self._holder.find, file)
 
     async def get(self, file: Named) -> Path | None:
-        """The file, wherever in the cluster it is; None where nobody has it."""
+        """The file, wherever in the cluster it is; None where nobody has it. Raises NotKept."""
         if (path := await self.find(file)) is not None:
             return path
         try:
             return await self._fetcher.fetch(Wanted(file))
+        except NotKept:
+            raise
         except NotFetched as error:
             log.info("%s", error)
         # On a network file system it may have come into sight meanwhile.

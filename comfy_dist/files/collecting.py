@@ -42,7 +42,8 @@ class Collector:
         self._home = home
         self._bring = bring
         self._tell = tell
-        self._noted: asyncio.Queue[Path] = asyncio.Queue()
+        #: What is written down, and what could not be.
+        self._noted: asyncio.Queue[Path | dict[str, list[Named]]] = asyncio.Queue()
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def note(self, events: Sequence[Event | None], since: int = 0) -> None:
@@ -55,8 +56,21 @@ class Collector:
             if (files := [file for file in named_in(event.outputs) if file.type == "output"])
         }
         if wanted:
-            for path in await asyncio.to_thread(self._write, wanted):
-                self._noted.put_nowait(path)
+            try:
+                paths = await asyncio.to_thread(self._write, wanted)
+            except OSError as error:
+                # The ledger lies on the same disk: what it cannot write either is read again after a crash.
+                log.error(
+                    "What is to be fetched cannot be written down: %s. It goes on by itself.",
+                    error.strerror or error,
+                )
+                self._noted.put_nowait(wanted)
+            else:
+                self._fetch(paths)
+
+    def _fetch(self, paths: Sequence[Path]) -> None:
+        for path in paths:
+            self._noted.put_nowait(path)
 
     def _write(self, wanted: dict[str, list[Named]]) -> list[Path]:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -71,11 +85,22 @@ class Collector:
 
     async def run(self) -> None:
         """Fetch what is noted, of earlier runs too, until cancelled."""
-        for path in await asyncio.to_thread(self._left):
-            self._noted.put_nowait(path)
+        self._fetch(await asyncio.to_thread(self._left))
         async with asyncio.TaskGroup() as tasks:
             while True:
-                tasks.create_task(self._collect(await self._noted.get()))
+                noted = await self._noted.get()
+                tasks.create_task(self._collect(noted) if isinstance(noted, Path) else self._write_later(noted))
+
+    async def _write_later(self, wanted: dict[str, list[Named]]) -> None:
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            try:
+                paths = await asyncio.to_thread(self._write, wanted)
+            except OSError as error:
+                log.debug("Still not written down: %s", error)
+            else:
+                self._fetch(paths)
+                return
 
     def _left(self) -> list[Path]:
         return [path for path in self._folder.iterdir() if not path.suffix] if self._folder.is_dir() else []
@@ -99,6 +124,10 @@ class Collector:
             noted_at = (await asyncio.to_thread(path.stat)).st_mtime
         except FileNotFoundError:
             # The same event came twice.
+            return True
+        except ValueError:
+            log.warning("%s is not readable; what it names is fetched when it is asked for.", path)
+            await asyncio.to_thread(path.unlink, missing_ok=True)
             return True
         missing: list[str] = []
         here: list[Named] = []

@@ -47,6 +47,10 @@ class NotFetched(ComfyDistError):
     """A file that nobody gave, or not to its end."""
 
 
+class NotKept(NotFetched):
+    """A file for which there is no place here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A file to be fetched."""
@@ -86,7 +90,7 @@ class Fetcher:
     async def fetch(self, wanted: Wanted, patience: float = 0.0) -> Path:
         """The file, in the cache. `patience`: seconds to go on looking for somebody who has it.
 
-        Raises NotFetched.
+        Raises NotFetched, and of those NotKept where it cannot be stored here.
         """
         if (key := wanted.key()) is not None and (path := await asyncio.to_thread(self._cache.find, key)):
             return path
@@ -127,10 +131,15 @@ class Fetcher:
                 return path
             try:
                 part = await asyncio.to_thread(self._cache.part, key)
-                await self._transfer(wanted, grant, part)
-                return await asyncio.to_thread(self._cache.keep, key, part, grant.changed_at)
+                try:
+                    await self._transfer(wanted, grant, part)
+                    return await asyncio.to_thread(self._cache.keep, key, part, grant.changed_at)
+                except OSError:
+                    # The beginning of a file must not keep a disk full.
+                    await asyncio.to_thread(part.unlink, missing_ok=True)
+                    raise
             except OSError as error:
-                raise NotFetched(
+                raise NotKept(
                     f"The file {wanted.file.name!r} cannot be kept here: {error.strerror or error}."
                 ) from None
 

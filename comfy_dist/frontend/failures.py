@@ -9,6 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from comfy_dist.errors import BrokerRefused, BrokerUnavailable, ComfyDistError, MissingDependency
+from comfy_dist.files.fetching import NotKept
 from comfy_dist.frontend.answers import MAX_JSON_BYTES, Refused, TooLarge, failure
 from comfy_dist.ledger import DiskFull, Renewed, Unusable
 from comfy_dist.workspace import PathRefused
@@ -61,6 +62,8 @@ def _kind(error: ComfyDistError) -> tuple[int, str]:
             return 501, "missing_dependency"
         case DiskFull():
             return 507, "disk_full"
+        case NotKept():
+            return 507, "not_kept"
         case Unusable() | Renewed():
             return 503, "ledger_unavailable"
         case BrokerUnavailable() | BrokerRefused():

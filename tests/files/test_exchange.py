@@ -15,11 +15,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from comfy_dist.files import collecting
 from comfy_dist.files.address import Place, on_the_way_to
 from comfy_dist.files.cluster_files import ClusterFiles
 from comfy_dist.files.collecting import Collector
 from comfy_dist.files.exchange import Exchange
-from comfy_dist.files.fetching import Fetcher, NotFetched, Wanted
+from comfy_dist.files.fetching import Fetcher, NotFetched, NotKept, Wanted
 from comfy_dist.files.holder import PIECE
 from comfy_dist.files.job_files import JobFiles, NotSupplied
 from comfy_dist.files.names import Named
@@ -494,6 +495,39 @@ async def test_outputs_are_collected_also_by_a_frontend_that_was_restarted(
     collecting.cancel()
     assert (frontend.workspace.output / called.name).read_bytes() == LARGE
     assert (worker.workspace.output / "a_00001_.png").read_bytes() == LARGE
+
+
+async def test_what_cannot_be_written_down_is_collected_when_it_can(
+    machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collecting, "RETRY_SECONDS", 0.05)
+    frontend, worker = await machines.start("frontend"), await machines.start("worker", everything=False)
+    worker.write("a_00001_.png", LARGE)
+    called = reported(worker, "a_00001_.png")
+    image = {"filename": called.name, "type": "output"}
+    end = Finished(job_id="1", home=frontend.files.folders["output"], outputs={"2": {"images": [image]}})
+    # No space, or no right, is no reason for a frontend to end; nor is what a power loss leaves.
+    wanted = tmp_path / "frontend" / "state" / "wanted"
+    wanted.parent.mkdir(parents=True)
+    wanted.write_text("in the way")
+    await frontend.files.note([end])
+    wanted.unlink()
+    wanted.mkdir()
+    (wanted / ("0" * 64)).touch()
+    frontend.files.collector._noted.put_nowait(wanted / ("0" * 64))
+    async with asyncio.timeout(PATIENCE):
+        while not (frontend.workspace.output / called.name).exists() or list(wanted.iterdir()):
+            await asyncio.sleep(0.02)
+    assert (frontend.workspace.output / called.name).read_bytes() == LARGE
+
+
+async def test_a_file_for_which_there_is_no_place_is_not_said_to_be_missing(machines: Machines) -> None:
+    frontend, worker = await machines.start("frontend"), await machines.start("worker")
+    worker.write("x.png", LARGE)
+    frontend.cache.parent.mkdir(parents=True, exist_ok=True)
+    frontend.cache.write_text("in the way")
+    with pytest.raises(NotKept, match="cannot be kept here"):
+        await frontend.files.get(Named("output", "x.png"))
 
 
 async def test_old_ends_that_are_read_again_bring_nothing_back(machines: Machines, tmp_path: Path) -> None:
