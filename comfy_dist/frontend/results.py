@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
@@ -17,7 +18,7 @@ from comfy_dist.frontend.context import Context, context
 from comfy_dist.frontend.identity import identity_of
 from comfy_dist.frontend.submission import Invalid, submit
 from comfy_dist.frontend.views import located, sent
-from comfy_dist.ledger import JobRow, JobState, stored
+from comfy_dist.ledger import JobRow, JobState, Unusable, stored
 
 routes = web.RouteTableDef()
 
@@ -70,10 +71,10 @@ async def get_prompt(request: web.Request) -> web.Response:
     if not row.state.ended:
         return web.Response(status=204, headers={"Retry-After": RETRY_AFTER})
     result = await _result(ctx, row)
-    if row.state is not JobState.FINISHED:
-        return web.json_response(_status(result), status=500)
     if not result:
         raise Refused(404, f"The prompt {prompt_id} was deleted from the history.", kind="not_found")
+    if row.state is not JobState.FINISHED:
+        return web.json_response(_status(result), status=500)
     return web.json_response(result.get("outputs") or {})
 
 
@@ -119,9 +120,16 @@ async def _ended(ctx: Context, prompt_id: str, request: web.Request) -> JobRow:
 
 
 async def _result(ctx: Context, row: JobRow) -> dict[str, Any]:
-    """`outputs`, `status` and `meta` of its history entry; {} where that was deleted."""
-    bodies = await ctx.ledger.read(lambda connection: stored.bodies(connection, row))
-    rest = stored.result_in(bodies)
+    """`outputs`, `status` and `meta` of its history entry; {} where that was deleted. Raises Unusable."""
+
+    def read(connection: sqlite3.Connection) -> bytes | None:
+        kept = stored.find(connection, row.id)
+        if kept is None or not kept.state.ended:
+            raise Unusable(f"The results of the prompt {row.id} are not written yet; is the disk full?")
+        # What was deleted keeps its body for a while.
+        return None if stored.hidden(connection, kept) else stored.result_in(stored.bodies(connection, kept))
+
+    rest = await ctx.ledger.read(read)
     return dict(from_json(b"{%b}" % rest)) if rest else {}
 
 

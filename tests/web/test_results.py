@@ -64,6 +64,16 @@ async def test_a_prompt_is_answered_with_its_outputs(studio: Studio) -> None:
     assert await studio.frontend.get(f"/api/v1/prompts/{id_}") == outputs
 
 
+async def test_what_was_deleted_is_not_answered_any_more(studio: Studio) -> None:
+    body = {"prompt": prompt("Die"), "prompt_id": "failed"}
+    assert (await studio.frontend.ask("POST", "/api/v1/prompts", json=body)).status == 500
+    finished, _ = await studio.posted({"9": {"images": [FILE]}})
+    await studio.frontend.post("/history", {"clear": True})
+    for id_ in (finished, "failed"):
+        answer = await studio.frontend.ask("GET", f"/api/v1/prompts/{id_}")
+        assert (answer.status, answer.error["type"]) == (404, "not_found")
+
+
 async def test_a_prompt_is_answered_with_its_picture(studio: Studio) -> None:
     _, answer = await studio.posted({"9": {"images": [FILE]}}, headers={"Accept": "image/png, */*"})
     assert (answer.status, answer.body) == (200, PNG)
