@@ -24,7 +24,7 @@ from comfy_dist.workspace import PathRefused, Workspace, inside
 
 routes = web.RouteTableDef()
 
-#: Longest value of a form field beside the file.
+#: Longest values of the form fields beside the file, all together with their names.
 _MAX_FIELD = 2**16
 
 
@@ -73,7 +73,7 @@ async def _read(request: web.Request, part: Path) -> _Form:
         raise Refused(400, "An upload is a multipart form with the file as `image`.")
     if request.content_length and request.content_length > limit + _MAX_FIELD:
         raise TooLarge(limit, "--max-upload-size")
-    form = _Form(part)
+    form, room = _Form(part), _MAX_FIELD
     try:
         async for item in await request.multipart():
             if not isinstance(item, BodyPartReader):
@@ -85,7 +85,9 @@ async def _read(request: web.Request, part: Path) -> _Form:
                     raise Refused(400, f"The uploaded file {form.filename!r} is empty.")
                 form.digest = digest.hexdigest()
             elif item.name:
-                form.fields[item.name] = await _field(item)
+                room -= len(item.name)
+                form.fields[item.name] = value = await _field(item, room)
+                room -= len(value)
     except (ValueError, AssertionError, HttpProcessingError) as error:  # aiohttp's, for a broken form
         reason = " ".join(str(error).split()).rstrip(".")
         raise Refused(400, f"The upload is no complete multipart form: {reason}.") from None
@@ -99,12 +101,14 @@ async def _chunks(item: BodyPartReader) -> AsyncIterator[bytes]:
         yield chunk
 
 
-async def _field(item: BodyPartReader) -> str:
+async def _field(item: BodyPartReader, room: int) -> str:
     value = b""
     async for chunk in _chunks(item):
         value += chunk
-        if len(value) > _MAX_FIELD:
-            raise TooLarge(_MAX_FIELD)
+        if len(value) > room:
+            break
+    if len(value) > room:
+        raise TooLarge(_MAX_FIELD)
     return value.decode("utf-8", "replace")
 
 

@@ -148,6 +148,19 @@ async def test_the_cap_holds_for_a_body_of_unannounced_length(start: Start) -> N
     assert names(served.workspace.temp) == []
 
 
+@pytest.mark.parametrize("value", [b"", b"x" * 1000])
+async def test_fields_without_end_are_refused(served: Served, value: bytes) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        # What is kept of a form is in memory, before it is known how long it will be.
+        for number in range(20_000):
+            yield b'--b\r\nContent-Disposition: form-data; name="field-%d"\r\n\r\n%b\r\n' % (number, value)
+
+    answer = await served.post(
+        "/upload/image", data=body(), headers={"Content-Type": "multipart/form-data; boundary=b"}
+    )
+    assert answer.status == 413
+
+
 async def test_an_upload_broken_off_leaves_nothing(served: Served, caplog: pytest.LogCaptureFixture) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", served.port)
     writer.write(
