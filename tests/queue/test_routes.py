@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+import aio_pika
+from aiormq import spec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from comfy_dist.messages import Job, Requirements, Route, RouteFact, Urgency
 from comfy_dist.transport import Transport
 from comfy_dist.transport.amqp import AmqpTransport
+from comfy_dist.transport.amqp.names import Names
+from comfy_dist.transport.amqp.work import LINGER_SECONDS
 from comfy_dist.transport.turns import COMMON, Turns
 from tests.queue.conftest import Join
 from tests.support.patience import PATIENCE
@@ -140,6 +144,35 @@ async def test_an_offer_that_is_not_taken_is_for_everyone_after_a_second(amqp_ur
     assert sorted(await taken(other, 2, [TAGGED])) == ["common", "tagged"]
     for transport in (frontend, busy, other):
         await transport.close()
+
+
+async def test_a_worker_goes_on_whose_own_queue_expired_during_a_long_job(amqp_uri: str, queue_name: str) -> None:
+    frontend, worker = AmqpTransport(amqp_uri, queue_name), AmqpTransport(amqp_uri, queue_name)
+    await frontend.open()
+    await worker.open()
+    await worker.enlist("w")
+    taker = worker.taker()
+    await frontend.submit(job("long"))
+    long = await asyncio.wait_for(taker.take(), PATIENCE)
+    # It listens for a moment more; a queue with a consumer does not expire.
+    await asyncio.sleep(2 * LINGER_SECONDS)
+    connection = await aio_pika.connect(amqp_uri)
+    async with connection, connection.channel() as channel:
+        await channel.queue_delete(Names(queue_name).worker("w"))
+    await long.acknowledge()
+    await frontend.submit(job("next"))
+    following = await asyncio.wait_for(taker.take(), PATIENCE)
+    assert following.job.id == "next"
+    await following.acknowledge()
+    connection = await aio_pika.connect(amqp_uri)
+    async with connection, connection.channel() as channel:
+        again = await channel.get_queue(Names(queue_name).worker("w"))
+        # Bound as before, so that offers reach it.
+        exchange = await channel.get_exchange(Names(queue_name).offers)
+        message = aio_pika.Message(b"", headers={"worker": "w"})
+        assert isinstance(await exchange.publish(message, again.name), spec.Basic.Ack)
+    await worker.close()
+    await frontend.close()
 
 
 ROUTES = st.builds(

@@ -32,13 +32,13 @@ from comfy_dist.messages import (
 from comfy_dist.transport.amqp import batches
 from comfy_dist.transport.amqp.connection import LOST, Connection, Reports
 from comfy_dist.transport.amqp.dead import DeadLetters
-from comfy_dist.transport.amqp.names import EVERYONE, OFFERED, QUORUM, STREAM_BYTES, Names, client_key
+from comfy_dist.transport.amqp.names import EVERYONE, QUORUM, STREAM_BYTES, Names, client_key
 from comfy_dist.transport.amqp.outgoing import Outgoing, pack, transient
 from comfy_dist.transport.amqp.publisher import Publisher
 from comfy_dist.transport.amqp.retention import Streams
 from comfy_dist.transport.amqp.stream import follow
 from comfy_dist.transport.amqp.subscriptions import Subscriptions
-from comfy_dist.transport.amqp.work import Taker
+from comfy_dist.transport.amqp.work import Taker, declare_offers
 from comfy_dist.transport.dead import HeldLetters
 from comfy_dist.transport.protocol import Bookmark, ReceivedCommand, Recorded, Rewind
 from comfy_dist.transport.unreadable import Unreadable
@@ -233,8 +233,7 @@ class AmqpTransport:
 
     async def _declare_worker(self, connection: AbstractConnection, worker_id: str) -> None:
         async with connection.channel() as channel:
-            offers = await channel.declare_queue(self._names.worker(worker_id), durable=True, arguments=OFFERED)
-            await offers.bind(self._names.offers, arguments={"x-match": "all", "worker": worker_id})
+            await declare_offers(channel, self._names, worker_id)
             # The channel closes, the queue lives as long as the connection.
             await channel.declare_queue(
                 self._names.alive(worker_id), exclusive=True, arguments={"x-max-length": 1}

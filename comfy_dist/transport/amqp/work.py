@@ -20,7 +20,7 @@ from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.messages import Job, Route, Urgency
 from comfy_dist.transport.amqp.connection import LOST, Connection, SetUp, unless_cancelled
 from comfy_dist.transport.amqp.dead import letter_headers
-from comfy_dist.transport.amqp.names import QUORUM, Names
+from comfy_dist.transport.amqp.names import OFFERED, QUORUM, Names
 from comfy_dist.transport.amqp.outgoing import Outgoing, body_of, pack, persistent
 from comfy_dist.transport.amqp.publisher import Publisher
 from comfy_dist.transport.turns import COMMON, Turns
@@ -212,6 +212,8 @@ class Taker:
                 await channel.declare_queue(name, durable=True, arguments=QUORUM)
             sources[name] = Source(name, route)
         if (worker := self._worker()) is not None:
+            # Made anew where it has expired during a long job or pause.
+            await declare_offers(channel, self._names, worker)
             name = self._names.worker(worker)
             sources[name] = Source(name, None)
         return sources
@@ -329,6 +331,12 @@ class Taker:
         route = (known.route if known else None) or Route(urgency=job.urgency)
         self._turns.took(route)
         return AmqpDelivery(job, route, message, queue, self._names, self._publisher, self._state)
+
+
+async def declare_offers(channel: AbstractChannel, names: Names, worker_id: str) -> None:
+    """The queue of what is offered to that worker."""
+    offers = await channel.declare_queue(names.worker(worker_id), durable=True, arguments=OFFERED)
+    await offers.bind(names.offers, arguments={"x-match": "all", "worker": worker_id})
 
 
 async def _underlay(channel: AbstractChannel) -> Channel:
