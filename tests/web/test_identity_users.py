@@ -114,7 +114,8 @@ async def test_everyone_sees_and_cancels_their_own_on_every_frontend(studio: Stu
         jobs = (await person.other.get("/jobs"))["jobs"]
         assert {job["id"] for job in jobs} == seen
         assert {job["user"] for job in jobs if job["id"] in (running, theirs)} <= {"alice", "bob"}
-    assert (await bob.one.ask("GET", f"/jobs/{running}")).status == 404
+    for path in (f"/jobs/{running}", f"/v1/prompts/{running}"):
+        assert (await bob.one.ask("GET", path)).status == 404
     assert (await alice.one.get(f"/jobs/{running}"))["status"] == "in_progress"
 
     # Bob tries everything on Alice's.
@@ -160,7 +161,10 @@ async def test_a_history_is_ones_own_and_so_is_clearing_it(studio: Studio) -> No
     assert await shown(studio.bob) == bob
     assert await shown(studio.carol) == await shown(studio.owner) == alice | bob | carol
     assert await studio.bob.one.get(f"/history/{ran[0]}") == {}
-    assert (await studio.bob.one.ask("GET", f"/jobs/{ran[0]}")).status == 404
+    for path in (f"/jobs/{ran[0]}", f"/v1/prompts/{ran[0]}"):
+        assert (await studio.bob.one.ask("GET", path)).status == 404
+    for searched in ("query=Quick", "status=completed", "worker=w"):
+        assert set(await studio.bob.one.get(f"/history?{searched}")) == bob
 
     await studio.bob.one.post("/history", {"delete": [ran[0], ran[2]]})
     await studio.bob.other.wait(lambda entries: set(entries) == {ran[3]}, "/history")
@@ -230,6 +234,8 @@ async def test_what_concerns_everyone_is_for_admins(studio: Studio) -> None:
         ("POST", "/distributed/resume", {}),
         ("POST", "/distributed/workers/w", {"free": True}),
         ("GET", "/distributed/workers/w/log", None),
+        ("GET", "/distributed/dead", None),
+        ("POST", "/distributed/dead", {"drop": "all"}),
         ("GET", "/internal/logs", None),
         ("GET", "/internal/logs/raw", None),
         ("PATCH", "/internal/logs/subscribe", {"clientId": "a", "enabled": True}),
@@ -239,7 +245,7 @@ async def test_what_concerns_everyone_is_for_admins(studio: Studio) -> None:
             answer = await studio.bob.one.ask(method, prefix + path, json=body)
             assert (answer.status, answer.error["type"]) == (403, "not_admin"), path
         for admin in (studio.carol.one, studio.owner.one):
-            assert (await admin.ask(method, path, json=body)).status in (200, 502), path
+            assert (await admin.ask(method, path, json=body)).status == 200, path
 
 
 async def test_everyone_has_settings_and_files_of_their_own(studio: Studio) -> None:
