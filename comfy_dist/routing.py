@@ -27,7 +27,7 @@ def needs_of(prompt: Mapping[str, Any], catalogue: Catalogue) -> Requirements:
     The prompt may be any object, as it was received: what is no node is passed over. What a class judges by code
     is not looked at, and neither are the classes that the catalogue lacks.
     """
-    choosing: dict[str, tuple[str, ...]] = {}
+    choosing: dict[str, tuple[tuple[str, Sequence[Any] | None], ...]] = {}
     choices: set[tuple[str, str, str]] = set()
     for node in prompt.values():
         if not isinstance(node, Mapping) or not isinstance(class_type := node.get("class_type"), str):
@@ -36,20 +36,23 @@ def needs_of(prompt: Mapping[str, Any], catalogue: Catalogue) -> Requirements:
             choosing[class_type] = tuple(_choosing(catalogue, class_type))
         given = node.get("inputs")
         if isinstance(given, Mapping):
-            for name in choosing[class_type]:
-                if isinstance(value := given.get(name), str):
+            for name, among in choosing[class_type]:
+                if isinstance(value := given.get(name), str) and (among is None or value in among):
                     choices.add((class_type, name, value))
     return Requirements(nodes=tuple(sorted(choosing)), choices=tuple(sorted(choices)))
 
 
-def _choosing(catalogue: Catalogue, class_type: str) -> Iterator[str]:
-    """The inputs of a class whose values must be among those that a worker offers."""
+def _choosing(catalogue: Catalogue, class_type: str) -> Iterator[tuple[str, Sequence[Any] | None]]:
+    """The inputs of a class whose values must be among those that a worker offers.
+
+    With the options where only these count: as in ComfyUI a list in the newer spelling may be given other values.
+    """
     by_code = catalogue.validated_by_code.get(class_type, ())
     if (definition := catalogue.nodes.get(class_type)) is None or "*" in by_code:
         return
-    for name, _ in _lists(definition):
-        if name not in by_code:
-            yield name
+    for each, options in _lists(definition):
+        if each.name not in by_code:
+            yield each.name, options if each.type == "COMBO" else None
 
 
 def lacks(asked: Requirements, offer: Offer) -> Requirements:
@@ -94,11 +97,11 @@ def with_options_of(definition: Definition, other: Definition) -> Definition:
     """The definition, offering in its lists also what the other one's lists of the same names offer."""
     if definition is other or definition == other:
         return definition
-    others = dict(_lists(other))
+    others = {each.name: options for each, options in _lists(other)}
     more = {
-        name: [*options, *(each for each in others[name] if each not in options)]
-        for name, options in _lists(definition)
-        if name in others and not set(map(str, others[name])) <= set(map(str, options))
+        each.name: [*options, *(option for option in others[each.name] if option not in options)]
+        for each, options in _lists(definition)
+        if each.name in others and not set(map(str, others[each.name])) <= set(map(str, options))
     }
     if not more:
         return definition
@@ -143,12 +146,12 @@ def _parts(whole: Requirements) -> Iterator[tuple[Requirements, str]]:
         yield Requirements(choices=(choice,)), f"{class_type}, {name} {value!r}"
 
 
-def _lists(definition: Definition) -> Iterator[tuple[str, Sequence[Any]]]:
+def _lists(definition: Definition) -> Iterator[tuple[Input, Sequence[Any]]]:
     """The inputs that offer a list, and what is in it. What is uploaded need not be there yet."""
     for each in inputs_of(definition):
         options = _options(each)
         if options is not None and not takes_uploads([each.type, each.options]):
-            yield each.name, options
+            yield each, options
 
 
 def _options(each: Input) -> Sequence[Any] | None:
@@ -168,4 +171,4 @@ def _offers(catalogue: Catalogue, class_type: str, name: str, value: str) -> boo
         or "*" in by_code
     ):
         return True
-    return all(value in options for input_name, options in _lists(definition) if input_name == name)
+    return all(value in options for each, options in _lists(definition) if each.name == name)

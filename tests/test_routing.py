@@ -45,6 +45,12 @@ def test_a_prompt_needs_its_classes_and_what_it_chooses_but_no_upload() -> None:
     assert needs_of(prompt(["2", 0]), offering("a.safetensors")).choices == ()
 
 
+def test_a_value_of_its_own_in_a_newer_list_is_anybodys() -> None:
+    """ComfyUI executes it too; in an older list it would not be valid."""
+    assert needs_of(prompt("own"), offering("a.safetensors", newer=True)).choices == ()
+    assert needs_of(prompt("own"), offering("a.safetensors")).choices == (("Load", "ckpt", "own"),)
+
+
 def test_a_file_is_lacked_where_the_list_does_not_offer_it() -> None:
     needs = needs_of(prompt(), offering("a.safetensors"))
     for newer in (False, True):
