@@ -117,10 +117,11 @@ class Lane:
         delivery = await attention.unless_called(self._taker.take)
         if delivery is None:
             return
-        if self._pausing.paused:
-            await delivery.requeue()
-        else:
-            await self._handle(delivery)
+        with self._routes.holding(delivery.route):
+            if self._pausing.paused:
+                await delivery.requeue()
+            else:
+                await self._handle(delivery)
 
     async def _restart(self) -> None:
         self._standing.become(WorkerState.STARTING)

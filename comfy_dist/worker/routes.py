@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 
 from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.messages import ANYBODY, Fact, Route, RouteFact
@@ -32,6 +34,10 @@ class Routes:
         self._review = review
         #: When each was last told of, by the monotonic clock.
         self._told: dict[Route, float] = {}
+        #: Of how many jobs in this worker's hands: they may come back, and are not among those that wait.
+        self._held = Counter[Route]()
+        #: Set when one is held that others may be about to forget.
+        self._old_held = asyncio.Event()
 
     def fold(self, fact: Fact) -> None:
         """Take in the next fact of the control stream."""
@@ -46,21 +52,50 @@ class Routes:
         """Those whose jobs that engine can execute."""
         return tuple(route for route in self._told if lacks(route.requirements, offer) is ANYBODY)
 
+    @contextlib.contextmanager
+    def holding(self, route: Route) -> Iterator[None]:
+        """Meanwhile a job of that route is in this worker's hands: nobody forgets the route."""
+        self._held[route] += 1
+        if self._is_old(route):
+            self._old_held.set()
+        try:
+            yield
+        finally:
+            self._held[route] -= 1
+            if not self._held[route]:
+                del self._held[route]
+
     async def keep(self) -> None:
         """Review the routes, until cancelled: facts are kept for a while only.
 
         The workers do so at moments of their own, so one tells and the others see that it was told.
         """
         while True:
-            await asyncio.sleep(self._review * random.uniform(0.05, 0.1))
-            for route, told in list(self._told.items()):
-                if time.monotonic() - told < self._review:
-                    continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._review * random.uniform(0.05, 0.1)):
+                    await self._old_held.wait()
+            self._old_held.clear()
+            for route in list(self._told):
                 try:
-                    if await self._transport.waiting(route):
-                        await self._transport.append_fact(RouteFact(route=route))
-                    else:
-                        del self._told[route]
-                        self._changed()
+                    await self._look_at(route)
                 except BrokerUnavailable as error:
                     log.debug("A route is not yet reviewed: %s", error)
+
+    async def _look_at(self, route: Route) -> None:
+        told = self._told[route]
+        if route in self._held:
+            # Said early, lest others look first and see that nothing waits there.
+            needed = self._is_old(route)
+        elif time.monotonic() - told < self._review:
+            needed = False
+        else:
+            needed = await self._transport.waiting(route) > 0
+            if not needed and self._told[route] == told:
+                del self._told[route]
+                self._changed()
+        if needed:
+            await self._transport.append_fact(RouteFact(route=route))
+
+    def _is_old(self, route: Route) -> bool:
+        told = self._told.get(route)
+        return told is not None and time.monotonic() - told >= self._review / 2
