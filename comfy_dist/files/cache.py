@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ class Cache:
     def __init__(self, folder: Path, limit: int) -> None:
         self._folder = folder
         self._limit = limit
+        #: Not the process's number: containers that share the folder have the same ones.
+        self._own = secrets.token_hex(4)
 
     def find(self, key: str) -> Path | None:
         """The file, used just now."""
@@ -35,7 +38,7 @@ class Cache:
     def part(self, key: str) -> Path:
         """Where the file is put together; what is there already is its beginning."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        return self._folder / f"{key}-{os.getpid()}.part"
+        return self._folder / f"{key}-{self._own}.part"
 
     def keep(self, key: str, part: Path, changed_at: int) -> Path:
         """A finished part under its key. Others go for it where it takes more room than there is."""

@@ -19,8 +19,9 @@ from comfy_dist.files.names import Named
 from comfy_dist.messages import Command, Grant, Piece
 from comfy_dist.workspace import FolderType, PathRefused, Workspace, inside
 
-#: Seconds a token opens its file after it was last used.
+#: Seconds a token opens its file after it was last used, and after it was given: nobody keeps it open for ever.
 GRANTED_SECONDS = 600.0
+LONGEST_SECONDS = 86_400.0
 #: Tokens at a time; who asks for more loses the oldest.
 GRANTED_AT_ONCE = 10_000
 #: Bytes of a file that a message of the broker carries.
@@ -39,6 +40,7 @@ class Held:
     path: Path
     size: int
     changed_at: int
+    granted_at: float
     used_at: float
 
     def check(self) -> None:
@@ -95,7 +97,7 @@ class Holder:
         """The file that a token opens."""
         held = self._granted.get(token)
         now = time.monotonic()
-        if held is None or now - held.used_at > GRANTED_SECONDS:
+        if held is None or now - held.used_at > GRANTED_SECONDS or now - held.granted_at > LONGEST_SECONDS:
             self._granted.pop(token, None)
             return None
         held.used_at = now
@@ -105,15 +107,16 @@ class Holder:
         """To `grant` and `read`; None where another is meant."""
         arguments = command.arguments
         if command.verb == "grant":
-            grant = await asyncio.to_thread(self._grant, arguments)
-            return grant.model_dump(mode="json") if grant is not None else None
+            held = await asyncio.to_thread(self._asked_for, arguments)
+            return self._grant(held).model_dump(mode="json") if held is not None else None
         held = self.opened(str(arguments.get("token")))
         if held is None:
             return None
         piece = await self._piece(held, int(arguments.get("offset", 0)))
         return piece.model_dump(mode="json")
 
-    def _grant(self, arguments: Mapping[str, Any]) -> Grant | None:
+    def _asked_for(self, arguments: Mapping[str, Any]) -> Held | None:
+        """Blocking."""
         type_, folder = str(arguments.get("type")), arguments.get("folder")
         if type_ not in get_args(FolderType) or folder not in (None, self.folders.get(type_)):
             return None
@@ -124,11 +127,15 @@ class Holder:
         stat = path.stat()
         if self._retention is not None and time.time() - stat.st_mtime > self._retention:
             return None
+        now = time.monotonic()
+        return Held(file, path, stat.st_size, stat.st_mtime_ns, granted_at=now, used_at=now)
+
+    def _grant(self, held: Held) -> Grant:
         token = secrets.token_urlsafe(32)
-        self._granted[token] = Held(file, path, stat.st_size, stat.st_mtime_ns, time.monotonic())
+        self._granted[token] = held
         if len(self._granted) > GRANTED_AT_ONCE:
             del self._granted[next(iter(self._granted))]
-        return Grant(token=token, address=self.address, size=stat.st_size, changed_at=stat.st_mtime_ns)
+        return Grant(token=token, address=self.address, size=held.size, changed_at=held.changed_at)
 
     async def _piece(self, held: Held, offset: int) -> Piece:
         await asyncio.to_thread(held.check)

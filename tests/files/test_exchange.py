@@ -15,7 +15,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from comfy_dist.files import collecting
+from comfy_dist.files import collecting, holder
 from comfy_dist.files.address import Place, on_the_way_to
 from comfy_dist.files.cluster_files import ClusterFiles
 from comfy_dist.files.collecting import Collector
@@ -219,6 +219,22 @@ async def test_without_its_token_a_file_stays_closed(machines: Machines, session
                 assert b"content" not in await answer.read()
     async with session.get(f"{grant.address}/files/{grant.token}") as answer:
         assert await answer.read() == b"content"
+
+
+@pytest.mark.parametrize("limit", ["GRANTED_SECONDS", "LONGEST_SECONDS"])
+async def test_a_token_expires_however_often_it_is_used(
+    machines: Machines, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    here, there = await machines.start("here"), await machines.start("there")
+    there.write("a.png", b"content")
+    grant = await granted(here, "a.png")
+    async with session.get(f"{grant.address}/files/{grant.token}") as answer:
+        assert answer.status == 200
+    monkeypatch.setattr(holder, limit, 0.0)
+    async with session.get(f"{grant.address}/files/{grant.token}") as answer:
+        assert answer.status == 403
+    read = Command(verb="read", arguments={"token": grant.token, "offset": 0})
+    assert await there.exchange.holder.answer(read) is None
 
 
 async def test_what_has_changed_since_is_gone(machines: Machines, session: aiohttp.ClientSession) -> None:
