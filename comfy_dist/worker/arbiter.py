@@ -10,7 +10,15 @@ from contextlib import contextmanager
 
 from comfy_dist.claims import Claims, Free, HeldBy, Verdict, WasCancelled
 from comfy_dist.errors import BrokerUnavailable
-from comfy_dist.messages import EndedFact, Fact, JoinedFact, StartedFact, SurvivedFact
+from comfy_dist.messages import (
+    AttemptFailedFact,
+    EndedFact,
+    Fact,
+    JoinedFact,
+    ReleasedFact,
+    StartedFact,
+    SurvivedFact,
+)
 from comfy_dist.transport import Transport
 
 #: Seconds between two looks at a worker that seems gone: it may just be reconnecting.
@@ -173,6 +181,11 @@ class Arbiter:
 
     def _call_off(self, job_id: str) -> None:
         self._calls.pop(job_id)(self.claims.is_cancelled(job_id) or "")
+
+    async def give_up(self, fact: AttemptFailedFact | ReleasedFact) -> None:
+        """Say that our attempt is over and the job is not. Known here at once: we may get it again in a moment."""
+        await self._transport.append_fact(fact)
+        self.claims.fold(fact)
 
     async def survived(self, job_id: str, attempt: int) -> None:
         """Say that an attempt others may take for dead goes on."""

@@ -153,6 +153,7 @@ class Attempt:
             "job_id": self.job.id,
             "worker": self._worker,
             "client_id": self.job.client_id,
+            "user": self.job.user,
             "started_at": self._progress.current.started_at,
             "outputs": outputs,
             "home": home,

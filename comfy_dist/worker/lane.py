@@ -17,6 +17,7 @@ from comfy_dist.messages import (
     Cancelled,
     Event,
     Failed,
+    Finished,
     Job,
     Released,
     ReleasedFact,
@@ -176,7 +177,7 @@ class Lane:
             case Free(attempt) if self._is_revoked(job):
                 # The claim came after that, or with it; another submission of the job may stand.
                 fact = ReleasedFact(job=job.id, worker=self._worker, attempt=attempt)
-                await self._insist(lambda: self._transport.append_fact(fact))
+                await self._insist(lambda: self._arbiter.give_up(fact))
                 await delivery.acknowledge()
             case Free(attempt) if self._pausing.paused:
                 # The claim came after the pause, or with it.
@@ -263,6 +264,9 @@ class Lane:
             await asyncio.gather(*beside, return_exceptions=True)
             for task in stopping:
                 await task
+        if isinstance(ending, (Finished, Failed)):
+            # In the moment that it was to be given back.
+            return ending
         given_back = stopping or (self._standing.replaced and isinstance(ending, AttemptFailed))
         return None if given_back else ending
 
@@ -270,7 +274,7 @@ class Lane:
         event = Released(job_id=delivery.job.id, worker=self._worker, attempt=number)
         fact = ReleasedFact(job=delivery.job.id, worker=self._worker, attempt=number)
         await self._tell(event)
-        await self._insist(lambda: self._transport.append_fact(fact))
+        await self._insist(lambda: self._arbiter.give_up(fact))
         await delivery.requeue()
 
     async def _retry_or_fail(self, delivery: Delivery, failure: AttemptFailed, how: str) -> None:
@@ -280,8 +284,7 @@ class Lane:
             job=job.id, worker=self._worker, attempt=failure.attempt, reason=how[:REASON_CHARACTERS]
         )
         await self._tell(failure)
-        await self._insist(lambda: self._transport.append_fact(fact))
-        self._arbiter.claims.fold(fact)
+        await self._insist(lambda: self._arbiter.give_up(fact))
         verdict = self._arbiter.claims.verdict(job.id, gone=frozenset(), max_attempts=self._limits.max_attempts)
         if isinstance(verdict, Poisonous):
             await self._bury(delivery, verdict.deaths, failure.reason, failure.node)

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 
 from comfy_dist.claims import Free, HeldBy, Void
-from comfy_dist.messages import Fact, JoinedFact, StartedFact
+from comfy_dist.messages import Fact, JoinedFact, ReleasedFact, StartedFact
 from comfy_dist.transport import Transport
+from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
 from comfy_dist.worker.arbiter import Arbiter
 from tests.support.patience import PATIENCE
 
@@ -102,3 +103,11 @@ async def test_a_job_is_in_the_hand_of_one_engine_at_a_time(join: Join) -> None:
         assert not a.take_in_hand("j")
         a.let_go("j")
         assert a.take_in_hand("j")
+
+
+async def test_who_gives_a_job_back_knows_it_when_the_job_comes_again() -> None:
+    """Another engine of the worker may get it before the stream has told."""
+    arbiter = Arbiter(MemoryTransport(MemoryBroker()), "a", max_attempts=3)
+    arbiter.claims.fold(StartedFact(job="j", worker="a", attempt=1))
+    await arbiter.give_up(ReleasedFact(job="j", worker="a", attempt=1))
+    assert arbiter.claims.verdict("j", gone=frozenset(), max_attempts=3) == Free(2)

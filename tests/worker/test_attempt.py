@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from comfy_dist.engine import Emit, Outcome
+from comfy_dist.engine import Emit, Executed, Outcome
 from comfy_dist.engine.graph import GraphEngine
-from comfy_dist.messages import AttemptFailed, Job
+from comfy_dist.messages import AttemptFailed, Finished, Job
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
 from comfy_dist.worker.attempt import Attempt
 from comfy_dist.worker.progress import ProgressSender
@@ -18,6 +18,28 @@ from comfy_dist.workspace import Workspace
 class Faulty(GraphEngine):
     async def execute(self, job: Job, emit: Emit) -> Outcome:
         raise ZeroDivisionError("by nothing")
+
+
+class Done(GraphEngine):
+    async def execute(self, job: Job, emit: Emit) -> Outcome:
+        return Executed()
+
+
+async def test_its_end_says_whose_job_it_was(tmp_path: Path) -> None:
+    """A ledger that is built anew may have nothing but the end of a job."""
+    job = Job(id="j", prompt={}, client_id="c", user="ann")
+    attempt = Attempt(
+        job,
+        1,
+        worker="w",
+        engine=Done(Workspace.at(tmp_path)),
+        device="cpu",
+        progress=ProgressSender(MemoryTransport(MemoryBroker()), job, 1),
+        interrupt_grace=1.0,
+    )
+    ending = await attempt.execute()
+    assert isinstance(ending, Finished)
+    assert (ending.client_id, ending.user) == ("c", "ann")
 
 
 async def test_a_fault_of_an_engine_costs_the_attempt_and_not_the_worker(
