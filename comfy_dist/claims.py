@@ -209,10 +209,12 @@ class Claims:
             return Free(1)
         if claimed.cancelled_by is not None:
             return WasCancelled(claimed.cancelled_by, started=bool(claimed.attempts))
-        if claimed.attempts:
-            last = claimed.attempts[-1]
-            if last.state in (AttemptState.OPEN, AttemptState.SURVIVED) and last.worker not in gone:
-                return HeldBy(last.worker)
+        for attempt in reversed(claimed.attempts):
+            # Of the earlier ones only a survivor's goes on: its worker was taken for gone, and is back.
+            last = attempt is claimed.attempts[-1]
+            goes_on = attempt.state is AttemptState.SURVIVED or (last and attempt.state is AttemptState.OPEN)
+            if goes_on and attempt.worker not in gone:
+                return HeldBy(attempt.worker)
         dead = tuple(
             attempt.death
             for attempt in claimed.attempts

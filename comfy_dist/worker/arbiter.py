@@ -140,7 +140,9 @@ class Arbiter:
             match verdict:
                 case HeldBy(worker) if worker == self._worker:
                     # Nobody executes it here: our claim came through after we gave up waiting.
-                    return Free(self.claims.attempts(job_id))
+                    if self.claims.holds(job_id, worker, attempt := self.claims.attempts(job_id)):
+                        return Free(attempt)
+                    gone.add(worker)
                 case HeldBy(worker):
                     if await self._lives(worker):
                         return verdict

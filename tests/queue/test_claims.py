@@ -220,7 +220,15 @@ def test_after_the_last_attempt_the_job_is_poisonous_and_names_its_workers_and_t
 def test_a_worker_that_was_only_cut_off_counts_against_nobody() -> None:
     stream = [started("a", 1), started("b", 2), failed("b", 2)]
     assert isinstance(verdict(stream, max_attempts=2), Poisonous)
-    assert verdict([*stream, survived("a", 1)], max_attempts=2) == Free(3)
+    assert verdict([*stream, survived("a", 1)], gone="a", max_attempts=2) == Free(3)
+
+
+def test_what_a_survivor_executes_is_not_begun_again_when_its_rival_dies() -> None:
+    stream = [started("a", 1), started("b", 2), survived("a", 1)]
+    assert verdict(stream) == HeldBy("b")
+    assert verdict([*stream, failed("b", 2)]) == HeldBy("a")
+    assert verdict(stream, gone="b") == HeldBy("a")
+    assert verdict(stream, gone="ab") == Free(3)
 
 
 def test_a_survivor_whose_engine_dies_counts() -> None:
