@@ -23,6 +23,10 @@ log = logging.getLogger(__name__)
 
 #: Longest value of an input that is looked up as a file's name.
 _MAX_NAME = 1024
+#: Files of a prompt that are looked for at a time, and of those that may lie elsewhere so many in all: each that
+#: nobody has takes a second.
+_AT_ONCE = 64
+_MOST_ELSEWHERE = 640
 
 
 class ClusterFiles:
@@ -118,27 +122,30 @@ class ClusterFiles:
 
         What only another frontend has is brought here, as if it had been uploaded to this one.
         """
-        sure = {value for *_, value in file_inputs(prompt, nodes, only_uploads=True)}
+        sure = dict.fromkeys(value for *_, value in file_inputs(prompt, nodes, only_uploads=True))
         where: dict[str, list[tuple[str, str]]] = {}
         for node_id, name, value in file_inputs(prompt, nodes):
             if 0 < len(value) <= _MAX_NAME:
                 where.setdefault(value, []).append((node_id, name))
-        found: dict[str, InputFile] = {}
-        for value, inputs in where.items():
+        slots = asyncio.Semaphore(_AT_ONCE)
+        elsewhere = set(list(sure)[:_MOST_ELSEWHERE])
+
+        async def look(value: str, inputs: list[tuple[str, str]]) -> InputFile | None:
             file = named(value)
-            try:
-                path = await self.bring(file) if value in sure else await self.find(file)
-                if path is None:
-                    continue
-                size, digest = (await asyncio.to_thread(path.stat)).st_size, await self._holder.digests.of(path)
-            except (NotFetched, OSError, PathRefused) as error:
-                # The worker has it itself, or its validation says that it is missing.
-                log.debug("The file of the input %s of node %s: %s", inputs[0][1], inputs[0][0], error)
-                continue
-            found[value] = InputFile(
-                type=file.type, name=file.name, size=size, sha256=digest, inputs=tuple(inputs)
-            )
-        return found
+            async with slots:
+                try:
+                    path = await self.bring(file) if value in elsewhere else await self.find(file)
+                    if path is None:
+                        return None
+                    size, digest = (await asyncio.to_thread(path.stat)).st_size, await self._holder.digests.of(path)
+                except (NotFetched, OSError, PathRefused) as error:
+                    # The worker has it itself, or its validation says that it is missing.
+                    log.debug("The file of the input %s of node %s: %s", inputs[0][1], inputs[0][0], error)
+                    return None
+            return InputFile(type=file.type, name=file.name, size=size, sha256=digest, inputs=tuple(inputs))
+
+        found = await asyncio.gather(*(look(value, inputs) for value, inputs in where.items()))
+        return {value: file for value, file in zip(where, found, strict=True) if file is not None}
 
 
 def _file_names(folder: Path) -> tuple[str, ...]:

@@ -380,6 +380,18 @@ async def test_a_file_that_nobody_has_is_said_to_be_missing(machines: Machines) 
     assert there.cached == here.cached == []
 
 
+async def test_files_of_a_prompt_are_looked_for_side_by_side(machines: Machines) -> None:
+    here, there = await machines.start("here"), await machines.start("there")
+    there.write("x.png", b"content", "input")
+    nodes = {"Load": {"input": {"required": {"image": [[], {"image_upload": True}]}}}}
+    names = ["x.png", *(f"absent-{number}.png" for number in range(20))]
+    prompt = {name: {"class_type": "Load", "inputs": {"image": name}} for name in names}
+    assert list(await here.files.inputs(prompt, nodes)) == ["x.png"]
+    # One that nobody has is waited for a second.
+    assert isinstance(here.transport, Counting)
+    assert here.transport.most == len(names)
+
+
 def input_file(content: bytes, name: str = "x.png") -> InputFile:
     return InputFile(
         type="input",
