@@ -113,7 +113,8 @@ def inside(folder: Path, *names: str) -> Path:
         parts = name.replace("\\", "/").split("/")
         if ".." in parts:
             raise PathRefused(f"{name!r} leads out of its folder.")
-        if MARK in parts:
+        # Where the file system takes upper and lower case for the same, so must this.
+        if any(part.casefold() == MARK for part in parts):
             raise PathRefused(f"{MARK} is no folder for files; use another name.")
     try:
         root = Path(os.path.realpath(folder))

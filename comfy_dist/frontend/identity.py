@@ -30,8 +30,8 @@ class Identity:
 
     @property
     def only(self) -> str | None:
-        """The one user whose jobs are shown; None: everybody's."""
-        return None if self.admin else self.user
+        """The one user whose jobs are shown, "" being nobody; None: everybody's."""
+        return None if self.admin else self.user or ""
 
 
 class NotSignedIn(Refused):

@@ -21,7 +21,7 @@ from comfy_dist.errors import UsageError
 from comfy_dist.frontend import api_keys
 from comfy_dist.frontend.attempts import ALLOWED, SECONDS, Attempts
 from comfy_dist.frontend.credentials import SESSION_SECONDS, Credentials
-from comfy_dist.frontend.identity import Identity, NotAccepted
+from comfy_dist.frontend.identity import ANYONE, STRANGER, Identity, NotAccepted
 from comfy_dist.frontend.tokens import LEEWAY
 from comfy_dist.frontend.users import folder_name
 from comfy_dist.settings import AccessSettings, ComfyuiSettings, load
@@ -71,6 +71,11 @@ def test_a_key_is_a_users_or_an_admins_or_the_owners() -> None:
     assert known.identify(OWNER) == Identity(user=None, admin=True)
     for wrong in ("", "x", ALICE[:-1], f"{ALICE}x", f"alice:{ALICE}", "é" * 20, "\ud800", "\x00" * 16):
         assert not refusal(known, wrong).genuine
+
+
+def test_who_did_not_sign_in_is_shown_nobodys_jobs() -> None:
+    assert (STRANGER.only, STRANGER.sees(None), STRANGER.admin) == ("", False, False)
+    assert (ANYONE.only, ANYONE.sees(None)) == (None, True)
 
 
 def test_keys_are_compared_in_a_time_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
