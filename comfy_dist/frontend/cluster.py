@@ -152,6 +152,9 @@ def _target(worker: Announcement, asked: str) -> dict[str, str]:
 
 async def _whom(request: web.Request) -> str | None:
     body = await read_object(request) if request.can_read_body else {}
+    if body.keys() - {"worker"}:
+        # One that is misspelt is not to pause everyone.
+        raise Refused(400, "The body may have worker, an id or a name; without it the whole cluster is meant.")
     worker = body.get("worker")
     if worker is not None and not (isinstance(worker, str) and 0 < len(worker) <= MAX_ID and worker.isprintable()):
         raise Refused(400, f"worker must be a worker's id or name, a text of at most {MAX_ID} characters.")
@@ -166,7 +169,9 @@ def _check(body: dict[str, Any]) -> None:
         raise Refused(400, "enabled must be true or false.")
     free = body.get("free", True)
     if free is not True and not (
-        isinstance(free, dict) and all(free.get(key) in (True, False, None) for key in _FREE)
+        isinstance(free, dict)
+        and not free.keys() - set(_FREE)
+        and all(type(each) is bool for each in free.values())
     ):
         raise Refused(400, 'free must be true, or {"unload_models": true|false, "free_memory": true|false}.')
     for key in _DEEDS:
