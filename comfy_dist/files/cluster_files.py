@@ -137,7 +137,8 @@ class ClusterFiles:
                     path = await self.bring(file) if value in elsewhere else await self.find(file)
                     if path is None:
                         return None
-                    size, digest = (await asyncio.to_thread(path.stat)).st_size, await self._holder.digests.of(path)
+                    size = (await asyncio.to_thread(path.stat)).st_size
+                    digest = await self._holder.digests.of(path)
                 except (NotFetched, OSError, PathRefused) as error:
                     # The worker has it itself, or its validation says that it is missing.
                     log.debug("The file of the input %s of node %s: %s", inputs[0][1], inputs[0][0], error)
