@@ -25,6 +25,8 @@ from comfy_dist.transport import Transport
 SECOND_LOOK = 5.0
 #: Seconds that an end waits for a claim that tells it; then it is told by itself.
 TELL_SECONDS = 0.05
+#: Seconds in which a claim that was confirmed comes back with the facts.
+READ_SECONDS = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +134,7 @@ class Arbiter:
         """Try for the next attempt of a job that was taken in hand.
 
         Free(n): attempt n is ours, execute it. HeldBy: it goes on elsewhere. The others say why nothing is to be
-        executed.
+        executed. Raises BrokerUnavailable.
         """
         gone: set[str] = set()
         while True:
@@ -153,13 +155,23 @@ class Arbiter:
                         StartedFact(job=job_id, worker=self._worker, attempt=attempt, ended=ended)
                     )
                     self._told(ended)
-                    await self._until(lambda: self._decided(job_id, attempt))
+                    await self._read_back(job_id, attempt)
                     if (by := self.claims.is_cancelled(job_id)) is not None:
                         return WasCancelled(by, started=attempt > 1)
                     if self.claims.holds(job_id, self._worker, attempt):
                         return verdict
                 case _:
                     return verdict
+
+    async def _read_back(self, job_id: str, attempt: int) -> None:
+        """Wait for what became of the claim. Raises BrokerUnavailable: who claims again loses nothing by it."""
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                await self._until(lambda: self._decided(job_id, attempt))
+        except TimeoutError:
+            raise BrokerUnavailable(
+                f"The claim of prompt {job_id} did not come back with the facts within {READ_SECONDS:g} s."
+            ) from None
 
     def _decided(self, job_id: str, attempt: int) -> bool:
         return self.claims.has_ended(job_id) or self.claims.attempts(job_id) >= attempt

@@ -6,7 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 
+import pytest
+
 from comfy_dist.claims import Free, HeldBy, Void
+from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.messages import Fact, JoinedFact, ReleasedFact, StartedFact
 from comfy_dist.transport import Transport
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
@@ -111,3 +114,18 @@ async def test_who_gives_a_job_back_knows_it_when_the_job_comes_again() -> None:
     arbiter.claims.fold(StartedFact(job="j", worker="a", attempt=1))
     await arbiter.give_up(ReleasedFact(job="j", worker="a", attempt=1))
     assert arbiter.claims.verdict("j", gone=frozenset(), max_attempts=3) == Free(2)
+
+
+async def test_a_claim_that_does_not_come_back_is_made_again_and_is_the_same_attempt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the stream was deleted in between nobody would ever tell."""
+    monkeypatch.setattr("comfy_dist.worker.arbiter.READ_SECONDS", 0.05)
+    arbiter = Arbiter(MemoryTransport(MemoryBroker()), "a", max_attempts=3)
+    with pytest.raises(BrokerUnavailable, match="prompt j did not come back"):
+        await arbiter.claim("j")
+    monkeypatch.undo()
+    reading = asyncio.create_task(arbiter.run())
+    assert await asyncio.wait_for(arbiter.claim("j"), PATIENCE) == Free(1)
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
