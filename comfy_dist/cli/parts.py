@@ -23,7 +23,6 @@ from comfy_dist.settings import (
 from comfy_dist.transport import Transport
 from comfy_dist.worker import Worker
 from comfy_dist.worker.lane import Limits
-from comfy_dist.worker.pausing import SAY_AGAIN_SECONDS
 from comfy_dist.worker.presence import Identity
 from comfy_dist.workspace import Workspace
 
@@ -126,8 +125,7 @@ def make_worker(
         limits,
         drain_timeout=settings.drain_timeout,
         files=JobFiles(exchange, transport) if exchange is not None else None,
-        # Well before the control stream forgets it.
-        say_again=min(SAY_AGAIN_SECONDS, settings.event_retention / 4),
+        retention=settings.event_retention,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import math
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from comfy_dist.worker.lane import Lane, Limits
 from comfy_dist.worker.log_lines import LogLines
 from comfy_dist.worker.pausing import SAY_AGAIN_SECONDS, Pausing
 from comfy_dist.worker.presence import Identity, Presence
-from comfy_dist.worker.routes import Routes
+from comfy_dist.worker.routes import REVIEW_SECONDS, Routes
 from comfy_dist.worker.standing import Standing
 from comfy_dist.workspace import Workspace
 
@@ -42,12 +43,12 @@ class Worker:
         *,
         drain_timeout: float | None = None,
         second_look: float = SECOND_LOOK,
-        say_again: float = SAY_AGAIN_SECONDS,
+        retention: float = math.inf,
         files: JobFiles | None = None,
     ) -> None:
         """`drain_timeout`: seconds a job may still take when the worker is told to stop; None: all it needs.
 
-        `say_again`: seconds after which a pause that stands is said again. `files`: the exchange of files with
+        `retention`: seconds for which the control stream keeps a fact. `files`: the exchange of files with
         machines that do not share the workspace; None: every frontend does.
         """
         limits = limits or Limits()
@@ -56,8 +57,10 @@ class Worker:
         self._identity = identity
         self._transport = transport
         changed = asyncio.Event()
+        # What stands is said again well before the stream forgets it.
+        say_again, review = min(SAY_AGAIN_SECONDS, retention / 4), min(REVIEW_SECONDS, retention / 4)
         self._pausing = Pausing(transport, identity.id, identity.name, self._call, say_again)
-        self._routes = Routes(transport, self._call)
+        self._routes = Routes(transport, self._call, review)
         others = [self._pausing.fold, self._routes.fold]
         self._arbiter = Arbiter(transport, identity.id, limits.max_attempts, second_look, others)
         self._draining = Draining(drain_timeout)

@@ -46,7 +46,8 @@ from comfy_dist.transport.unreadable import Unreadable
 log = logging.getLogger(__name__)
 
 COMMAND_SECONDS = 30
-#: Seconds after which a route that is in use is stated again: facts are kept for a while only.
+#: Seconds after which a route that is in use is stated again: facts are kept for a while only. In any case after half
+#: the time that workers remember it for (`worker/routes.py`).
 STATE_SECONDS = 3600.0
 
 
@@ -164,7 +165,8 @@ class AmqpTransport:
     async def _state(self, route: Route) -> None:
         """Make the route's queue, and tell the workers of it, once in a while."""
         now = time.monotonic()
-        if route.common or now - self._stated.get(route, -math.inf) < STATE_SECONDS:
+        again = min(STATE_SECONDS, self._retention[0] / 8)
+        if route.common or now - self._stated.get(route, -math.inf) < again:
             return
         self._stated[route] = now
         try:
