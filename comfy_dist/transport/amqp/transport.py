@@ -46,8 +46,8 @@ from comfy_dist.transport.unreadable import Unreadable
 log = logging.getLogger(__name__)
 
 COMMAND_SECONDS = 30
-#: Seconds after which a route that is in use is stated again: facts are kept for a while only. In any case after half
-#: the time that workers remember it for (`worker/routes.py`).
+#: Seconds after which a route that is in use is stated again: facts are kept for a while only, and workers forget
+#: routes of which nobody tells (`worker/routes.py`).
 STATE_SECONDS = 3600.0
 
 
