@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from comfy_dist.errors import MissingDependency
 from comfy_dist.frontend.answers import Refused
+from comfy_dist.frontend.storage import usable_name
 from comfy_dist.picture_formats import readable_formats
 
 if TYPE_CHECKING:
@@ -76,4 +77,5 @@ def apply_mask(original: Path, mask: Path, target: Path) -> None:
             )
         composed: Image.Image = picture.convert("RGBA")
         composed.putalpha(alpha)
-        composed.save(target, format="PNG", compress_level=4, pnginfo=texts)
+        with usable_name():
+            composed.save(target, format="PNG", compress_level=4, pnginfo=texts)

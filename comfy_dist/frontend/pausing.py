@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from comfy_dist.frontend.context import Context
+from comfy_dist.frontend.storage import usable_name
 from comfy_dist.messages import Announcement, PausedFact, ResumedFact
 from comfy_dist.pauses import Pauses
 
@@ -71,5 +72,6 @@ def _keep(path: Path, fact: PausedFact | ResumedFact) -> None:
     # An id does not outlive its process.
     standing = [each for each in pauses.standing if each.worker is None]
     new = path.with_suffix(".new")
-    new.write_bytes(_kept.dump_json(standing, exclude_none=True))
-    new.replace(path)
+    with usable_name():
+        new.write_bytes(_kept.dump_json(standing, exclude_none=True))
+        new.replace(path)

@@ -33,9 +33,8 @@ async def view(request: web.Request) -> web.StreamResponse:
     if wanted := request.query.get("preview"):
         format, _, quality = wanted.partition(";")
         format = format if format in ("webp", "jpeg") and request.query.get("channel") != "a" else "webp"
-        content = await asyncio.to_thread(
-            imaging.preview, path, format=format, quality=int(quality) if quality.isdecimal() else 90
-        )
+        percent = min(100, int(quality)) if quality.isdecimal() and len(quality) < 10 else 90
+        content = await asyncio.to_thread(imaging.preview, path, format=format, quality=percent)
         return _encoded(content, f"image/{format}", name)
     if (channel := request.query.get("channel", "rgba")) in ("rgb", "a"):
         return _encoded(await asyncio.to_thread(imaging.channel, path, channel), "image/png", name)

@@ -133,7 +133,15 @@ async def test_unusual_names_survive_the_header(served: Served, output: Path, na
 
 
 @pytest.mark.parametrize(
-    ("asked", "format"), [("webp;90", "WEBP"), ("jpeg;50", "JPEG"), ("webp", "WEBP"), ("tiff;x", "WEBP")]
+    ("asked", "format"),
+    [
+        ("webp;90", "WEBP"),
+        ("jpeg;50", "JPEG"),
+        ("webp", "WEBP"),
+        ("tiff;x", "WEBP"),
+        ("webp;1000", "WEBP"),
+        ("jpeg;" + "9" * 5000, "JPEG"),
+    ],
 )
 async def test_a_preview_is_re_encoded(served: Served, output: Path, asked: str, format: str) -> None:
     answer = await served.get(f"/view?filename=a.png&preview={quote(asked)}")
