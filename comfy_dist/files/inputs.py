@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from comfy_dist.files.names import Named
-from comfy_dist.input_judging import takes_uploads
+from comfy_dist.input_judging import inputs_of, takes_uploads
 from comfy_dist.messages import Prompt
 from comfy_dist.workspace import split_annotation
 
@@ -56,12 +56,12 @@ def listing(nodes: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> Map
     listed: dict[str, Mapping[str, Any]] = {}
     for class_type, definition in nodes.items():
         changed: dict[tuple[str, str], list[Any]] = {}
-        for group in ("required", "optional"):
-            for name, specification in ((definition.get("input") or {}).get(group) or {}).items():
-                if takes_uploads(specification) and isinstance(specification[0], list):
-                    own = {each for each in names if _is_of_kind(each, specification[1])}
-                    if not own <= set(specification[0]):
-                        changed[group, name] = [sorted(own.union(specification[0])), *specification[1:]]
+        for each in inputs_of(definition):
+            if takes_uploads([each.type, each.options]) and isinstance(each.type, list):
+                own = {name for name in names if _is_of_kind(name, each.options)}
+                if not own <= set(each.type):
+                    group = "required" if each.required else "optional"
+                    changed[group, each.name] = [sorted(own.union(each.type)), each.options]
         if changed:
             definition = listed[class_type] = copy.deepcopy(dict(definition))
             for (group, name), specification in changed.items():
