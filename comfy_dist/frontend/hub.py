@@ -46,17 +46,21 @@ class Mailbox:
     def __init__(self) -> None:
         self._waiting: OrderedDict[object, str | bytes] = OrderedDict()
         self._arrived = asyncio.Event()
-        self.overflowed = False
+        #: Set when too much waits; from then on nothing is added.
+        self.overflowed = asyncio.Event()
 
     def put(self, body: str | bytes, replaces: object = None) -> None:
         """Append; under a backlog, in place of what waits under the same key."""
+        if self.overflowed.is_set():
+            return
         key: object = next(_serial)
         if replaces is not None:
             if len(self._waiting) >= BACKLOG:
                 self._waiting.pop(replaces, None)
                 key = replaces
         elif len(self._waiting) >= MAX_BACKLOG:
-            self.overflowed = True
+            self.overflowed.set()
+            return
         self._waiting[key] = body
         self._arrived.set()
 
@@ -93,18 +97,16 @@ class Client:
 
     async def write(self) -> None:
         """Send what comes into the mailbox until the socket closes."""
-        while not self.socket.closed and not self.mailbox.overflowed:
+        while not self.socket.closed:
             await self.mailbox.filled()
             try:
                 with together(self.socket) if len(self.mailbox) > 1 else contextlib.nullcontext():
                     await self._empty()
             except (ConnectionError, RuntimeError):
                 return
-        if self.mailbox.overflowed:
-            log.warning("A websocket client reads too slowly and is disconnected.")
 
     async def _empty(self) -> None:
-        while self.mailbox and not self.mailbox.overflowed:
+        while self.mailbox:
             body = self.mailbox.take()
             if isinstance(body, bytes):
                 await self.socket.send_bytes(body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -23,6 +24,8 @@ routes = web.RouteTableDef()
 #: Seconds between pings, so that dead clients are noticed.
 HEARTBEAT = 30.0
 MAX_MESSAGE = 1024 * 1024
+#: Seconds for a farewell; who does not read is not waited for.
+CLOSE_SECONDS = 10.0
 
 
 def status(ctx: Context) -> dict[str, Any]:
@@ -46,17 +49,31 @@ async def websocket(request: web.Request) -> web.StreamResponse:
     client.send("status", {**status(ctx), "sid": client.id})
     writing = asyncio.create_task(client.write())
     reading = asyncio.create_task(_read(ctx, client))
+    overflowing = asyncio.create_task(client.mailbox.overflowed.wait())
+    tasks = (writing, reading, overflowing)
     try:
         await _show_current_node(ctx, client)
         left = None if identity.expires is None else max(0.0, identity.expires - time.time())
-        await asyncio.wait([writing, reading], timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (writing, reading):
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(writing, reading, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await ctx.hub.leave(client)
-        await socket.close()
+        await _close(request, client)
     return socket
+
+
+async def _close(request: web.Request, client: Client) -> None:
+    if client.mailbox.overflowed.is_set():
+        log.warning("A websocket client reads too slowly and is disconnected.")
+    else:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await client.socket.close()
+            return
+    if request.transport is not None:
+        request.transport.abort()
 
 
 async def _read(ctx: Context, client: Client) -> None:
