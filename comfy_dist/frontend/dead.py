@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from aiohttp import web
 
+from comfy_dist.errors import ComfyDistError
 from comfy_dist.frontend.answers import MAX_ID, Refused, read_object
 from comfy_dist.frontend.context import Context, context
 from comfy_dist.frontend.identity import Identity, require_admin
@@ -57,8 +58,8 @@ async def post_dead(request: web.Request) -> web.Response:
             else:
                 await _put_back(held)
                 put_back.append(id_)
-        except Refused as refusal:
-            kept[id_] = str(refusal)
+        except ComfyDistError as error:
+            kept[id_] = str(error)
 
     async with ctx.transport.dead_letters() as letters:
         meant = [held for held in letters.held if ids is None or held.letter.id in ids]

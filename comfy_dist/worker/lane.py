@@ -179,8 +179,8 @@ class Lane:
                 fact = ReleasedFact(job=job.id, worker=self._worker, attempt=attempt)
                 await self._insist(lambda: self._arbiter.give_up(fact))
                 await delivery.acknowledge()
-            case Free(attempt) if self._pausing.paused:
-                # The claim came after the pause, or with it.
+            case Free(attempt) if self._pausing.paused or not self._engine.running:
+                # The claim came after the pause, or with it; or the engine ended meanwhile, and not by this job.
                 await self._release(delivery, attempt)
             case Free(attempt):
                 await self._execute(delivery, attempt)

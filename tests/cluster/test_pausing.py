@@ -80,7 +80,7 @@ async def test_a_paused_cluster_finishes_what_it_has_and_begins_nothing(cluster:
     for id_ in waiting:
         await b.ended(id_)
     await workers(b, "v", "w", "x")
-    # In the order in which they were accepted, and each once.
+    # Each once.
     assert sorted(job for _, job in cluster.stage.executed) == sorted([busy, *waiting])
 
 

@@ -10,9 +10,11 @@ from typing import Any
 import aio_pika
 import pytest
 
+from comfy_dist.claims import Verdict
 from comfy_dist.transport import Transport
 from comfy_dist.transport.amqp import AmqpTransport
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
+from comfy_dist.worker.arbiter import Arbiter
 from tests.cluster.conftest import Cluster as Processes
 from tests.support.in_process import Cluster, in_process, prompt
 from tests.support.talking import Frontend, frontend_at, node, quick
@@ -89,6 +91,28 @@ async def test_it_ends_as_failed_naming_all_attempts_and_takes_no_other_job_with
     assert letter["reason"] == message
     assert letter["at"] > 0
     assert letter["queue"]
+
+
+async def test_an_engine_that_dies_before_it_has_a_job_is_held_against_none(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    comfy, _ = await cluster.frontend("a")
+    v = await cluster.worker("v", max_attempts=1)
+    await up(comfy, 1)
+    engine, claim = v.engines[0], Arbiter.claim
+
+    async def claim_and_lose_the_engine(arbiter: Arbiter, job_id: str) -> Verdict:
+        verdict = await claim(arbiter, job_id)
+        if engine.starts == 1:
+            await engine.kill()
+        return verdict
+
+    monkeypatch.setattr(Arbiter, "claim", claim_and_lose_the_engine)
+    id_ = await comfy.prompt(prompt("Wait"))
+    await comfy.wait(lambda found: found["workers"][0]["jobs"] and engine.starts == 2, "/distributed/workers")
+    await comfy.post("/interrupt", {"prompt_id": id_})
+    assert (await comfy.ended(id_))["status"]["messages"][-1][0] == "execution_interrupted"
+    assert await dead(comfy, 0) == []
 
 
 async def test_what_is_retried_is_one_new_job_whoever_asks_and_how_often(cluster: Cluster) -> None:
