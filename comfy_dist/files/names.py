@@ -58,7 +58,7 @@ def find(folder: Path, identity: Identity | None, file: Named) -> Path | None:
         return None
     stem, seal = sealed.groups()
     for plain in (stem, stem[:-1]):
-        if not plain:
+        if plain in ("", "."):
             continue
         meant = Named(file.type, path.with_name(plain + path.suffix).as_posix())
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from comfy_dist.files.identity import Identity
@@ -81,6 +81,8 @@ def test_no_seal_opens_what_lies_outside(tmp_path: Path, folder: str) -> None:
 
 
 @given(st.text(max_size=60))
+@example("._0123456789")
+@example("sub/.__0123456789")
 def test_any_name_can_be_asked_for(name: str) -> None:
     assert find(Path("/nowhere"), OURS, Named("output", name)) is None
 
