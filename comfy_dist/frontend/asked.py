@@ -30,10 +30,10 @@ def requirements_of(extra: dict[str, Any]) -> Requirements | None:
     asked = {} if asked is None else asked
     if not isinstance(asked, dict) or asked.keys() - {"tags", "vram"}:
         raise _refused('extra_data.requirements is {"tags": [texts], "vram": GB}.')
-    tags = asked.get("tags") or []
+    tags = [] if (tags := asked.get("tags")) is None else tags
     if not isinstance(tags, list) or len(tags) > MAX_TAGS or not all(_is_name(tag) for tag in tags):
         raise _refused(f"extra_data.requirements.tags is a list of at most {MAX_TAGS} texts.")
-    vram = asked.get("vram") or 0
+    vram = 0 if (vram := asked.get("vram")) is None else vram
     if isinstance(vram, bool) or not isinstance(vram, (int, float)) or not 0 <= vram <= 2**20:
         raise _refused("extra_data.requirements.vram is a number of GB.")
     if (worker := extra.get("worker")) is not None and not _is_name(worker):

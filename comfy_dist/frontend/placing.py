@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from comfy_dist.frontend.answers import Refused
 from comfy_dist.frontend.context import Context
 from comfy_dist.input_judging import make_error
 from comfy_dist.messages import ANYBODY, Announcement, Catalogue, Job, Requirements, Route
 from comfy_dist.routing import Offer, lacks, models_of, needs_of, with_choices
 
+#: Of what a route asks for: every worker is told of it, and every one that starts later.
+MOST_BYTES = 65536
 #: Lines of a refusal at most.
 _LINES = 20
 
@@ -30,7 +33,7 @@ class Place:
 
 
 def place(ctx: Context, job: Job, catalogue: Catalogue) -> Place:
-    """Who can run it. With no live worker at all everything waits for the first one."""
+    """Who can run it. With no live worker at all everything waits for the first one. Raises Refused."""
     common = ctx.registry.common
     if common is not None and job.requirements is None and not ctx.settings.hold_unroutable:
         # One is like the other, and what they cannot execute is not valid.
@@ -40,6 +43,12 @@ def place(ctx: Context, job: Job, catalogue: Catalogue) -> Place:
     found = ctx.registry.place(asked)
     if not found.known:
         return Place(asked=asked, able=(), missing=job.requirements or ANYBODY)
+    if (size := len(found.missing.to_bytes())) > MOST_BYTES:
+        raise Refused(
+            400,
+            f"The names of what this prompt asks of a worker have {size} bytes; {MOST_BYTES} are allowed.",
+            kind="invalid_requirements",
+        )
     nobody = () if found.able else tuple(ctx.registry.who_has_what(asked))
     return Place(asked=asked, able=found.able, missing=found.missing, nobody=nobody)
 

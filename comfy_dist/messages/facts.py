@@ -1,4 +1,4 @@
-"""Control facts: thin messages (300 bytes at most) on one stream whose order arbitrates between workers."""
+"""Control facts: thin messages (some 300 bytes) on one stream whose order arbitrates between workers."""
 
 from __future__ import annotations
 

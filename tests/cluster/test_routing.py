@@ -161,6 +161,8 @@ async def test_what_no_single_worker_has_is_refused(comfy: Frontend) -> None:
         {"requirements": {"gpu": 1}},
         {"requirements": {"tags": "near"}},
         {"requirements": {"tags": [1]}},
+        {"requirements": {"tags": ""}},
+        {"requirements": {"vram": ""}},
         {"requirements": {"vram": "24"}},
         {"requirements": {"vram": -1}},
         {"requirements": {"vram": True}},
@@ -209,6 +211,9 @@ async def test_a_prompt_is_held_until_a_worker_can_run_it(places: tuple[Cluster,
             answer = await comfy.ask("POST", "/prompt", json={"prompt": prompt, "extra_data": extra}, **root)
             assert answer.status == 200, answer
             ids.append(answer.json()["prompt_id"])
+        # Nor is anyone to remember what no file is called.
+        answer = await comfy.ask("POST", "/prompt", json={"prompt": model("x" * 70_000)}, **root)
+        assert (answer.status, answer.error["type"]) == (400, "invalid_requirements")
         pending = [item[1] for item in (await comfy.get("/queue", **root))["queue_pending"]]
         assert pending == ids
         # The second one nobody will ever run: it can be cancelled.
