@@ -7,7 +7,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
@@ -20,8 +20,9 @@ from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.messages import Job, Route, Urgency
 from comfy_dist.transport.amqp.connection import LOST, Connection, SetUp, unless_cancelled
 from comfy_dist.transport.amqp.dead import letter_headers
+from comfy_dist.transport.amqp.delivery import AmqpDelivery, State, acknowledge, refuse
 from comfy_dist.transport.amqp.names import OFFERED, QUORUM, Names
-from comfy_dist.transport.amqp.outgoing import Outgoing, body_of, pack, persistent
+from comfy_dist.transport.amqp.outgoing import body_of, persistent
 from comfy_dist.transport.amqp.publisher import Publisher
 from comfy_dist.transport.turns import COMMON, Turns
 from comfy_dist.transport.unreadable import Unreadable, on_one_line
@@ -42,9 +43,6 @@ RENEW_SECONDS = 30.0
 #: After these the next take begins anew.
 AGAIN: tuple[type[Exception], ...] = (*LOST, BrokerUnavailable, TimeoutError)
 
-#: Makes the queue of a route and tells the workers of it.
-State: TypeAlias = Callable[[Route], Awaitable[None]]
-
 
 @dataclass(slots=True)
 class Source:
@@ -59,44 +57,6 @@ class Source:
 
 #: A message and where it came from.
 Found: TypeAlias = tuple[DeliveredMessage, Source]
-
-
-@dataclass(frozen=True, slots=True)
-class AmqpDelivery:
-    job: Job
-    route: Route
-    message: DeliveredMessage
-    #: Of the route; of a route that this worker has not heard of yet, too.
-    queue: str
-    names: Names
-    publisher: Publisher
-    state: State
-
-    async def acknowledge(self) -> None:
-        # Where the connection is gone the broker delivers it again, and the control stream tells that it is void.
-        with contextlib.suppress(*LOST):
-            await _acknowledge(self.message)
-
-    async def requeue(self) -> None:
-        with contextlib.suppress(*LOST):
-            await _refuse(self.message)
-
-    async def park(self) -> None:
-        await self.publisher.confirm(self._copy(), self.queue, exchange=self.names.parked)
-        await self.acknowledge()
-
-    async def pass_on(self, route: Route) -> None:
-        await self.state(route)
-        await self.publisher.confirm(self._copy(), self.names.route(route))
-        await self.acknowledge()
-
-    async def bury(self, reason: str) -> None:
-        headers = letter_headers(reason, self.queue) | {"job": self.job.id}
-        await self.publisher.confirm(self._copy(headers), self.names.dead)
-        await self.acknowledge()
-
-    def _copy(self, headers: Mapping[str, str] | None = None) -> Outgoing:
-        return pack(self.job.to_bytes(), message_id=self.job.id, headers=headers)
 
 
 class Taker:
@@ -306,7 +266,7 @@ class Taker:
 
     @staticmethod
     def _give_back(message: DeliveredMessage) -> None:
-        task = asyncio.ensure_future(_refuse(message))
+        task = asyncio.ensure_future(refuse(message))
         # With the connection gone the broker has it back already.
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
@@ -325,7 +285,7 @@ class Taker:
                 headers=letter_headers(reason, queue),
             )
             await self._publisher.confirm(copy, self._names.dead)
-            await _acknowledge(message)
+            await acknowledge(message)
             return None
         known = self._sources.get(queue)
         route = (known.route if known else None) or Route(urgency=job.urgency)
@@ -348,17 +308,6 @@ async def _count(channel: Channel, sources: Sequence[Source]) -> list[int]:
     """Messages that lie ready, by queue; asking costs the broker no log entry."""
     declared = await asyncio.gather(*(channel.queue_declare(source.queue, passive=True) for source in sources))
     return [each.message_count or 0 for each in declared]
-
-
-async def _acknowledge(message: DeliveredMessage) -> None:
-    assert message.delivery_tag is not None
-    await cast(Channel, message.channel).basic_ack(message.delivery_tag, wait=False)
-
-
-async def _refuse(message: DeliveredMessage) -> None:
-    """Back to the head of its queue."""
-    assert message.delivery_tag is not None
-    await cast(Channel, message.channel).basic_nack(message.delivery_tag, requeue=True, wait=False)
 
 
 async def _close(channel: AbstractChannel, before: asyncio.Task[None] | None = None) -> None:
