@@ -160,7 +160,11 @@ class JobFiles:
         path = self._holder.find(file)
         if identity is None or path is None:
             return file
-        return names.clustered(identity, file, path.stat())
+        try:
+            return names.clustered(identity, file, path.stat())
+        except FileNotFoundError:
+            # Removed meanwhile.
+            return file
 
     def await_fetching(self, files: Sequence[Named]) -> None:
         self._waiting.update(dict.fromkeys(files))
