@@ -49,6 +49,8 @@ class Context:
     ends: Ends = field(default_factory=Ends)
     counts: Counts = field(default_factory=Counts)
     room: Room = field(default_factory=Room)
+    #: Set when it is known which nodes there are.
+    catalogue_known: asyncio.Event = field(default_factory=asyncio.Event)
     #: Files that lie elsewhere in the cluster; None in one process, where all is here.
     files: ClusterFiles | None = None
 

@@ -58,7 +58,7 @@ class Follower:
         self._caught_up = False
         self._catalogue_changed = asyncio.Event()
         #: Set when it is known which nodes there are.
-        self.catalogue_known = asyncio.Event()
+        self.catalogue_known = ctx.catalogue_known
 
     @property
     def _catalogue_file(self) -> Path:

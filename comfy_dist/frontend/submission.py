@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 import uuid
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 MAX_NODES = 50_000
 #: Seconds a live worker has to judge inputs that only code can judge.
 VALIDATE_SECONDS = 2.0
+#: Seconds a prompt waits for what the first worker can run.
+CATALOGUE_SECONDS = 5.0
 #: Prompts above this many nodes are checked off the event loop.
 LARGE = 500
 
@@ -83,7 +85,7 @@ async def _submit(
     if earlier is not None and earlier.prompt == job.prompt and not earlier.waits:
         return earlier.number, job.id, {}
     with ctx.room.seat(ctx.ledger, ctx.settings.max_queue_size) if earlier is None else nullcontext():
-        catalogue = _catalogue(ctx)
+        catalogue = await _catalogue(ctx)
         job, catalogue = await _with_files(ctx, job, catalogue)
         found = place(ctx, job, catalogue)
         verdict = await _judge(ctx, job, _targets(request), catalogue, found)
@@ -282,7 +284,12 @@ def _targets(request: dict[str, Any]) -> tuple[str, ...] | None:
     return tuple(targets)
 
 
-def _catalogue(ctx: Context) -> Catalogue:
+async def _catalogue(ctx: Context) -> Catalogue:
+    if ctx.registry.catalogue is None and any(worker.catalogue for worker in ctx.registry.live):
+        # A worker has just shown up, and is being asked for it.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CATALOGUE_SECONDS):
+                await ctx.catalogue_known.wait()
     if (catalogue := ctx.registry.catalogue) is None:
         raise Refused(
             503,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -136,6 +137,26 @@ async def test_a_catalogue_of_nonsense_goes_with_its_worker(
     await other.announce(liar.model_copy(update={"state": WorkerState.GONE}))
     await frontend.wait(lambda found: found.keys() == {"Quick", "Wait", "Die"}, "/object_info")
     await works(frontend)
+
+
+async def test_a_prompt_waits_until_it_is_known_what_the_first_worker_can_run(
+    cluster: Cluster, other: AmqpTransport
+) -> None:
+    frontend, _ = await cluster.frontend("f")
+    body = {"prompt": {"1": {"class_type": "Show", "inputs": {}}}}
+    assert (await frontend.ask("POST", "/prompt", json=body)).error["type"] == "no_workers"
+    await other.enlist("first")
+    first = Announcement.model_validate(SOUND | {"id": "first", "name": "first", "catalogue": "c", "kind": "c"})
+    await other.announce(first)
+    async for received in other.commands():
+        if received.command.verb == "catalogue":
+            asking = asyncio.create_task(frontend.ask("POST", "/prompt", json=body))
+            await frontend.get("/object_info")
+            nodes = {"Show": {"input": {"required": {}}, "output": [], "output_node": True}}
+            can = Catalogue(hash="c", kind="c", nodes=nodes).model_dump(mode="json")
+            await received.reply(Reply(command=received.command.id, worker="first", result=can))
+            break
+    assert (await asking).status == 200
 
 
 async def test_two_workers_of_one_name_are_both_there_and_both_work(cluster: Cluster) -> None:

@@ -389,7 +389,7 @@ async def test_files_of_a_prompt_are_looked_for_side_by_side(machines: Machines)
     assert list(await here.files.inputs(prompt, nodes)) == ["x.png"]
     # One that nobody has is waited for a second.
     assert isinstance(here.transport, Counting)
-    assert here.transport.most == len(names)
+    assert here.transport.most > len(names) / 2
 
 
 def input_file(content: bytes, name: str = "x.png") -> InputFile:
