@@ -13,8 +13,8 @@ from benchmarks import (
     footprint,
     interrupt,
     ledger,
+    long_queue,
     progress,
-    queue,
     scale,
     way,
 )
@@ -30,7 +30,7 @@ BENCHMARKS = {
     "progress": progress.run,
     "interrupt": interrupt.run,
     "ledger": ledger.run,
-    "queue": queue.run,
+    "queue": long_queue.run,
 }
 
 
