@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from comfy_dist.transport import Transport
+from comfy_dist.transport.amqp import AmqpTransport
+from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
 from tests.support.processes import Process, module
 from tests.support.rabbitmq import Rabbit
 
@@ -71,6 +74,16 @@ def cluster(rabbit: Rabbit, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     cluster = Cluster(tmp_path_factory.mktemp("cluster"), rabbit.uri, f"test-{uuid.uuid4().hex[:8]}")
     yield cluster
     cluster.stop()
+
+
+@pytest.fixture(params=["memory", "amqp"])
+def join(request: pytest.FixtureRequest) -> Callable[[], Transport]:
+    """Makes participants of a cluster in one process, in memory and on RabbitMQ alike."""
+    if request.param == "memory":
+        broker = MemoryBroker()
+        return lambda: MemoryTransport(broker)
+    uri, name = request.getfixturevalue("amqp_uri"), request.getfixturevalue("queue_name")
+    return lambda: AmqpTransport(uri, name)
 
 
 @pytest.fixture

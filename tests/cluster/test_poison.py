@@ -20,15 +20,6 @@ from tests.support.in_process import Cluster, in_process, prompt
 from tests.support.talking import Frontend, frontend_at, node, quick
 
 
-@pytest.fixture(params=["memory", "amqp"])
-def join(request: pytest.FixtureRequest) -> Callable[[], Transport]:
-    if request.param == "memory":
-        broker = MemoryBroker()
-        return lambda: MemoryTransport(broker)
-    uri, name = request.getfixturevalue("amqp_uri"), request.getfixturevalue("queue_name")
-    return lambda: AmqpTransport(uri, name)
-
-
 @pytest.fixture
 async def cluster(tmp_path: Path, join: Callable[[], Transport]) -> AsyncIterator[Cluster]:
     async with in_process(tmp_path, join) as cluster:

@@ -37,3 +37,12 @@ async def join(request: pytest.FixtureRequest) -> AsyncIterator[Join]:
     yield joined
     for participant in participants:
         await participant.close()
+
+
+@pytest.fixture
+async def transport(amqp_uri: str, queue_name: str) -> AsyncIterator[AmqpTransport]:
+    """One participant on RabbitMQ."""
+    transport = AmqpTransport(amqp_uri, queue_name)
+    await transport.open()
+    yield transport
+    await transport.close()

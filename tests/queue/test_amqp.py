@@ -22,14 +22,6 @@ from tests.support.rabbitmq import Rabbit, free_port
 
 
 @pytest.fixture
-async def transport(amqp_uri: str, queue_name: str) -> AsyncIterator[AmqpTransport]:
-    transport = AmqpTransport(amqp_uri, queue_name)
-    await transport.open()
-    yield transport
-    await transport.close()
-
-
-@pytest.fixture
 async def channel(amqp_uri: str) -> AsyncIterator[aio_pika.abc.AbstractChannel]:
     """Someone else's channel, to look and meddle."""
     connection = await aio_pika.connect(amqp_uri)

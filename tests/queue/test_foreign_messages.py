@@ -51,14 +51,6 @@ GARBAGE = {
 
 
 @pytest.fixture
-async def transport(amqp_uri: str, queue_name: str) -> AsyncIterator[AmqpTransport]:
-    transport = AmqpTransport(amqp_uri, queue_name)
-    await transport.open()
-    yield transport
-    await transport.close()
-
-
-@pytest.fixture
 async def stranger(amqp_uri: str) -> AsyncIterator[aio_pika.abc.AbstractChannel]:
     connection = await aio_pika.connect(amqp_uri)
     async with connection:
