@@ -25,19 +25,22 @@ class Done(GraphEngine):
         return Executed()
 
 
+def attempt(engine: GraphEngine, job: Job, number: int = 1) -> Attempt:
+    return Attempt(
+        job,
+        number,
+        worker="w",
+        engine=engine,
+        device="cpu",
+        progress=ProgressSender(MemoryTransport(MemoryBroker()), job, number),
+        interrupt_grace=1.0,
+    )
+
+
 async def test_its_end_says_whose_job_it_was(tmp_path: Path) -> None:
     """A ledger that is built anew may have nothing but the end of a job."""
     job = Job(id="j", prompt={}, client_id="c", user="ann")
-    attempt = Attempt(
-        job,
-        1,
-        worker="w",
-        engine=Done(Workspace.at(tmp_path)),
-        device="cpu",
-        progress=ProgressSender(MemoryTransport(MemoryBroker()), job, 1),
-        interrupt_grace=1.0,
-    )
-    ending = await attempt.execute()
+    ending = await attempt(Done(Workspace.at(tmp_path)), job).execute()
     assert isinstance(ending, Finished)
     assert (ending.client_id, ending.user) == ("c", "ann")
 
@@ -46,16 +49,7 @@ async def test_a_fault_of_an_engine_costs_the_attempt_and_not_the_worker(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     job = Job(id="j", prompt={})
-    attempt = Attempt(
-        job,
-        2,
-        worker="w",
-        engine=Faulty(Workspace.at(tmp_path)),
-        device="cpu",
-        progress=ProgressSender(MemoryTransport(MemoryBroker()), job, 2),
-        interrupt_grace=1.0,
-    )
-    ending = await attempt.execute()
+    ending = await attempt(Faulty(Workspace.at(tmp_path)), job, 2).execute()
     assert isinstance(ending, AttemptFailed)
     assert (ending.worker, ending.attempt) == ("w", 2)
     assert ending.reason == "Engine graph has a fault (ZeroDivisionError: by nothing); the worker's log says more."
