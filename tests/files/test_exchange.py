@@ -44,10 +44,13 @@ class Counting(MemoryTransport):
     def __init__(self, broker: MemoryBroker) -> None:
         super().__init__(broker)
         self.asked: list[str] = []
+        self.offsets: list[int] = []
         self.most = self._now = 0
 
     async def ask(self, command: Command, timeout: float) -> Reply | None:
         self.asked.append(command.verb)
+        if command.verb == "read":
+            self.offsets.append(command.arguments["offset"])
         self._now += 1
         self.most = max(self.most, self._now)
         try:
@@ -353,15 +356,18 @@ class Cutting:
 async def test_a_transfer_that_breaks_goes_on_where_it_was(machines: Machines) -> None:
     here, there = await machines.start("here"), await machines.start("there")
     there.write("a.png", LARGE)
-    cutting = Cutting(there.exchange.holder.address, [len(LARGE) // 2])
+    cutting = Cutting(there.exchange.holder.address, [8 * PIECE])
     async with cutting.open() as address:
         there.exchange.holder.address = address
         path = await here.files.get(Named("output", "a.png"))
     assert path is not None
     assert path.read_bytes() == LARGE
-    # The rest came through the broker, and none of it twice.
+    # The rest came through the broker, and none of it twice. How much was kept before is not exact:
+    # an HTTP client forgets what it has received and not yet handed out when a connection breaks.
     assert isinstance(here.transport, Counting)
-    assert here.transport.asked.count("read") <= 6
+    first = min(here.transport.offsets)
+    assert 0 < first <= 8 * PIECE
+    assert sorted(here.transport.offsets) == list(range(first, len(LARGE), PIECE))
     assert len(cutting.requests) == 1
 
 
