@@ -26,7 +26,8 @@ LAYERS = (
         "workspace",
     },
     {"claims", "ledger", "pauses", "registry", "transport"},
-    {"files"},
+    {"files", "tensors"},
+    {"calls"},
     {"nodes"},
     {"pack"},
     {"custom_nodes", "engine"},
@@ -86,7 +87,8 @@ def test_a_part_imports_only_from_below(path: Path) -> None:
 
 def test_nodes_import_what_a_stock_comfyui_has() -> None:
     allowed = NODES_MAY_IMPORT | sys.stdlib_module_names
-    found = {module.split(".")[0] for path in (PACKAGE / "nodes").rglob("*.py") for module in imported(path)}
+    there = [path for part in ("tensors", "calls", "nodes", "pack") for path in (PACKAGE / part).rglob("*.py")]
+    found = {module.split(".")[0] for path in there for module in imported(path)}
     assert found <= allowed
 
 

@@ -1,6 +1,8 @@
 """The only definition of what crosses a wire."""
 
 from comfy_dist.messages.base import MAX_ID_BYTES, Message, Prompt, now_ms
+from comfy_dist.messages.call import Call, Peer
+from comfy_dist.messages.call_ended import CallEnded, parse_call_ended
 from comfy_dist.messages.commands import Command, Reply, Verb
 from comfy_dist.messages.events import (
     AttemptFailed,
@@ -52,6 +54,8 @@ __all__ = [
     "Announcement",
     "AttemptFailed",
     "AttemptFailedFact",
+    "Call",
+    "CallEnded",
     "Cancelled",
     "CancelledFact",
     "Catalogue",
@@ -73,6 +77,7 @@ __all__ = [
     "JoinedFact",
     "Message",
     "PausedFact",
+    "Peer",
     "Piece",
     "Progress",
     "Prompt",
@@ -99,6 +104,7 @@ __all__ = [
     "WebhookTried",
     "WorkerState",
     "now_ms",
+    "parse_call_ended",
     "parse_event",
     "parse_fact",
 ]

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from comfy_dist.messages.base import Count, JobId, Message, Number, Prompt
+from comfy_dist.messages.call import Call
 from comfy_dist.messages.files import InputFile
 from comfy_dist.messages.requirements import Requirements
 from comfy_dist.messages.webhook import Webhook
@@ -50,6 +51,8 @@ class Job(Message):
     #: Hash of the catalogue that every live worker had when the job was accepted: who has the same need not look
     #: whether it can execute it. "": they differed.
     catalogue: str = ""
+    #: Of a call: who waits for it. It has no events; its end is told to the worker of its parent.
+    call: Call | None = None
     #: Where its events are to be told; not part of extra_data, which queue and history show.
     webhook: Webhook | None = None
     #: The frontend that accepted it.

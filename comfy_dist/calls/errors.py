@@ -1,0 +1,13 @@
+"""What can be wrong with how a graph is split."""
+
+from __future__ import annotations
+
+from comfy_dist.errors import ComfyDistError
+
+
+class RegionError(ComfyDistError):
+    """A graph that cannot be split: the sentence says why and what to do; `node_id` is the node to look at."""
+
+    def __init__(self, sentence: str, node_id: str) -> None:
+        super().__init__(sentence)
+        self.node_id = node_id

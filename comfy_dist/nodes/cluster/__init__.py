@@ -1,0 +1,1 @@
+"""The Cluster nodes: one graph over many GPUs."""
