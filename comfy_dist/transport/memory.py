@@ -12,7 +12,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from comfy_dist.messages import Announcement, Command, Event, Fact, Job, Progress, Reply, Route, RouteFact, now_ms
+from comfy_dist.messages import (
+    Announcement,
+    CallEnded,
+    Command,
+    Event,
+    Fact,
+    Job,
+    Progress,
+    Reply,
+    Route,
+    RouteFact,
+    now_ms,
+)
 from comfy_dist.transport.dead import MOST_LETTERS, DeadLetter, HeldLetters
 from comfy_dist.transport.protocol import Bookmark, Delivery, ReceivedCommand, Recorded, Rewind
 from comfy_dist.transport.turns import COMMON, Turns
@@ -108,6 +120,8 @@ class MemoryBroker:
         self.announcements: _Subscribers[Announcement] = _Subscribers()
         self.commands: _Subscribers[MemoryCommand] = _Subscribers()
         self.workers: set[str] = set()
+        #: {worker id: how calls of its jobs ended}.
+        self.results: dict[str, asyncio.Queue[CallEnded | None]] = {}
         self.dead: list[DeadLetter] = []
         #: Held by who looks at the dead letters.
         self.dead_held = asyncio.Lock()
@@ -234,6 +248,8 @@ class MemoryTransport:
             self._broker.workers.discard(self._worker)
         await self._broker.events.wake()
         await self._broker.facts.wake()
+        if self._worker and (results := self._broker.results.get(self._worker)) is not None:
+            results.put_nowait(None)
         for subscribers in (self._broker.progress, self._broker.announcements, self._broker.commands):
             subscribers.wake()
 
@@ -285,9 +301,21 @@ class MemoryTransport:
     async def enlist(self, worker_id: str) -> None:
         self._worker = worker_id
         self._broker.workers.add(worker_id)
+        self._broker.results.setdefault(worker_id, asyncio.Queue())
 
     async def is_alive(self, worker_id: str) -> bool:
         return worker_id in self._broker.workers
+
+    async def send_result(self, ended: CallEnded, worker_id: str) -> None:
+        if worker_id in self._broker.workers:
+            self._broker.results[worker_id].put_nowait(ended)
+
+    async def results(self) -> AsyncIterator[CallEnded]:
+        assert self._worker is not None
+        results = self._broker.results[self._worker]
+        while not self._closed.is_set():
+            if (ended := await results.get()) is not None:
+                yield ended
 
     async def emit(self, batch: Sequence[Progress]) -> None:
         for progress in batch:
@@ -299,9 +327,9 @@ class MemoryTransport:
     async def unfollow(self, client_id: str) -> None:
         self._followed.discard(client_id)
 
-    async def progress(self) -> AsyncIterator[Progress]:
+    async def progress(self, *, everyones: bool = True) -> AsyncIterator[Progress]:
         async for progress in self._broker.progress.read(self._closed):
-            if progress.client_id is None or progress.client_id in self._followed:
+            if everyones if progress.client_id is None else progress.client_id in self._followed:
                 yield progress
 
     async def announce(self, announcement: Announcement) -> None:

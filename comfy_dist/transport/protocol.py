@@ -7,7 +7,18 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from comfy_dist.messages import Announcement, Command, Event, Fact, Job, Message, Progress, Reply, Route
+from comfy_dist.messages import (
+    Announcement,
+    CallEnded,
+    Command,
+    Event,
+    Fact,
+    Job,
+    Message,
+    Progress,
+    Reply,
+    Route,
+)
 from comfy_dist.transport.dead import HeldLetters
 from comfy_dist.transport.unreadable import Unreadable
 
@@ -168,6 +179,19 @@ class Transport(Protocol):
         """Whether that worker is connected at this moment."""
         ...
 
+    # Calls
+
+    async def send_result(self, ended: CallEnded, worker_id: str) -> None:
+        """How a call ended, to the worker of its parent; dropped where that is gone for good.
+
+        Raises BrokerUnavailable without a confirmation in 10 s.
+        """
+        ...
+
+    def results(self) -> AsyncIterator[CallEnded]:
+        """What was sent to the enlisted worker, some of it twice; each is received when the next is asked for."""
+        ...
+
     # Progress: transient, not confirmed, in order per sender
 
     async def emit(self, batch: Sequence[Progress]) -> None:
@@ -175,12 +199,14 @@ class Transport(Protocol):
         ...
 
     async def follow(self, client_id: str) -> None:
-        """Receive this client's progress too (what goes to everyone is always received)."""
+        """Receive this client's progress too."""
         ...
 
     async def unfollow(self, client_id: str) -> None: ...
 
-    def progress(self) -> AsyncIterator[Progress]: ...
+    def progress(self, *, everyones: bool = True) -> AsyncIterator[Progress]:
+        """Of the clients that are followed, and what goes to everyone, unless that is not wanted."""
+        ...
 
     # Presence: transient
 

@@ -11,6 +11,7 @@ import pytest
 
 from comfy_dist.messages import (
     Announcement,
+    CallEnded,
     Command,
     Event,
     Finished,
@@ -340,3 +341,29 @@ async def test_a_command_is_answered_by_the_worker_it_names(join: Join) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_the_end_of_a_call_reaches_the_worker_of_its_parent(join: Join) -> None:
+    here, there, other = await join(), await join(), await join()
+    await here.enlist("here")
+    await other.enlist("other")
+    ended = [
+        CallEnded(
+            call=f"c{number}", parent="j", parent_attempt=2, status="finished", outputs={"7": {"images": []}}
+        )
+        for number in range(3)
+    ]
+    await there.send_result(ended[0], "here")
+    async with aclosing(here.results()) as results:
+        assert await some(results, 1) == ended[:1]
+    # The first may come once more: that it was received is told when the next is asked for.
+    for each in ended[1:]:
+        await there.send_result(each, "here")
+    received: list[CallEnded] = []
+    async with asyncio.timeout(PATIENCE), aclosing(here.results()) as results:
+        async for each in results:
+            received += [each] * (each != ended[0])
+            if len(received) == 2:
+                break
+    assert received == ended[1:]
+    await there.send_result(ended[0], "gone")

@@ -41,6 +41,8 @@ def _passing(seconds: float) -> dict[str, Any]:
     }
 
 
+#: Arguments of the queue in which a worker is told how calls of its jobs ended.
+RESULTS = QUORUM | {"x-expires": OFFERS_EXPIRE * 1000}
 #: Arguments of a worker's own queue.
 OFFERED = _passing(OFFER_SECONDS) | {"x-expires": OFFERS_EXPIRE * 1000}
 
@@ -63,6 +65,10 @@ class Names:
     def worker(self, worker_id: str) -> str:
         """The queue of what is offered to one worker."""
         return f"{self.prefix}.worker.{worker_id}"
+
+    def results(self, worker_id: str) -> str:
+        """The queue in which that worker is told how calls of its jobs ended."""
+        return f"{self.prefix}.results.{worker_id}"
 
     @property
     def offers(self) -> str:

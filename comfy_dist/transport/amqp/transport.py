@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from comfy_dist.messages import (
     Announcement,
+    CallEnded,
     Command,
     Event,
     Fact,
@@ -32,9 +33,10 @@ from comfy_dist.messages import (
 from comfy_dist.transport.amqp import batches
 from comfy_dist.transport.amqp.connection import LOST, Connection, Reports
 from comfy_dist.transport.amqp.dead import DeadLetters
-from comfy_dist.transport.amqp.names import EVERYONE, QUORUM, STREAM_BYTES, Names, client_key
+from comfy_dist.transport.amqp.names import EVERYONE, QUORUM, RESULTS, STREAM_BYTES, Names, client_key
 from comfy_dist.transport.amqp.outgoing import Outgoing, pack, transient
 from comfy_dist.transport.amqp.publisher import Publisher
+from comfy_dist.transport.amqp.results import receive
 from comfy_dist.transport.amqp.retention import Streams
 from comfy_dist.transport.amqp.stream import follow
 from comfy_dist.transport.amqp.subscriptions import Subscriptions
@@ -236,6 +238,7 @@ class AmqpTransport:
     async def _declare_worker(self, connection: AbstractConnection, worker_id: str) -> None:
         async with connection.channel() as channel:
             await declare_offers(channel, self._names, worker_id)
+            await channel.declare_queue(self._names.results(worker_id), durable=True, arguments=RESULTS)
             # The channel closes, the queue lives as long as the connection.
             await channel.declare_queue(
                 self._names.alive(worker_id), exclusive=True, arguments={"x-max-length": 1}
@@ -243,6 +246,24 @@ class AmqpTransport:
 
     async def is_alive(self, worker_id: str) -> bool:
         return await self._publisher.reaches(self._names.alive(worker_id))
+
+    # Calls
+
+    async def send_result(self, ended: CallEnded, worker_id: str) -> None:
+        message = pack(ended.to_bytes(), message_id=ended.call)
+        if not await self._publisher.attempt(message, self._names.results(worker_id)):
+            log.debug("Worker %s, which waited for the call %s, is gone.", worker_id, ended.call)
+
+    async def results(self) -> AsyncIterator[CallEnded]:
+        assert self._worker is not None
+        worker, queue = self._worker, self._names.results(self._worker)
+        results = receive(self._consuming, queue, lambda live: self._declare_worker(live, worker))
+        async with contextlib.aclosing(results):
+            async for ended in results:
+                if ended is None:
+                    self.unreadable.note(queue, "no end of a call that this version knows")
+                else:
+                    yield ended
 
     # Progress
 
@@ -256,8 +277,9 @@ class AmqpTransport:
     async def unfollow(self, client_id: str) -> None:
         await self._subscriptions.unbind(self._names.progress, client_key(client_id))
 
-    async def progress(self) -> AsyncIterator[Progress]:
-        await self._subscriptions.bind(self._names.progress, EVERYONE)
+    async def progress(self, *, everyones: bool = True) -> AsyncIterator[Progress]:
+        if everyones:
+            await self._subscriptions.bind(self._names.progress, EVERYONE)
         async for message in self._subscriptions.inboxes[self._names.progress].read():
             try:
                 batch = batches.unpack(message.body)
