@@ -31,7 +31,7 @@ async def get_workers(request: web.Request) -> web.Response:
     ctx, sees = context(request), identity_of(request).sees
 
     def shown(job: CurrentJob) -> bool:
-        row = ctx.ledger.live(job.id)
+        row = ctx.ledger.live(job.root or job.id)
         return sees(row.user if row else None)
 
     workers = [

@@ -97,6 +97,7 @@ def _one(connection: sqlite3.Connection, job_id: str, user: str | None) -> dict[
         **_summary(connection, row, result),
         "outputs": result.get("outputs", {}),
         "execution_status": result.get("status"),
+        "trace": stored.trace_of(connection, row),
         "workflow": {"prompt": prompt, "extra_data": extra_data},
     }
 

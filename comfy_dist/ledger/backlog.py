@@ -7,6 +7,8 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from pydantic_core import to_json
+
 from comfy_dist.ledger import stored, words
 from comfy_dist.ledger.fold import JobRow
 from comfy_dist.ledger.outbox import Outbox
@@ -146,6 +148,9 @@ def _write_submission(connection: sqlite3.Connection, arrival: int, event: Submi
 def _write_end(connection: sqlite3.Connection, arrival: int, event: Ended) -> None:
     body = stored.pack(stored.result_of(event))
     connection.execute("INSERT OR REPLACE INTO results VALUES (?, ?)", (arrival, body))
+    if event.spans:
+        body = stored.pack(to_json(event.spans))
+        connection.execute("INSERT OR REPLACE INTO traces VALUES (?, ?)", (arrival, body))
     if found := words.of_end(event):
         connection.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (2 * arrival + 1, found))
 

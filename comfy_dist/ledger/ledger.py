@@ -189,7 +189,7 @@ class Ledger:
         """Forget everything folded; the outbox stays."""
 
         def forget(connection: sqlite3.Connection) -> None:
-            for table in ("jobs", "submissions", "results", "words", "bookmark"):
+            for table in ("jobs", "submissions", "results", "traces", "words", "bookmark"):
                 connection.execute(f"DELETE FROM {table}")  # noqa: S608  (names of ours)
 
         self._backlog.forget()

@@ -66,6 +66,7 @@ def _empty(connection: sqlite3.Connection, arrival: int, *, hidden: bool) -> Non
     gone = connection.execute("DELETE FROM submissions WHERE arrival = ?", (arrival,)).rowcount
     gone += connection.execute("DELETE FROM results WHERE arrival = ?", (arrival,)).rowcount
     if gone:
+        connection.execute("DELETE FROM traces WHERE arrival = ?", (arrival,))
         connection.execute("DELETE FROM words WHERE rowid IN (?, ?)", (2 * arrival, 2 * arrival + 1))
     if not hidden:
         connection.execute("UPDATE jobs SET hidden = 1, rank = NULL WHERE arrival = ?", (arrival,))

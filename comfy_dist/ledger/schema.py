@@ -32,6 +32,9 @@ CREATE INDEX deliveries_by_host ON deliveries (host, due, id);
 CREATE TABLE bookmark (one INTEGER PRIMARY KEY CHECK (one = 1), offset INTEGER, message_id TEXT);
 """
 
+#: Came after the others, without which a file is as good: one that lacks it is given it.
+_TRACES = "CREATE TABLE IF NOT EXISTS traces (arrival INTEGER PRIMARY KEY, body BLOB NOT NULL)"
+
 #: The words of a job have two rows, 2 * arrival and 2 * arrival + 1: those of the prompt and those of its outputs.
 _WORDS = "CREATE VIRTUAL TABLE words USING fts5(text, detail = none, columnsize = 0)"
 #: Where SQLite was built without FTS5.
@@ -58,6 +61,7 @@ def prepare(connection: sqlite3.Connection) -> None:
         connection.commit()
     elif version != VERSION:
         raise sqlite3.DatabaseError(f"it has version {version} where {VERSION} is needed")
+    connection.execute(_TRACES)
 
 
 def has_fts5(connection: sqlite3.Connection) -> bool:

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from comfy_dist.ledger.fold import JobRow, JobState
 from comfy_dist.messages import Ended, Finished, Submitted
@@ -109,6 +109,12 @@ def entry_of(row: JobRow, bodies: Bodies) -> bytes | None:
     if (rest := result_in(bodies)) is None:
         return None
     return b'%b:{"prompt":%b,%b}' % (to_json(row.id), item_of(row, bodies), rest)
+
+
+def trace_of(connection: sqlite3.Connection, row: JobRow) -> list[Any]:
+    """The spans of its timeline; none where it had nothing to tell."""
+    found = connection.execute("SELECT body FROM traces WHERE arrival = ?", (row.arrival,)).fetchone()
+    return from_json(unpack(found[0])) if found else []
 
 
 def workflow_of(connection: sqlite3.Connection, row: JobRow) -> str | None:

@@ -45,6 +45,7 @@ from comfy_dist.messages.presence import Announcement, Catalogue, CurrentJob, De
 from comfy_dist.messages.progress import Progress
 from comfy_dist.messages.requirements import ANYBODY, Requirements
 from comfy_dist.messages.route import Route
+from comfy_dist.messages.trace import Span, SpanKind, spans_of
 from comfy_dist.messages.webhook import HookEvent, Webhook
 
 __all__ = [
@@ -91,6 +92,8 @@ __all__ = [
     "RevokedFact",
     "Route",
     "RouteFact",
+    "Span",
+    "SpanKind",
     "Started",
     "StartedFact",
     "StatusMessages",
@@ -107,4 +110,5 @@ __all__ = [
     "parse_call_ended",
     "parse_event",
     "parse_fact",
+    "spans_of",
 ]

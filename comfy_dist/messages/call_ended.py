@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from comfy_dist.messages.base import Count, JobId, Message
 from comfy_dist.messages.events import StatusMessages, Trailing
+from comfy_dist.messages.trace import Spans
 
 
 class CallEnded(Message):
@@ -26,6 +27,8 @@ class CallEnded(Message):
     meta: dict[str, dict[str, Any]] = {}
     messages: StatusMessages = ()
     timings: dict[str, float] = {}
+    #: Of its nodes.
+    spans: Spans = ()
     #: Id of the folder that the outputs are wanted in, where they do not lie in it.
     home: str = ""
     #: Of one that failed: the data of execution_error.

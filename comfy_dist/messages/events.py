@@ -9,6 +9,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from comfy_dist.messages.base import Count, JobId, Message, Number, Prompt, Time, WorkerId, now_ms
 from comfy_dist.messages.job import Job, Urgency
 from comfy_dist.messages.requirements import Requirements
+from comfy_dist.messages.trace import Spans
 from comfy_dist.messages.webhook import Webhook
 
 #: ComfyUI's status messages as history shows them: [event name, data].
@@ -120,6 +121,8 @@ class _Ended(_JobEvent):
     messages: StatusMessages = ()
     #: Milliseconds by executed node.
     timings: dict[str, float] = {}
+    #: Its timeline and that of its calls.
+    spans: Spans = ()
     #: Sequence number of the last progress message, so that a client sees it before the end.
     last_sequence: Count = 0
     #: The last progress messages themselves, where they were not sent before.

@@ -48,6 +48,13 @@ class CurrentJob(Message):
     #: Progress of that node: value of max.
     value: float = 0
     max: float = 1
+    #: Of a call (messages/call.py): the job that waits for it, and the client's job that it belongs to.
+    parent: JobId | None = None
+    root: JobId | None = None
+    #: The region it helps with, and as which of how many.
+    region: Label = ""
+    rank: Count = 0
+    world: Count = 1
 
 
 class Announcement(Message):
