@@ -1,4 +1,4 @@
-"""What can be wrong with how a graph is split."""
+"""What can be wrong with how a graph is split, and between those who execute its parts."""
 
 from __future__ import annotations
 
@@ -11,3 +11,11 @@ class RegionError(ComfyDistError):
     def __init__(self, sentence: str, node_id: str) -> None:
         super().__init__(sentence)
         self.node_id = node_id
+
+
+class LinkLost(ComfyDistError):
+    """The connection between an engine's process and its worker has ended, or answers nothing."""
+
+
+class LinkRefused(ComfyDistError):
+    """The other end of the link said no; the text is its sentence."""
