@@ -1,0 +1,194 @@
+"""Which items of a region are worked on by whom: a pool of chunks that ranks take as they become free. Pure.
+
+A rank that is known to be slow gets little, and near the end nothing: guided self-scheduling (Polychronopoulos and
+Kuck, 1987), weighted by measured speeds (weighted factoring: Hummel, Schmidt, Uma, Wein, 1996).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from statistics import fmean
+
+#: Chunks of one region, however many ranks and items.
+MAX_CHUNKS = 64
+#: How much of its share a rank takes at once when its speed is known and it may come again.
+_PORTION = 2 / 3
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Items `start` to `stop` (exclusive) of a region. `index` grows with `start`, from 0.
+
+    In a ranked region `rank` and `world` are what nodes in it are told. Elsewhere nothing looks at them.
+    """
+
+    index: int
+    start: int
+    stop: int
+    rank: int
+    world: int
+
+    @property
+    def items(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass
+class _Taker:
+    """Somebody who takes chunks: what of it is open since when, and the items per second of the last chunk."""
+
+    open: dict[int, float]
+    speed: float | None = None
+
+
+class Pool:
+    """The chunks of `items` items for `world` ranks. Who takes is "" (the parent) or a call's id; times are seconds.
+
+    Ranked: exactly `world` chunks, the shares of `torch.tensor_split`. Otherwise at most `world` times
+    `chunks_per_worker`, cut off the front as they are taken. Never over 64. No items: one empty chunk, for the parent.
+    """
+
+    def __init__(self, items: int, world: int, ranked: bool, chunks_per_worker: int = 4) -> None:
+        self.items = items
+        self.world = max(1, min(world, MAX_CHUNKS) if ranked else world)
+        self._most = max(1, min(MAX_CHUNKS, self.world * chunks_per_worker, items))
+        self._ranked = ranked
+        self._chunks: list[Chunk] = []
+        self._back: set[int] = set()
+        self._done: set[int] = set()
+        self._takers: dict[str, _Taker] = {}
+        self._seen: set[str] = set()
+        self._begun: float | None = None
+
+    @property
+    def chunks(self) -> tuple[Chunk, ...]:
+        """Those cut so far, in order; all of them once it is finished."""
+        return tuple(self._chunks)
+
+    @property
+    def finished(self) -> bool:
+        """Every item is done."""
+        return self._cut_all and len(self._done) == len(self._chunks)
+
+    def outstanding(self, who: str) -> tuple[Chunk, ...]:
+        """What it has taken and not done."""
+        taker = self._takers.get(who)
+        return tuple(self._chunks[index] for index in sorted(taker.open)) if taker else ()
+
+    def take(self, who: str, now: float) -> Chunk | None:
+        """The next chunk for `who`. None: nothing is left, or others will have done it before `who` could.
+
+        The parent gets what is left whenever it asks.
+        """
+        self._begun = now if self._begun is None else self._begun
+        self._seen.add(who)
+        taker = self._takers.setdefault(who, _Taker({}))
+        chunk = self._again(who, now) if self._back else self._next(who, now)
+        if chunk is not None:
+            taker.open[chunk.index] = now
+        elif not taker.open:
+            del self._takers[who]
+        return chunk
+
+    def done(self, index: int, who: str, now: float) -> bool:
+        """The result of a chunk is there. False: `who` does not hold it, so the result is late or a duplicate."""
+        taker = self._takers.get(who)
+        if taker is None or index not in taker.open:
+            return False
+        taken = taker.open.pop(index)
+        self._done.add(index)
+        items = self._chunks[index].items
+        if items:
+            taker.speed = items / max(now - taken, 1e-6)
+        return True
+
+    def lost(self, who: str, *, done_as_well: Iterable[int] = ()) -> None:
+        """What `who` holds goes back, to be handed out before anything else; so does what it has done, where named."""
+        taker = self._takers.pop(who, None)
+        self._back.update(taker.open if taker else ())
+        for index in done_as_well:
+            self.undone(index)
+
+    def undone(self, index: int) -> None:
+        """The result of a chunk that was done cannot be had after all: it goes back."""
+        if index in self._done:
+            self._done.remove(index)
+            self._back.add(index)
+
+    @property
+    def _cut_all(self) -> bool:
+        if self._ranked and self.items:
+            return len(self._chunks) == self.world
+        return bool(self._chunks) and self._chunks[-1].stop == self.items
+
+    def _again(self, who: str, now: float) -> Chunk | None:
+        """The first of those that came back."""
+        index = min(self._back)
+        if not self.items and who:
+            return None
+        self._back.remove(index)
+        return self._chunks[index]
+
+    def _next(self, who: str, now: float) -> Chunk | None:
+        if self._cut_all or (not self.items and who):
+            return None
+        index = len(self._chunks)
+        start = self._chunks[-1].stop if self._chunks else 0
+        if self._ranked:
+            size = self.items // self.world + (index < self.items % self.world)
+        else:
+            size = self._size(who, now, self.items - start)
+            if not size and self.items:
+                return None
+        chunk = Chunk(index, start, start + size, index, self.world if self.items else 1)
+        self._chunks.append(chunk)
+        return chunk
+
+    def _size(self, who: str, now: float, left: int) -> int:
+        """How many of the items that are left `who` gets now. 0: better none."""
+        chunks_left = self._most - len(self._chunks)
+        known = [taker.speed for taker in self._takers.values() if taker.speed]
+        usual = fmean(known) if known else 1.0
+        others = list(self._others(who, now, usual))
+        mine = self._takers[who].speed
+        share = _share(left, now, mine or usual, others)
+        rounds = max(1, chunks_left // (len(others) + 1))
+        if not share and who:
+            return 0
+        portion = 1.0 if rounds == 1 else _PORTION if mine else 0.5 ** (min(rounds, 4) - 1)
+        size = max(1, int(share * portion))
+        return left if chunks_left == 1 else min(left, size)
+
+    def _others(self, who: str, now: float, usual: float) -> Iterator[tuple[float, float]]:
+        """When each of the others is likely to be free, and its speed.
+
+        Who is overdue is expected to need as long again as it is late; who has not come yet, as long as it is awaited.
+        """
+        begun = now if self._begun is None else self._begun
+        for name, taker in self._takers.items():
+            if name == who:
+                continue
+            speed = taker.speed or usual
+            due = max((taken + self._chunks[i].items / speed for i, taken in taker.open.items()), default=now)
+            yield (due if due > now else now + (now - due)), speed
+        for _ in range(self.world - len(self._seen)):
+            yield now + (now - begun), usual
+
+
+def _share(left: int, now: float, speed: float, others: list[tuple[float, float]]) -> int:
+    """How many of `left` items one who is free now would do if all work until nothing is left.
+
+    That is by the time T, the first at which all together will have done `left` whole items.
+    """
+    workers = [(now, speed), *others]
+    late = min(free + left / each for free, each in workers)
+    early = now
+    while late - early > 1e-9 * max(1.0, abs(late)) and late - early > 1e-6 * (late - now):
+        middle = (early + late) / 2
+        if sum(max(0, math.floor((middle - free) * each)) for free, each in workers) >= left:
+            late = middle
+        else:
+            early = middle
+    return min(left, math.floor((late - now) * speed + 1e-6))
