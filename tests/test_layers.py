@@ -25,7 +25,7 @@ LAYERS = (
         "validation",
         "workspace",
     },
-    {"claims", "ledger", "pauses", "registry", "transport"},
+    {"claims", "ledger", "pauses", "registry", "transport", "workflows"},
     {"files", "tensors"},
     {"calls"},
     {"nodes"},

@@ -205,12 +205,12 @@ async def _command(server: Server, settings: ComfyuiClientSettings, call: argpar
 
 
 async def _workflows(server: Server, settings: ComfyuiClientSettings, call: argparse.Namespace) -> int:
-    from comfy_dist.client.edits import Edit
+    from comfy_dist.client.asked_edits import parse
     from comfy_dist.client.run import Order, run
 
     order = Order(
         files=call.files,
-        edits=[Edit.parse(text) for text in call.edits or ()],
+        edits=[parse(text) for text in call.edits or ()],
         repeat=settings.repeat,
         seed_step=settings.seed_step,
         output=settings.output,

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from comfy_dist.client.prompt_progress import PromptProgress
-from comfy_dist.client.sentences import title
+from comfy_dist.workflows.edits import title
 
 
 class Bars:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from comfy_dist.client.server import Server
-from comfy_dist.client.ui_format import Prompt
+from comfy_dist.workflows.ui_format import Prompt
 
 _UPLOADS = ("image_upload", "video_upload", "audio_upload")
 

@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from comfy_dist.client import results
+from comfy_dist.client.asked_edits import reseeded
 from comfy_dist.client.bars import Bars, note
 from comfy_dist.client.cancelling import cancel
-from comfy_dist.client.edits import Edit, edited, reseeded
 from comfy_dist.client.listener import listening
 from comfy_dist.client.local_files import upload_local
 from comfy_dist.client.sentences import node_errors
 from comfy_dist.client.server import Refused, Server
-from comfy_dist.client.ui_format import Prompt, to_prompt
 from comfy_dist.client.waiting import Outcome, Status, Waiting
-from comfy_dist.client.workflow_file import WorkflowFile, read
+from comfy_dist.client.workflow_file import read
 from comfy_dist.errors import ComfyDistError
+from comfy_dist.workflows.edits import Edit, edited
+from comfy_dist.workflows.ui_format import Prompt
 
 #: Seconds a server has to take cancellations before the client leaves.
 CANCEL_SECONDS = 10.0
@@ -91,7 +92,7 @@ async def _prepare(server: Server, order: Order) -> list[Submission]:
     if order.output is not None:
         results.make_folder(order.output)
     object_info = await server.get("/object_info")
-    prompts = [(file, edited(_prompt_of(file, object_info), order.edits, file.name)) for file in files]
+    prompts = [(file, edited(file.as_prompt(object_info), order.edits, file.name, "--set")) for file in files]
     submissions: list[Submission] = []
     for file, given in prompts:
         prompt = await upload_local(server, given, object_info, note)
@@ -99,17 +100,6 @@ async def _prepare(server: Server, order: Order) -> list[Submission]:
             label = f"{file.name} #{number + 1}" if order.repeat > 1 else file.name
             submissions.append(Submission(label, reseeded(prompt, number * order.seed_step), file.workflow))
     return submissions
-
-
-def _prompt_of(file: WorkflowFile, object_info: dict[str, Any]) -> Prompt:
-    if file.prompt is not None:
-        return file.prompt
-    assert file.workflow is not None
-    try:
-        return to_prompt(file.workflow, object_info)
-    except ComfyDistError as error:
-        error.args = (f"{file.name}: {error}",)
-        raise
 
 
 class _Run:

@@ -46,12 +46,6 @@ def _node(data: Mapping[str, Any], prompt: Mapping[str, Any], word: str = "Node"
     return f"{word} {node} ({class_type})"
 
 
-def title(prompt: Mapping[str, Any], node: str) -> str:
-    """What a person knows the node as."""
-    entry = prompt.get(node) or {}
-    return str((entry.get("_meta") or {}).get("title") or entry.get("class_type") or node)
-
-
 def _ended(text: str) -> str:
     text = text.strip()
     return text if text.endswith((".", "!", "?")) else f"{text}."

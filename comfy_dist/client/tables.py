@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import Any
 
 from comfy_dist.client import results
-from comfy_dist.client.sentences import title
 from comfy_dist.client.waiting import outcome_of
+from comfy_dist.workflows.edits import title
 
 #: Columns where there is no terminal to ask: nothing is cut.
 _PIPED_WIDTH = 200

@@ -8,11 +8,12 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from comfy_dist.client.edits import Edit, reseeded
+from comfy_dist.client.asked_edits import parse, reseeded
 from comfy_dist.client.prompt_progress import PromptProgress
 from comfy_dist.client.results import _clean, files, save
 from comfy_dist.client.sentences import refusal
 from comfy_dist.client.server import Server
+from comfy_dist.workflows.edits import Edit
 
 PROMPT = {name: {"class_type": "X", "inputs": {}} for name in ("1", "2", "3", "4")}
 
@@ -80,7 +81,7 @@ def test_previews_count_only_where_nothing_was_saved() -> None:
 
 def test_values_are_json_or_text() -> None:
     texts = ("1.a=5", "My node.v2.text=a=b", '1.b="5"', "1.c=")
-    assert [Edit.parse(text) for text in texts] == [
+    assert [parse(text) for text in texts] == [
         Edit("1", "a", 5),
         Edit("My node.v2", "text", "a=b"),
         Edit("1", "b", "5"),

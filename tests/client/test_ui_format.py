@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from comfy_dist.client.ui_format import GoesInCircles, MissingClasses, to_prompt
-from comfy_dist.client.ui_graph import NotAGraph
+from comfy_dist.workflows.ui_format import GoesInCircles, MissingClasses, to_prompt
+from comfy_dist.workflows.ui_graph import NotAGraph
 from tests.client import ui_workflows
 from tests.client.ui_workflows import Canvas
 

@@ -192,11 +192,11 @@ def test_the_pins_cover_what_is_declared() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.json")), ids=lambda path: path.name)
 def test_examples_run_on_core_nodes(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from comfy_dist.client.ui_format import to_prompt
     from comfy_dist.client.workflow_file import read
     from comfy_dist.engine.graph.object_info import object_info
     from comfy_dist.engine.graph.registry import Registry
     from comfy_dist.nodes import core, folders
+    from comfy_dist.workflows.ui_format import to_prompt
     from comfy_dist.workspace import Workspace
 
     monkeypatch.setattr(folders, "_workspace", Workspace.at(tmp_path))

@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image, ImageChops, ImageSequence
 
-from comfy_dist.client.ui_format import to_prompt
 from comfy_dist.nodes import safetensors
+from comfy_dist.workflows.ui_format import to_prompt
 from tests.client.conftest import fetch
 from tests.support.processes import REPOSITORY, all_in_one, finished, module
 
