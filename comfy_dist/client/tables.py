@@ -54,8 +54,8 @@ def show_workers(workers: Sequence[dict[str, Any]], queue: dict[str, Any]) -> No
                 f"{worker['state']}, paused" if worker.get("paused") else worker["state"],
                 worker["name"],
                 ", ".join(_device(device) for device in worker.get("devices") or ()),
-                "\n".join(job["id"] for job in jobs),
-                "\n".join(_progress(job, prompts.get(job["id"], {})) for job in jobs),
+                "\n".join(job.get("root") or job["id"] for job in jobs),
+                "\n".join(_progress(job, prompts.get(job.get("root") or job["id"], {})) for job in jobs),
                 f"{worker.get('finished', 0)} / {worker.get('failed', 0)}",
             )
         )
@@ -105,11 +105,12 @@ def _device(device: dict[str, Any]) -> str:
 
 
 def _progress(job: dict[str, Any], prompt: dict[str, Any]) -> str:
+    rank = f"rank {job['rank']} of {job['world']}" if job.get("region") else ""
     node = job.get("node")
     if not node:
-        return ""
+        return rank
     step = f" {job['value']:g}/{job['max']:g}" if job.get("max", 1) > 1 else ""
-    return f"{title(prompt, node)}{step}"
+    return f"{rank}{': ' if rank else ''}{title(prompt, node)}{step}"
 
 
 def _times(entry: dict[str, Any]) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from comfy_dist.client import results
 from comfy_dist.client.bars import Bars
+from comfy_dist.client.ranks import Rank
 from comfy_dist.client.server import Refused, Server
 from comfy_dist.client.waiting import POLL_SECONDS, Outcome, Waiting
 from comfy_dist.errors import ComfyDistError
@@ -59,8 +60,12 @@ async def _show(server: Server, prompt_id: str, bars: Bars) -> None:
             return  # a stock ComfyUI tells its progress to the submitter only
         except ComfyDistError:
             workers = {"workers": []}
+        ranks = []
         for worker in workers["workers"]:
             for job in worker["jobs"]:
                 if job["id"] == prompt_id:
                     bars.at(prompt_id, job["node"], job["value"], job["max"])
+                elif job.get("root") == prompt_id:
+                    ranks.append(Rank.of({**job, "worker": worker["name"]}))
+        bars.at_ranks(prompt_id, ranks)
         await asyncio.sleep(POLL_SECONDS)
