@@ -154,49 +154,54 @@ class Pool:
         """How many of the items that are left `who` gets now. 0: better none."""
         known = [taker.speed for taker in self._takers.values() if taker.speed]
         usual = fmean(known) if known else 1.0
+        speed = self._takers[who].speed
         others = list(self._others(who, now, usual))
-        taker = self._takers[who]
-        share = _share(left, now, taker.speed or usual, others)
-        if not share and who:
+        awaited = self._awaited(now, usual)
+        share = _share(left, speed or usual, others + awaited)
+        # Nobody is refused for the sake of those who may never come.
+        if not share and who and not _share(left, speed or usual, others):
             return 0
         chunks_left = self._most - len(self._chunks)
         if chunks_left == 1:
             return left
-        rounds = chunks_left / (len(others) + 1)
-        if taker.speed:
-            portion = _PORTION if rounds >= 2 else 1.0
-        else:
-            portion = max(_FIRST, 0.5 ** (math.ceil(rounds) - 1))
-        return max(1, int(share * portion))
+        rounds = chunks_left / (1 + len(others) + len(awaited))
+        return max(1, int(share * (_later(rounds) if speed else _first(rounds))))
 
     def _others(self, who: str, now: float, usual: float) -> Iterator[tuple[float, float]]:
-        """When each of the others is likely to be free, and its speed.
-
-        Who is late is expected to need as long again, who has not come yet to come after as long again.
-        """
-        begun = now if self._begun is None else self._begun
+        """In how long each of the others is likely to be free, and its speed. Who is late needs as long again."""
         for name, taker in self._takers.items():
-            if name == who:
-                continue
-            speed = taker.speed or usual
-            due = max((taken + self._chunks[i].items / speed for i, taken in taker.open.items()), default=now)
-            yield (due if due > now else now + (now - due)), speed
-        for _ in range(self.world - len(self._seen)):
-            yield now + (now - begun), usual
+            if name != who:
+                speed = taker.speed or usual
+                due = max((taken + self._chunks[i].items / speed for i, taken in taker.open.items()), default=now)
+                yield abs(due - now), speed
+
+    def _awaited(self, now: float, usual: float) -> list[tuple[float, float]]:
+        """The same of those that have not come yet: they come after as long again."""
+        begun = now if self._begun is None else self._begun
+        return [(now - begun, usual)] * max(0, self.world - len(self._seen))
 
 
-def _share(left: int, now: float, speed: float, others: list[tuple[float, float]]) -> int:
+def _first(rounds: float) -> float:
+    """What portion of its share a rank of unknown speed takes when each can come so often."""
+    return max(_FIRST, 0.5 ** (math.ceil(rounds) - 1))
+
+
+def _later(rounds: float) -> float:
+    return _PORTION if rounds >= 2 else 1.0
+
+
+def _share(left: int, speed: float, others: list[tuple[float, float]]) -> int:
     """How many of `left` items one who is free now would do if all work until nothing is left.
 
-    That is by the time T, the first at which all together will have done `left` whole items.
+    That is within the first time in which all together could do `left` whole items. `others`: in how many seconds
+    each is free, and its items per second.
     """
-    workers = [(now, speed), *others]
-    late = min(free + left / each for free, each in workers)
-    early = now
-    while late - early > 1e-9 * max(1.0, abs(late)) and late - early > 1e-6 * (late - now):
+    workers = [(0.0, speed), *others]
+    early, late = 0.0, min(free + left / each for free, each in workers)
+    for _ in range(40):
         middle = (early + late) / 2
-        if sum(max(0, math.floor((middle - free) * each)) for free, each in workers) >= left:
+        if sum(math.floor((middle - free) * each) for free, each in workers if free < middle) >= left:
             late = middle
         else:
             early = middle
-    return min(left, math.floor((late - now) * speed + 1e-6))
+    return min(left, math.floor(late * speed + 1e-6))

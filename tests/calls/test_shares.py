@@ -1,0 +1,205 @@
+"""The pool of a region's chunks: nothing is left out or done twice, and unequal ranks end together."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comfy_dist.calls.shares import MAX_CHUNKS, Pool
+
+WHO = ("", "a", "b", "c")
+sizes = st.integers(0, 300)
+worlds = st.integers(1, 80)
+
+
+def _in_order(pool: Pool) -> list[int]:
+    """The items of the results joined in the order of their chunks."""
+    return [item for chunk in pool.chunks for item in range(chunk.start, chunk.stop)]
+
+
+@given(sizes, worlds, st.booleans(), st.integers(1, 8), st.data())
+def test_every_item_is_done_exactly_once_and_in_order_whatever_happens(
+    items: int, world: int, ranked: bool, chunks_per_worker: int, data: st.DataObject
+) -> None:
+    pool = Pool(items, world, ranked, chunks_per_worker)
+    holds: dict[int, str] = {}
+    results: set[int] = set()
+    now = 0.0
+    for step in data.draw(st.lists(st.sampled_from(["take", "done", "lost", "undone", "stranger"]), max_size=60)):
+        now += data.draw(st.sampled_from([0.0, 1e-7, 0.05, 30.0]))
+        who = data.draw(st.sampled_from(WHO))
+        mine = [index for index, holder in holds.items() if holder == who]
+        if step == "take" and (chunk := pool.take(who, now)) is not None:
+            assert chunk.index not in (*holds, *results), "one chunk, one holder"
+            holds[chunk.index] = who
+        elif step == "done" and mine:
+            assert pool.done(mine[0], who, now)
+            assert not pool.done(mine[0], who, now), "a duplicate"
+            del holds[mine[0]]
+            results.add(mine[0])
+        elif step == "lost":
+            again = sorted(results)[:1]
+            pool.lost(who, done_as_well=again)
+            results -= set(again)
+            assert not any(pool.done(index, who, now) for index in mine), "late"
+            holds = {index: holder for index, holder in holds.items() if holder != who}
+        elif step == "undone" and results:
+            pool.undone(min(results))
+            results.remove(min(results))
+        elif step == "stranger" and holds:
+            index, holder = min(holds.items())
+            other = WHO[(WHO.index(holder) + 1) % len(WHO)]
+            assert not pool.done(index, other, now)
+        for name in WHO:
+            assert {chunk.index for chunk in pool.outstanding(name)} == {i for i, h in holds.items() if h == name}
+    # Everybody else leaves; the parent does the rest.
+    for who in WHO:
+        pool.lost(who)
+    while (chunk := pool.take("", now)) is not None:
+        assert not pool.finished
+        assert pool.done(chunk.index, "", now)
+    assert pool.finished
+    assert pool.take("", now) is None
+    assert _in_order(pool) == list(range(items))
+    assert [chunk.index for chunk in pool.chunks] == list(range(len(pool.chunks)))
+    assert len(pool.chunks) <= MAX_CHUNKS
+    if not ranked:
+        assert len(pool.chunks) <= max(1, world * chunks_per_worker)
+
+
+@given(st.integers(1, 300), st.integers(1, MAX_CHUNKS))
+def test_ranked_chunks_are_the_shares_of_tensor_split(items: int, world: int) -> None:
+    pool = Pool(items, world, ranked=True)
+    taken = [pool.take(WHO[n % 3], float(n)) for n in range(world)]
+    shares = torch.tensor_split(torch.arange(items), world)
+    assert pool.take("", 99.0) is None
+    assert [list(range(chunk.start, chunk.stop)) for chunk in taken if chunk] == [list(share) for share in shares]
+    assert [(chunk.rank, chunk.world) for chunk in taken if chunk] == [(rank, world) for rank in range(world)]
+
+
+@pytest.mark.parametrize("ranked", [False, True])
+def test_no_items_are_one_empty_chunk_for_the_parent(ranked: bool) -> None:
+    pool = Pool(0, 8, ranked)
+    assert pool.take("a", 0.0) is None
+    chunk = pool.take("", 0.0)
+    assert chunk is not None
+    assert (chunk.start, chunk.stop, chunk.world) == (0, 0, 1)
+    pool.lost("")
+    assert pool.take("a", 0.0) is None, "nor when it came back"
+    assert pool.take("", 0.0) == chunk
+    assert not pool.finished
+    assert pool.done(0, "", 1.0)
+    assert pool.finished
+
+
+def test_what_was_lost_is_handed_out_first() -> None:
+    pool = Pool(40, 4, ranked=False)
+    first, second = pool.take("a", 0.0), pool.take("b", 0.0)
+    pool.lost("b")
+    pool.lost("a")
+    assert (pool.take("c", 1.0), pool.take("", 1.0)) == (first, second)
+
+
+def test_a_slow_rank_works_on_when_there_is_no_other() -> None:
+    pool = Pool(6, 3, ranked=False)
+    chunk = pool.take("slow", 0.0)
+    done = 0
+    while chunk is not None:
+        done += chunk.items
+        pool.done(chunk.index, "slow", 1000.0 * done)
+        chunk = pool.take("slow", 1000.0 * done)
+    assert done == 6
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a simulated region went."""
+
+    seconds: float
+    #: Items and chunks of each worker.
+    items: list[int]
+    chunks: list[int]
+    #: Who was refused while something was left.
+    refused: set[int]
+
+
+def _simulate(
+    items: int, paces: Sequence[float], overhead: float, late: float = 0.0, noise: float = 0.0, world: int = 0
+) -> Course:
+    """Workers of so many seconds per item, the parent first, and so many per chunk; all but it come `late`."""
+    chance = random.Random(1)
+    pool = Pool(items, world or len(paces), ranked=False)
+    done, chunks, end = [0] * len(paces), [0] * len(paces), 0.0
+    refused = set()
+    events: list[tuple[float, int, int]] = [(late if n else 0.0, n, -1) for n in range(len(paces))]
+    while events:
+        now, n, index = heapq.heappop(events)
+        who = f"call {n}" if n else ""
+        if index >= 0:
+            assert pool.done(index, who, now)
+            end = now
+        if (chunk := pool.take(who, now)) is not None:
+            work = sum(paces[n] * (1 + noise * chance.uniform(-1, 1)) for _ in range(chunk.items))
+            heapq.heappush(events, (now + overhead + work, n, chunk.index))
+            done[n] += chunk.items
+            chunks[n] += 1
+        elif pool.chunks[-1].stop < items:
+            refused.add(n)
+    assert pool.finished
+    return Course(end, done, chunks, refused)
+
+
+def _ideal(items: int, paces: Sequence[float]) -> float:
+    return items / sum(1 / pace for pace in paces)
+
+
+EQUAL = [0.05] * 8
+ONE_SLOW = [0.05] * 7 + [0.2]
+
+
+@pytest.mark.parametrize(
+    ("paces", "overhead", "least"),
+    [
+        (EQUAL, 0.003, 0.965),
+        (EQUAL, 0.005, 0.95),
+        (ONE_SLOW, 0.003, 0.955),
+        (ONE_SLOW, 0.005, 0.94),
+        ([0.2] + [0.05] * 7, 0.005, 0.94),  # the parent is the slow one
+        ([0.05, 0.05, 0.02, 0.1, 0.1, 0.03, 0.03, 0.05], 0.004, 0.86),
+    ],
+)
+def test_unequal_workers_end_together(paces: Sequence[float], overhead: float, least: float) -> None:
+    """64 items at 8 workers: of the ideal for their speeds, with what each chunk costs besides."""
+    assert _ideal(64, paces) / _simulate(64, paces, overhead).seconds >= least
+
+
+@pytest.mark.parametrize(("items", "noise"), [(1000, 0.3), (10_000, 0.3), (640, 0.1)])
+def test_many_short_items_are_as_well_shared(items: int, noise: float) -> None:
+    course = _simulate(items, [0.01] * 7 + [0.04], 0.004, noise=noise)
+    assert _ideal(items, [0.01] * 7 + [0.04]) / course.seconds >= 0.93
+    assert sum(course.chunks) <= 32
+
+
+def test_nobody_waits_for_ranks_that_never_come() -> None:
+    course = _simulate(64, [0.05, 0.05], 0.004, world=8)
+    assert course.seconds <= 1.1 * 32 * 0.05
+    assert _simulate(64, [0.05], 0.004, world=8).seconds <= 1.02 * 64 * 0.05
+
+
+def test_a_slow_rank_gets_nothing_that_others_will_have_done_before_it_could() -> None:
+    course = _simulate(64, ONE_SLOW, 0.004)
+    assert course.refused == {7}
+    assert course.items[7] == 2
+
+
+def test_the_parent_gets_what_is_left_however_slow_it_is() -> None:
+    course = _simulate(64, [0.2] + [0.05] * 7, 0.004)
+    assert 0 not in course.refused
+    assert course.items[0] >= 2
