@@ -6,7 +6,7 @@ prompt is queued (`{a|b}`, `%date:yyyy%`) is left as it is written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,9 +73,7 @@ def to_prompt(workflow: Mapping[str, Any], object_info: Mapping[str, Any]) -> Pr
     subgraphs = read_subgraphs(workflow)
     conversion = _Conversion(subgraphs)
     nodes = list(conversion.nodes(_Place(read_graph(workflow))))
-    missing = sorted({node.type for _, node in nodes} - object_info.keys())
-    if missing:
-        raise MissingClasses(_missing(missing))
+    refuse_missing((node.type for _, node in nodes), object_info)
     prompt = {place.id(node): conversion.convert(place, node, object_info[node.type]) for place, node in nodes}
     # A link to what is muted, or to nothing any more, is none.
     for entry in prompt.values():
@@ -83,6 +81,13 @@ def to_prompt(workflow: Mapping[str, Any], object_info: Mapping[str, Any]) -> Pr
             if isinstance(value, list) and value[0] not in prompt:
                 del entry["inputs"][name]
     return prompt
+
+
+def refuse_missing(classes: Iterable[str], object_info: Mapping[str, Any]) -> None:
+    """Raises MissingClasses where some are not there."""
+    missing = sorted(set(classes) - object_info.keys())
+    if missing:
+        raise MissingClasses(_missing(missing))
 
 
 def _missing(classes: list[str]) -> str:

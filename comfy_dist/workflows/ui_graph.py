@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,22 +67,30 @@ def is_ui_format(workflow: Any) -> bool:
 
 def read_graph(source: Mapping[str, Any]) -> Graph:
     """The workflow itself or one of its subgraph definitions."""
-    try:
+    with _readable():
         nodes = [_node(node) for node in source["nodes"]]
         links = dict(_link(link) for link in source.get("links") or ())
         inputs = tuple(str(each["name"]) for each in source.get("inputs") or ())
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise NotAGraph(
-            f"The workflow's nodes or links cannot be read ({type(error).__name__}: {error}); "
-            "save it again on ComfyUI's page."
-        ) from None
     return Graph({node.id: node for node in nodes}, links, inputs)
 
 
 def read_subgraphs(workflow: Mapping[str, Any]) -> dict[str, Graph]:
     """{id: definition}; the id is what nodes that stand for the subgraph have as their type."""
-    definitions = (workflow.get("definitions") or {}).get("subgraphs") or ()
-    return {str(each["id"]): read_graph(each) for each in definitions}
+    with _readable():
+        definitions = (workflow.get("definitions") or {}).get("subgraphs") or ()
+        return {str(each["id"]): read_graph(each) for each in definitions}
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """What else a file may hold in its place is no graph."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise NotAGraph(
+            f"The workflow's nodes or links cannot be read ({type(error).__name__}: {error}); "
+            "save it again on ComfyUI's page."
+        ) from None
 
 
 def _node(node: Mapping[str, Any]) -> Node:

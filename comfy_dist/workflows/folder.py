@@ -1,0 +1,62 @@
+"""Where saved workflows lie: in `workflows` folders of the user folder, where ComfyUI's page puts them."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path, PurePosixPath
+
+from comfy_dist.errors import ComfyDistError
+from comfy_dist.workspace import inside
+
+#: The folder of whoever works without signing in; what lies there is named without it.
+_DEFAULT = "default/workflows/"
+_FOLDER = "workflows"
+#: Names of others that an error gives.
+_SHOWN = 20
+
+
+class NoSuchWorkflow(ComfyDistError):
+    """A name that no saved workflow has."""
+
+
+def saved_workflows(user_folder: Path) -> list[str]:
+    """Names of the JSON files in every `workflows` folder and below it, sorted."""
+    found = []
+    for here, folders, files in os.walk(user_folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        below = Path(here).relative_to(user_folder)
+        if _FOLDER in below.parts:
+            found += [canonical((below / name).as_posix()) for name in files if name.endswith(".json")]
+    return sorted(found)
+
+
+def canonical(name: str) -> str:
+    """The one name of a workflow: relative to the default user's folder where it lies there, else to all."""
+    return PurePosixPath(name.replace("\\", "/")).as_posix().removeprefix(_DEFAULT)
+
+
+def workflow_file(user_folder: Path, name: str) -> Path:
+    """The file of that name. Raises NoSuchWorkflow, and PathRefused for a name that leads out of the folders."""
+    name = canonical(name)
+    for candidate in (_DEFAULT + name, name):
+        path = inside(user_folder, candidate)
+        if _FOLDER in PurePosixPath(candidate).parts[:-1] and candidate.endswith(".json") and _is_file(path):
+            return path
+    raise NoSuchWorkflow(f"There is no saved workflow {name!r}; {_others(name, saved_workflows(user_folder))}")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        # The name is too long for one.
+        return False
+
+
+def _others(name: str, there: list[str]) -> str:
+    if not there:
+        return "none is saved here."
+    if close := difflib.get_close_matches(name, there, 3):
+        return f"did you mean {' or '.join(close)}?"
+    return f"there are {', '.join(there[:_SHOWN])}{' and others' if len(there) > _SHOWN else ''}."
