@@ -195,6 +195,25 @@ class Claims:
     def has_ended(self, job: str) -> bool:
         return job in self._ended
 
+    def is_superseded(self, job: str, attempt: int) -> bool:
+        """Whether nobody waits any more for what that attempt has sent for: it is over, or the job is."""
+        if job in self._ended:
+            return True
+        claimed = self._jobs.get(job)
+        if claimed is None:
+            return False
+        if claimed.cancelled_by is not None or len(claimed.attempts) > attempt:
+            return True
+        over = (AttemptState.FAILED, AttemptState.RELEASED)
+        return len(claimed.attempts) == attempt and claimed.attempts[-1].state in over
+
+    def holder(self, job: str) -> tuple[str, int] | None:
+        """Who has claimed the last attempt of a job that has not ended, and its number."""
+        claimed = self._jobs.get(job)
+        if claimed is None or not claimed.attempts:
+            return None
+        return claimed.attempts[-1].worker, len(claimed.attempts)
+
     def attempts(self, job: str) -> int:
         """How many attempts were claimed."""
         claimed = self._jobs.get(job)

@@ -12,6 +12,7 @@ from comfy_dist.cli.devices import devices_of
 from comfy_dist.cli.engines import engine_kind, make_comfyui_engine
 from comfy_dist.engine import Engine
 from comfy_dist.errors import ComfyDistError, MissingDependency, UsageError
+from comfy_dist.files.address import LOOPBACK
 from comfy_dist.files.job_files import JobFiles
 from comfy_dist.settings import (
     ComfyuiSettings,
@@ -126,6 +127,7 @@ def make_worker(
         drain_timeout=settings.drain_timeout,
         files=JobFiles(exchange, transport) if exchange is not None else None,
         retention=settings.event_retention,
+        hosts=exchange.hosts if exchange is not None else lambda: (LOOPBACK, LOOPBACK),
     )
 
 

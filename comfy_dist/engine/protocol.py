@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -84,6 +84,15 @@ class Engine(Protocol):
     name: str
     #: Whether its combos list files outside of the workspace, which change unseen.
     own_files: bool
+
+    @property
+    def linked(self) -> bool:
+        """Whether nodes in its process can ask the worker, and so send calls; known once it has started."""
+        ...
+
+    def link(self, environment: Mapping[str, str]) -> None:
+        """How its process reaches the worker, from its next start on. Without effect on one that runs already."""
+        ...
 
     async def start(self) -> Catalogue:
         """Start or restart it; idempotent while it runs. Raises ComfyDistError when it cannot."""

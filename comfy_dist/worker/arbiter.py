@@ -14,6 +14,7 @@ from comfy_dist.messages import (
     AttemptFailedFact,
     EndedFact,
     Fact,
+    Job,
     JoinedFact,
     ReleasedFact,
     StartedFact,
@@ -51,8 +52,8 @@ class Arbiter:
         self._second_look = second_look
         #: Who waits for something to be true of what is folded.
         self._waiting: dict[asyncio.Future[None], Callable[[], bool]] = {}
-        #: What to call when a job is cancelled.
-        self._calls: dict[str, Callable[[str], object]] = {}
+        #: What to call when a job is cancelled, or nobody waits for it any more.
+        self._calls: dict[str, tuple[Job, Callable[[str], object]]] = {}
         self._reader = uuid.uuid4().hex[:12]
         #: Jobs that ended here and of which the others do not know it yet, in order.
         self._untold: dict[str, None] = {}
@@ -68,8 +69,9 @@ class Arbiter:
             for waiting, is_so in self._waiting.items():
                 if not waiting.done() and is_so():
                     waiting.set_result(None)
-            for job_id in [job_id for job_id in self._calls if self.claims.is_cancelled(job_id) is not None]:
-                self._call_off(job_id)
+            for job, call in list(self._calls.values()):
+                if (by := self._called_off(job)) is not None and self._calls.pop(job.id, None) is not None:
+                    call(by)
 
     async def _until(self, is_so: Callable[[], bool]) -> None:
         """Wait until that is true of what is folded."""
@@ -182,19 +184,25 @@ class Arbiter:
         await asyncio.sleep(self._second_look)
         return await self._transport.is_alive(worker)
 
+    def is_unwanted(self, job: Job) -> bool:
+        """Whether it is a call of an attempt that is over."""
+        return job.call is not None and self.claims.is_superseded(job.call.parent, job.call.attempt)
+
+    def _called_off(self, job: Job) -> str | None:
+        by = self.claims.is_cancelled(job.id)
+        return "the end of what waited for it" if by is None and self.is_unwanted(job) else by
+
     @contextmanager
-    def calling(self, job_id: str, call: Callable[[str], object]) -> Iterator[None]:
+    def calling(self, job: Job, call: Callable[[str], object]) -> Iterator[None]:
         """Meanwhile, `call` is called as soon as someone cancels the job, with who it was."""
-        self._calls[job_id] = call
-        if self.claims.is_cancelled(job_id) is not None:
-            self._call_off(job_id)
+        if (by := self._called_off(job)) is not None:
+            call(by)
+        else:
+            self._calls[job.id] = (job, call)
         try:
             yield
         finally:
-            self._calls.pop(job_id, None)
-
-    def _call_off(self, job_id: str) -> None:
-        self._calls.pop(job_id)(self.claims.is_cancelled(job_id) or "")
+            self._calls.pop(job.id, None)
 
     async def give_up(self, fact: AttemptFailedFact | ReleasedFact) -> None:
         """Say that our attempt is over and the job is not. Known here at once: we may get it again in a moment."""

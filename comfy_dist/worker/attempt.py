@@ -7,6 +7,7 @@ import contextlib
 import logging
 from typing import Any, TypeAlias
 
+from comfy_dist.calls.errors import RegionError
 from comfy_dist.engine import (
     Engine,
     EngineDied,
@@ -30,6 +31,7 @@ from comfy_dist.messages import (
     now_ms,
 )
 from comfy_dist.worker.progress import ProgressSender
+from comfy_dist.worker.splitting import Split
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +52,9 @@ class Attempt:
         progress: ProgressSender,
         interrupt_grace: float,
         files: JobFiles | None = None,
+        split: Split | None = None,
     ) -> None:
+        """`split`: where its nodes can send calls."""
         self.job = job
         self.number = number
         self._worker = worker
@@ -59,6 +63,7 @@ class Attempt:
         self._progress = progress
         self._grace = interrupt_grace
         self._files = files
+        self._split = split
         self._report = files.report(job) if files is not None else None
         #: While its files are brought here.
         self._supplying: asyncio.Task[Prompt] | None = None
@@ -85,7 +90,13 @@ class Attempt:
                 job = await self._supplied(stack)
                 if job is None or self._cancelled_by is not None:
                     return self._cancelled(None)
+                if self._split is not None:
+                    job = self._split.planned(job)
                 outcome = await self._engine.execute(job, self._emit)
+        except RegionError as error:
+            return failed(
+                self.job, self._worker, self.number, message=str(error), kind="RegionError", node=error.node_id
+            )
         except NotSupplied as error:
             return failed(self.job, self._worker, self.number, message=str(error), kind="FileNotSupplied")
         except EngineDied as death:
@@ -115,6 +126,8 @@ class Attempt:
             self._supplying = None
 
     def _emit(self, event: EngineEvent | Preview | NodeText) -> None:
+        if self._split is not None and isinstance(event, EngineEvent):
+            event = self._split.event(event)
         if self._report is not None and isinstance(event, EngineEvent) and event.event == "executed":
             output = event.data.get("output")
             if (shown := self._report.shown(output)) is not output:
@@ -145,10 +158,12 @@ class Attempt:
             await self._engine.kill()
 
     def _of_outcome(self, outcome: Outcome) -> Ending:
-        outputs, home = outcome.outputs, ""
+        outputs, meta, home = outcome.outputs, outcome.meta, ""
         if self._report is not None:
             outputs, home = self._report.shown(outputs), self._report.home
             self._report.ended(outputs)
+        if self._split is not None:
+            outputs, meta = self._split.outputs(outputs, meta)
         common: dict[str, Any] = {
             "job_id": self.job.id,
             "worker": self._worker,
@@ -157,9 +172,10 @@ class Attempt:
             "started_at": self._progress.current.started_at,
             "outputs": outputs,
             "home": home,
-            "meta": outcome.meta,
+            "meta": meta,
             "messages": outcome.messages,
             "timings": outcome.timings,
+            "spans": self._split.calls.spans() if self._split is not None else (),
             "last_sequence": self._progress.last,
             "trail": self._progress.take_trail(),
             "attempt": self.number,

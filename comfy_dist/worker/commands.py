@@ -11,6 +11,7 @@ from comfy_dist.engine import Engine
 from comfy_dist.files.job_files import JobFiles
 from comfy_dist.messages import CancelledFact, Command, InputFile, Reply
 from comfy_dist.transport import ReceivedCommand, Transport
+from comfy_dist.worker.desk import Desk
 from comfy_dist.worker.draining import Draining
 from comfy_dist.worker.log_lines import KEPT, LogLines
 from comfy_dist.worker.presence import READIEST, Identity, Presence
@@ -33,6 +34,7 @@ class Commands:
         draining: Draining,
         presence: Presence,
         log_lines: LogLines,
+        desk: Desk,
         files: JobFiles | None = None,
     ) -> None:
         self._identity = identity
@@ -41,6 +43,7 @@ class Commands:
         self._draining = draining
         self._presence = presence
         self._log_lines = log_lines
+        self._desk = desk
         self._files = files
 
     async def obey(self) -> None:
@@ -107,6 +110,8 @@ class Commands:
                 return {"jobs": [progress.current.id for progress in self._presence.running]}
             case "log":
                 return {"lines": self._log_lines.last(int(arguments.get("lines", KEPT)))}
+            case "plane" | "publish" | "listen":
+                return await self._desk.answer(command)
             case "grant" | "read" | "apart" | "collected":
                 answer = await self._files.answer(command) if self._files is not None else None
                 if command.verb == "apart":

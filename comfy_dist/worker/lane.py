@@ -30,12 +30,16 @@ from comfy_dist.routing import lacks, needs_of
 from comfy_dist.transport import Delivery, Transport
 from comfy_dist.worker.arbiter import Arbiter
 from comfy_dist.worker.attempt import Attempt, Ending, failed
+from comfy_dist.worker.desk import Desk
 from comfy_dist.worker.draining import Draining
 from comfy_dist.worker.news import News
 from comfy_dist.worker.pausing import Pausing
+from comfy_dist.worker.presence import Identity
 from comfy_dist.worker.progress import ProgressSender
 from comfy_dist.worker.routes import Routes
+from comfy_dist.worker.splitting import Split
 from comfy_dist.worker.standing import Standing
+from comfy_dist.worker.telling import tell
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +64,8 @@ class Lane:
 
     def __init__(
         self,
-        worker_id: str,
+        number: int,
+        identity: Identity,
         standing: Standing,
         transport: Transport,
         arbiter: Arbiter,
@@ -68,9 +73,14 @@ class Lane:
         pausing: Pausing,
         routes: Routes,
         limits: Limits,
+        desk: Desk,
         files: JobFiles | None = None,
     ) -> None:
-        self._worker = worker_id
+        """`number`: its place among the worker's lanes."""
+        self._number = number
+        self._worker = identity.id
+        self._name = identity.name
+        self._desk = desk
         self._standing = standing
         self._engine = standing.engine
         self._transport = transport
@@ -137,7 +147,7 @@ class Lane:
 
     async def _handle(self, delivery: Delivery) -> None:
         job = delivery.job
-        if self._is_revoked(job):
+        if self._is_revoked(job) or self._arbiter.is_unwanted(job):
             await delivery.acknowledge()
             return
         if (lacking := self._lacking(job)) is not ANYBODY:
@@ -197,26 +207,29 @@ class Lane:
                 await self._bury(delivery, deaths, "Engines or workers die under the prompt.")
 
     async def _execute(self, delivery: Delivery, number: int) -> None:
-        progress = ProgressSender(self._transport, delivery.job, number, self._standing.device)
-        attempt = self.attempt = Attempt(
-            delivery.job,
-            number,
-            worker=self._worker,
-            engine=self._engine,
-            device=self._standing.device,
-            progress=progress,
-            interrupt_grace=self._limits.interrupt_grace,
-            files=self._files,
-        )
+        job = delivery.job
+        progress = ProgressSender(self._transport, job, number, self._standing.device)
         self._standing.begin(progress)
-        log.info("Prompt %s begins (attempt %d).", delivery.job.id, number)
+        log.info("Prompt %s begins (attempt %d).", job.id, number)
         began = time.monotonic()
-        start = News(NEWS_SECONDS, lambda: self._tell(attempt.started()))
-        try:
-            ending = await self._attend(attempt, start)
-        finally:
-            progress.finish()
-            self.attempt = None
+        with self._desk.serving(self._number, job, number, progress) as calls:
+            attempt = self.attempt = Attempt(
+                job,
+                number,
+                worker=self._worker,
+                engine=self._engine,
+                device=self._standing.device,
+                progress=progress,
+                interrupt_grace=self._limits.interrupt_grace,
+                files=self._files,
+                split=Split(calls, self._standing.catalogue) if self._engine.linked else None,
+            )
+            start = News(NEWS_SECONDS, lambda: self._tell(job, attempt.started()))
+            try:
+                ending = await self._attend(attempt, start)
+            finally:
+                progress.finish()
+                self.attempt = None
         if ending is None or isinstance(ending, AttemptFailed):
             start.tell()
         await start.settle()
@@ -250,11 +263,12 @@ class Lane:
         def interrupt(by: str) -> None:
             # Who cancelled it may take it for waiting.
             start.tell()
+            self._desk.interrupted(self._number)
             beside.append(asyncio.create_task(attempt.interrupt(by)))
 
         try:
             with (
-                self._arbiter.calling(attempt.job.id, interrupt),
+                self._arbiter.calling(attempt.job, interrupt),
                 self._draining.calling(lambda: beside.append(asyncio.create_task(give_back()))),
             ):
                 ending = await attempt.execute()
@@ -273,7 +287,7 @@ class Lane:
     async def _release(self, delivery: Delivery, number: int) -> None:
         event = Released(job_id=delivery.job.id, worker=self._worker, attempt=number)
         fact = ReleasedFact(job=delivery.job.id, worker=self._worker, attempt=number)
-        await self._tell(event)
+        await self._tell(delivery.job, event)
         await self._insist(lambda: self._arbiter.give_up(fact))
         await delivery.requeue()
 
@@ -283,7 +297,7 @@ class Lane:
         fact = AttemptFailedFact(
             job=job.id, worker=self._worker, attempt=failure.attempt, reason=how[:REASON_CHARACTERS]
         )
-        await self._tell(failure)
+        await self._tell(job, failure)
         await self._insist(lambda: self._arbiter.give_up(fact))
         verdict = self._arbiter.claims.verdict(job.id, gone=frozenset(), max_attempts=self._limits.max_attempts)
         if isinstance(verdict, Poisonous):
@@ -297,20 +311,20 @@ class Lane:
         attempts = len(deaths)
         message = f"{reason} It was tried {_times(attempts)} and given up: {'; '.join(map(str, deaths))}."
         ending = failed(delivery.job, self._worker, attempts, message=message, kind="EngineDied", node=node)
-        await self._report(ending)
+        await self._report(delivery.job, ending)
         await self._insist(lambda: delivery.bury(message))
 
     async def _settle(self, delivery: Delivery, ending: Ending) -> None:
-        await self._report(ending)
+        await self._report(delivery.job, ending)
         await delivery.acknowledge()
 
-    async def _report(self, ending: Ending) -> None:
+    async def _report(self, job: Job, ending: Ending) -> None:
         """The event must be safe before anyone is told to drop the job."""
-        await self._tell(ending)
-        self._arbiter.ended(ending.job_id)
+        await self._tell(job, ending)
+        self._arbiter.ended(job.id)
 
-    async def _tell(self, event: Event) -> None:
-        await self._insist(lambda: self._transport.append_event(event))
+    async def _tell(self, job: Job, event: Event) -> None:
+        await self._insist(lambda: tell(self._transport, job, event, self._name))
 
     async def _panic_after(self, ending: Ending | AttemptFailed | None) -> None:
         """Replace an engine that raised what it is not trusted after."""

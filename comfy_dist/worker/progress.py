@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from typing import Any
 
 from pydantic_core import to_json
 
 from comfy_dist.engine import EngineEvent, NodeText, Preview
-from comfy_dist.messages import CurrentJob, Job, Progress, Trailing, now_ms
+from comfy_dist.messages import Call, CurrentJob, Job, Progress, Trailing, now_ms
 from comfy_dist.transport import Transport
 
 #: These end a prompt: a frontend sends them when the event log has the end, so that none is ever lost.
@@ -29,7 +30,9 @@ class ProgressSender:
     """Numbers, encodes and sends the engine's events of one attempt, in order."""
 
     def __init__(self, transport: Transport, job: Job, attempt: int, device: str = "") -> None:
-        self.current = CurrentJob(id=job.id, attempt=attempt, started_at=now_ms(), device=device)
+        self.current = CurrentJob(
+            id=job.id, attempt=attempt, started_at=now_ms(), device=device, **_of_call(job.call)
+        )
         #: Sequence number of the last message.
         self.last = 0
         #: Set when a node begins or progresses; whoever watches clears it.
@@ -137,6 +140,18 @@ class ProgressSender:
         """After finish(): wait until everything is sent."""
         if self._sending is not None:
             await self._sending
+
+
+def _of_call(call: Call | None) -> dict[str, Any]:
+    if call is None:
+        return {}
+    return {
+        "parent": call.parent,
+        "root": call.root,
+        "region": call.region,
+        "rank": call.rank,
+        "world": call.world,
+    }
 
 
 def text_frame(text: NodeText) -> bytes:

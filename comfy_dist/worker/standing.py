@@ -8,7 +8,18 @@ from collections.abc import Sequence
 
 from comfy_dist.engine import Engine
 from comfy_dist.errors import ComfyDistError
-from comfy_dist.messages import AttemptFailed, Catalogue, Failed, Finished, Message, Prompt, WorkerState
+from comfy_dist.messages import (
+    ANYBODY,
+    AttemptFailed,
+    Catalogue,
+    Failed,
+    Finished,
+    Job,
+    Message,
+    Prompt,
+    Requirements,
+    WorkerState,
+)
 from comfy_dist.routing import Offer, models_of, needs_of
 from comfy_dist.worker.attention import Attention
 from comfy_dist.worker.progress import ProgressSender
@@ -62,6 +73,11 @@ class Standing:
             tags=self._tags,
             vram=devices[0].vram_total if devices else 0,
         )
+
+    def needs(self, job: Job) -> Requirements:
+        """What the job asks of an engine, as far as this one's catalogue tells."""
+        asked = job.requirements or ANYBODY
+        return asked if self.catalogue is None else needs_of(job.prompt, self.catalogue).joined(asked)
 
     def become(self, state: WorkerState) -> None:
         if state is not self.state:

@@ -6,15 +6,17 @@ import asyncio
 import functools
 import logging
 import math
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from comfy_dist.engine import Engine
+from comfy_dist.files.address import LOOPBACK
 from comfy_dist.files.job_files import JobFiles
 from comfy_dist.messages import WorkerState
 from comfy_dist.transport import Transport
 from comfy_dist.worker.arbiter import SECOND_LOOK, Arbiter
 from comfy_dist.worker.commands import Commands
+from comfy_dist.worker.desk import Desk
 from comfy_dist.worker.draining import Draining
 from comfy_dist.worker.lane import Lane, Limits
 from comfy_dist.worker.log_lines import LogLines
@@ -45,11 +47,13 @@ class Worker:
         second_look: float = SECOND_LOOK,
         retention: float = math.inf,
         files: JobFiles | None = None,
+        hosts: Callable[[], tuple[str, str]] = lambda: (LOOPBACK, LOOPBACK),
     ) -> None:
         """`drain_timeout`: seconds a job may still take when the worker is told to stop; None: all it needs.
 
         `retention`: seconds for which the control stream keeps a fact. `files`: the exchange of files with
-        machines that do not share the workspace; None: every frontend does.
+        machines that do not share the workspace; None: every frontend does. `hosts`: where engines' processes
+        listen for those of other workers, and the name that these reach it by; blocking.
         """
         limits = limits or Limits()
         self._files = files
@@ -61,20 +65,29 @@ class Worker:
         say_again, review = min(SAY_AGAIN_SECONDS, retention / 4), min(REVIEW_SECONDS, retention / 4)
         self._pausing = Pausing(transport, identity.id, identity.name, self._call, say_again)
         self._routes = Routes(transport, self._call, review)
-        others = [self._pausing.fold, self._routes.fold]
-        self._arbiter = Arbiter(transport, identity.id, limits.max_attempts, second_look, others)
-        self._draining = Draining(drain_timeout)
         self._standings = [Standing(engine, changed, identity.name, identity.tags) for engine in engines]
+        others = [self._pausing.fold, self._routes.fold, lambda fact: self._desk.fold(fact)]
+        self._arbiter = Arbiter(transport, identity.id, limits.max_attempts, second_look, others)
+        self._desk: Desk = Desk(identity, transport, self._arbiter, self._standings, workspace, hosts)
+        self._draining = Draining(drain_timeout)
         self._log_lines = LogLines()
         self._presence = Presence(
             identity, transport, self._standings, self._draining, self._pausing, workspace, changed, files
         )
         self._commands = Commands(
-            identity, transport, self._standings, self._draining, self._presence, self._log_lines, files
+            identity,
+            transport,
+            self._standings,
+            self._draining,
+            self._presence,
+            self._log_lines,
+            self._desk,
+            files,
         )
         self._lanes = [
             Lane(
-                identity.id,
+                number,
+                identity,
                 standing,
                 transport,
                 self._arbiter,
@@ -82,9 +95,10 @@ class Worker:
                 self._pausing,
                 self._routes,
                 limits,
+                self._desk,
                 files,
             )
-            for standing in self._standings
+            for number, standing in enumerate(self._standings)
         ]
 
     @property
@@ -130,6 +144,10 @@ class Worker:
 
     async def _run(self) -> None:
         await self._transport.enlist(self.id)
+        async with self._desk.open():
+            await self._work()
+
+    async def _work(self) -> None:
         background = [
             asyncio.create_task(self._arbiter.run()),
             asyncio.create_task(self._arbiter.tell()),
@@ -137,6 +155,7 @@ class Worker:
             asyncio.create_task(self._routes.keep()),
             asyncio.create_task(self._presence.run()),
             asyncio.create_task(self._commands.obey()),
+            asyncio.create_task(self._desk.run()),
             asyncio.create_task(self._presence.watch_folders()),
             asyncio.create_task(self._watch_connection()),
         ]

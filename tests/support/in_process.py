@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,6 +60,7 @@ class Obedient:
 
     name = "obedient"
     own_files = False
+    linked = False
 
     def __init__(self, worker: str, stage: Stage) -> None:
         self._worker = worker
@@ -72,6 +73,9 @@ class Obedient:
     @property
     def running(self) -> bool:
         return not self._ended.is_set()
+
+    def link(self, environment: Mapping[str, str]) -> None:
+        pass
 
     async def start(self) -> Catalogue:
         if not self.running:

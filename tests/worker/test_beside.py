@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from comfy_dist.messages import CancelledFact
+from comfy_dist.messages import CancelledFact, Job
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
 from comfy_dist.worker.arbiter import Arbiter
 from comfy_dist.worker.draining import Draining
@@ -54,7 +54,7 @@ async def test_a_job_that_is_executed_hears_of_its_cancellation_and_of_no_other(
     arbiter = Arbiter(MemoryTransport(broker), "a", max_attempts=3)
     following = asyncio.create_task(arbiter.run())
     frontend = MemoryTransport(broker)
-    with arbiter.calling("mine", heard.append):
+    with arbiter.calling(Job(id="mine", prompt={}), heard.append):
         await frontend.append_fact(CancelledFact(job="another's", by="f"))
         await frontend.append_fact(CancelledFact(job="mine", by="g"))
         await asyncio.wait_for(arbiter.catch_up(), PATIENCE)
@@ -68,7 +68,7 @@ async def test_a_cancellation_that_came_first_is_heard_too() -> None:
     following = asyncio.create_task(arbiter.run())
     await MemoryTransport(broker).append_fact(CancelledFact(job="mine", by="g"))
     await asyncio.wait_for(arbiter.catch_up(), PATIENCE)
-    with arbiter.calling("mine", heard.append):
+    with arbiter.calling(Job(id="mine", prompt={}), heard.append):
         assert heard == ["g"]
     following.cancel()
 

@@ -14,7 +14,9 @@ import comfy_dist.worker.commands
 from comfy_dist.engine.comfyui import Address, Attached, ComfyuiEngine
 from comfy_dist.messages import Command, WorkerState
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
+from comfy_dist.worker.arbiter import Arbiter
 from comfy_dist.worker.commands import Commands
+from comfy_dist.worker.desk import Desk
 from comfy_dist.worker.draining import Draining
 from comfy_dist.worker.log_lines import LogLines
 from comfy_dist.worker.pausing import Pausing
@@ -58,7 +60,8 @@ async def two(tmp_path: Path) -> AsyncIterator[Two]:
             standings.append(standing)
         draining, pausing = Draining(None), Pausing(worker, identity.id, identity.name, changed.set)
         presence = Presence(identity, worker, standings, draining, pausing, workspace, changed)
-        commands = Commands(identity, worker, standings, draining, presence, LogLines())
+        desk = Desk(identity, worker, Arbiter(worker, identity.id, 3), standings, workspace, lambda: ("", ""))
+        commands = Commands(identity, worker, standings, draining, presence, LogLines(), desk)
         obeying = asyncio.create_task(commands.obey())
         await asyncio.sleep(0)
         yield Two(presence, standings, sick, frontend)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from comfy_dist.engine.comfyui.address import Address
 from comfy_dist.engine.comfyui.publishing import RemoteFiles, Source
@@ -39,6 +39,10 @@ class Attached:
 
     def source(self, server: Server) -> Source:
         return RemoteFiles(server)
+
+    def link(self, environment: Mapping[str, str]) -> bool:
+        """It was started without."""
+        return False
 
     async def kill(self) -> bool:
         """Whether its end was brought about: it is not ours to end."""

@@ -52,6 +52,10 @@ class Host(Protocol):
 
     def source(self, server: Server) -> Source: ...
 
+    def link(self, environment: Mapping[str, str]) -> bool:
+        """Whether its process will know it."""
+        ...
+
     async def kill(self) -> bool: ...
 
     async def close(self) -> None: ...
@@ -85,6 +89,7 @@ class ComfyuiEngine:
         self._host = host
         self._connection: _Connection | None = None
         self._catalogue: Catalogue | None = None
+        self._has_link = False
         #: How this ComfyUI ended.
         self._ended: asyncio.Future[str] | None = None
         self._starting = asyncio.Lock()
@@ -92,6 +97,13 @@ class ComfyuiEngine:
         self._run: Run | None = None
         #: Why the running prompt is waited for no longer.
         self._death: asyncio.Future[str] | None = None
+
+    @property
+    def linked(self) -> bool:
+        return self._has_link and self._connection is not None and self._connection.pack is not None
+
+    def link(self, environment: Mapping[str, str]) -> None:
+        self._has_link = self._host.link(environment)
 
     @property
     def running(self) -> bool:

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import yaml
@@ -62,6 +62,7 @@ class Started:
         self._child: Child | None = None
         self._folders: PrivateFolders | None = None
         self._port: socket.socket | None = None
+        self._link: Mapping[str, str] = {}
 
     @property
     def where(self) -> str:
@@ -70,6 +71,10 @@ class Started:
     @property
     def pid(self) -> int | None:
         return self._child.pid if self._child is not None and self._child.alive else None
+
+    def link(self, environment: Mapping[str, str]) -> bool:
+        self._link = environment
+        return True
 
     async def start(self, ended: Callable[[str], None]) -> Address:
         """Start the process; it answers later. `ended` is called with how it ended."""
@@ -81,7 +86,7 @@ class Started:
         self._port, port = _reserve_port()
         child = self._child = await Child.spawn(
             command(self._installation, self._options, self._workspace, self._folders, port, help),
-            environment=_environment() | self._options.environment(),
+            environment=_environment() | self._options.environment() | dict(self._link),
             cwd=str(self._installation.folder),
             log=_log,
             on_frame=lambda header, body: None,

@@ -75,6 +75,7 @@ class GraphEngine:
         self._cache = cache
         self._disable_metadata = disable_metadata
         self._environment = environment or {}
+        self._link: Mapping[str, str] = {}
         self._start_timeout = start_timeout
         self._child: Child | None = None
         self._catalogue: Catalogue | None = None
@@ -90,6 +91,13 @@ class GraphEngine:
     def pid(self) -> int | None:
         """The child's process id while it runs."""
         return self._child.pid if self._child is not None and self._child.alive else None
+
+    @property
+    def linked(self) -> bool:
+        return bool(self._link)
+
+    def link(self, environment: Mapping[str, str]) -> None:
+        self._link = environment
 
     @property
     def running(self) -> bool:
@@ -260,4 +268,4 @@ class GraphEngine:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("COMFYUI_")}
         if self._device != "auto":
             inherited["CUDA_VISIBLE_DEVICES"] = "" if self._device == "cpu" else self._device
-        return {**inherited, "PYTHONPATH": python_path, "PYTHONUNBUFFERED": "1", **self._environment}
+        return {**inherited, "PYTHONPATH": python_path, "PYTHONUNBUFFERED": "1", **self._link, **self._environment}

@@ -1,0 +1,197 @@
+"""The calls that the nodes of one attempt have sent, and what became of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from comfy_dist.engine import EngineEvent, NodeText, Preview
+from comfy_dist.messages import CallEnded, Job, Progress, Span, SpanKind, now_ms, spans_of
+from comfy_dist.worker.progress import PREVIEW_WITH_METADATA, ProgressSender
+
+log = logging.getLogger(__name__)
+
+#: Of a call's events, those that only its own client would understand.
+_ITS_OWN = frozenset(
+    {"executing", "execution_start", "execution_cached", "execution_success", "execution_error", "progress_state"}
+)
+_LENGTH = struct.Struct(">I")
+
+
+@dataclass(slots=True)
+class SentCall:
+    """One call, as the worker of its parent knows it."""
+
+    job: Job
+    sent_at: int
+    #: waiting, running, done, failed
+    state: str = "waiting"
+    #: Id of the worker that has claimed it, and its name.
+    holder: str = ""
+    worker: str = ""
+    attempt: int = 0
+    claimed_at: int = 0
+    #: Whether it was not seen alive when it was last looked for.
+    missed: bool = False
+    #: Attempts up to this one are known to be gone.
+    gone: int = 0
+    ended: CallEnded | None = None
+    node: str | None = None
+    value: float = 0
+    max: float = 1
+
+
+class AttemptCalls:
+    """Kept from the beginning of an attempt to its end."""
+
+    def __init__(self, lane: int, job: Job, number: int, progress: ProgressSender) -> None:
+        self.lane = lane
+        self.job = job
+        self.number = number
+        self.calls: dict[str, SentCall] = {}
+        #: Set when the attempt is over: what its nodes wait for comes no more.
+        self.over = asyncio.Event()
+        self._progress = progress
+        self._spans: list[Any] = []
+
+    def add(self, call: Job) -> None:
+        self.calls[call.id] = SentCall(call, now_ms())
+        self._tell(self.calls[call.id])
+
+    def started(self, call_id: str, holder: str, worker: str, attempt: int) -> dict[str, Any] | None:
+        """A worker has claimed it: what to tell its node; None: nothing new."""
+        call = self.calls[call_id]
+        if attempt <= call.attempt or call.ended is not None:
+            return None
+        call.holder, call.worker, call.attempt, call.missed = holder, worker, attempt, False
+        call.claimed_at, call.state = now_ms(), "running"
+        self._tell(call)
+        return _push(call, "started")
+
+    def gone(self, call_id: str) -> dict[str, Any] | None:
+        """Whoever had claimed it is gone; None: that is known."""
+        call = self.calls[call_id]
+        if call.ended is not None or call.gone >= call.attempt:
+            return None
+        call.gone, call.state = call.attempt, "waiting"
+        self._tell(call)
+        return _push(call, "gone")
+
+    def end(self, ended: CallEnded) -> dict[str, Any] | None:
+        call = self.calls[ended.call]
+        if call.ended is not None:
+            return None
+        call.ended, call.attempt = ended, max(call.attempt, ended.attempt)
+        call.worker = ended.worker or call.worker
+        call.state = "done" if ended.status == "finished" else "failed"
+        for message in ended.trail:
+            self._forward(call, message.event, json.loads(message.body))
+        self._tell(call)
+        return _push(call, "ended") | {"status": ended.status, "outputs": ended.outputs, "error": ended.error}
+
+    @property
+    def ended(self) -> list[CallEnded]:
+        """Those that ended, in the order of ranks."""
+        calls = sorted(self.calls.values(), key=lambda call: call.job.call.rank if call.job.call else 0)
+        return [call.ended for call in calls if call.ended is not None]
+
+    # What its client sees
+
+    def on_progress(self, message: Progress) -> None:
+        """Of a call, sent on under the prompt that its parent is."""
+        call = self.calls[message.job_id]
+        if not message.binary:
+            frame = json.loads(message.body)
+            self._forward(call, message.event, frame)
+        elif message.event == "preview":
+            self._progress.emit(Preview(str(message.node), self._named_anew(message.body)))
+        elif message.event == "text":
+            (length,) = _LENGTH.unpack_from(message.body, _LENGTH.size)
+            text = message.body[2 * _LENGTH.size + length :].decode("utf-8", "replace")
+            self._progress.emit(NodeText(str(message.node), text))
+
+    def _forward(self, call: SentCall, event: str, frame: dict[str, Any]) -> None:
+        data = frame.get("data")
+        if not isinstance(data, dict):
+            return
+        data = {**data, "prompt_id": self.job.id}
+        if event == "executing":
+            call.node, call.value, call.max = data.get("display_node") or data.get("node"), 0, 1
+            self._tell(call)
+        elif event == "progress":
+            call.node = data.get("display_node") or data.get("node")
+            call.value, call.max = data.get("value", 0), data.get("max", 1)
+            self._tell(call)
+        if event not in _ITS_OWN:
+            self._progress.emit(EngineEvent(event, data))
+
+    def _named_anew(self, body: bytes) -> bytes:
+        """A preview (u32 4, u32 length, JSON, picture) without its first number, as of the parent's prompt."""
+        start = len(PREVIEW_WITH_METADATA)
+        (length,) = _LENGTH.unpack_from(body, start)
+        picture = start + _LENGTH.size + length
+        metadata = json.loads(body[start + _LENGTH.size : picture]) | {"prompt_id": self.job.id}
+        head = json.dumps(metadata).encode()
+        return _LENGTH.pack(len(head)) + head + body[picture:]
+
+    def _tell(self, call: SentCall) -> None:
+        about = call.job.call
+        if about is None or not about.region:
+            return
+        data = {
+            "prompt_id": self.job.id,
+            "region": about.node,
+            "rank": about.rank,
+            "world": about.world,
+            "call": call.job.id,
+            "worker": call.worker,
+            "state": call.state,
+            "node": call.node,
+            "value": call.value,
+            "max": call.max,
+        }
+        self._progress.emit(EngineEvent("distributed_progress", data))
+
+    def on_chunks(self, node: str, done: int, items: int) -> None:
+        """So many items of a region's are done."""
+        data = {"prompt_id": self.job.id, "region": node, "done": done, "items": items}
+        self._progress.emit(EngineEvent("distributed_progress", data))
+
+    # Its timeline
+
+    def note(self, spans: Any) -> None:
+        """What a node says of when it moved and executed what."""
+        self._spans += spans_of(spans)
+
+    def spans(self) -> tuple[Span, ...]:
+        spans = list(self._spans)
+        for call in self.calls.values():
+            about = call.job.call
+            assert about is not None
+            common: dict[str, Any] = {"worker": call.worker, "rank": about.rank, "node": about.node}
+            ended = call.ended
+            claimed = ended.started_at if ended is not None and ended.started_at else call.claimed_at
+            if claimed:
+                spans.append(
+                    Span(kind=SpanKind.QUEUE, start=call.sent_at, stop=max(claimed, call.sent_at), **common)
+                )
+            if ended is not None:
+                if about.session is None and claimed:
+                    stop = max(ended.ended_at, claimed)
+                    spans.append(Span(kind=SpanKind.EXECUTE, start=claimed, stop=stop, **common))
+                spans += [span.model_copy(update={"rank": about.rank}) for span in ended.spans]
+        return spans_of(spans)
+
+
+def _push(call: SentCall, state: str) -> dict[str, Any]:
+    return {
+        "push": "call",
+        "call": call.job.id,
+        "state": state,
+        "attempt": call.attempt,
+        "worker": call.worker,
+    }

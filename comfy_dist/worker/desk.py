@@ -1,0 +1,450 @@
+"""What a worker does for the nodes of its running jobs: sends their calls, and tells them what becomes of these.
+
+Nodes ask over the link of their engine's process (worker/link.py, calls/link.py); which job asks is the one that
+the lane executes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from comfy_dist.calls.errors import LinkRefused
+from comfy_dist.errors import ComfyDistError
+from comfy_dist.messages import (
+    Call,
+    CancelledFact,
+    Command,
+    Fact,
+    InputFile,
+    Job,
+    Peer,
+    Prompt,
+    Requirements,
+    Route,
+    StartedFact,
+    Urgency,
+    now_ms,
+)
+from comfy_dist.transport import Transport
+from comfy_dist.worker.arbiter import Arbiter
+from comfy_dist.worker.attempt_calls import AttemptCalls
+from comfy_dist.worker.channels import Channels
+from comfy_dist.worker.link import LinkServer
+from comfy_dist.worker.peers import Peers
+from comfy_dist.worker.presence import Identity
+from comfy_dist.worker.progress import ProgressSender
+from comfy_dist.worker.standing import Standing
+from comfy_dist.workflows.loading import load_workflow
+from comfy_dist.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+#: Calls that one attempt sends at most; a node that sends more is mistaken.
+MOST_CALLS = 10_000
+#: Seconds between two looks at whoever executes a call; missed twice, it is gone.
+LOOK_SECONDS = 2.5
+#: Seconds for a question that is passed on to another worker's engine.
+RELAY_SECONDS = 20.0
+#: Seconds that another worker is asked at a time for what is to be broadcast there.
+LISTEN_SECONDS = 20.0
+
+
+class Desk:
+    """One for all lanes of a worker."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        transport: Transport,
+        arbiter: Arbiter,
+        standings: Sequence[Standing],
+        workspace: Workspace,
+        hosts: Callable[[], tuple[str, str]],
+    ) -> None:
+        """`hosts`: where engines' processes listen for others, and the name others reach that by; blocking."""
+        self._identity = identity
+        self._transport = transport
+        self._arbiter = arbiter
+        self._standings = standings
+        self._workspace = workspace
+        self._hosts = hosts
+        self._place: dict[str, str] = {}
+        self._peers = Peers(transport, identity.id)
+        self._links = LinkServer(self.handle)
+        self._running: dict[int, AttemptCalls] = {}
+        #: By the calls' ids.
+        self._sent: dict[str, AttemptCalls] = {}
+        self._channels: dict[str, Channels] = {}
+        self._following = False
+        self._has_calls = asyncio.Event()
+        self._ops: Mapping[str, Callable[[int, dict[str, Any]], Awaitable[Any]]] = {
+            "hello": self._hello,
+            "job": self._job,
+            "peers": self._peers_of,
+            "send": self._send,
+            "void": self._void,
+            "relay": self._relay,
+            "publish": self._publish,
+            "listen": self._listen,
+            "workflow": self._workflow,
+            "free": self._free,
+            "chunks": self._chunks,
+            "spans": self._spans,
+        }
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Serve the links; the engines' processes may be started then."""
+        listen, advertise = await asyncio.to_thread(self._hosts)
+        self._place = {"listen": listen, "advertise": advertise}
+        async with self._links:
+            for lane, standing in enumerate(self._standings):
+                standing.engine.link(self._links.environment(lane))
+            yield
+
+    @contextmanager
+    def serving(self, lane: int, job: Job, number: int, progress: ProgressSender) -> Iterator[AttemptCalls]:
+        """While the lane executes that attempt its nodes can send calls; afterwards nobody waits for these."""
+        calls = self._running[lane] = AttemptCalls(lane, job, number, progress)
+        if job.call is None:
+            self._channels[job.id] = Channels(job.prompt)
+        try:
+            yield calls
+        finally:
+            calls.over.set()
+            self._links.push(lane, {"push": "stop", "job": job.id})
+            del self._running[lane]
+            for call_id in calls.calls:
+                del self._sent[call_id]
+            if (channels := self._channels.pop(job.id, None)) is not None:
+                channels.close()
+
+    def interrupted(self, lane: int) -> None:
+        """Whoever waits in a node of that lane's job is to wait no longer."""
+        if (calls := self._running.get(lane)) is not None:
+            self._links.push(lane, {"push": "stop", "job": calls.job.id})
+
+    # What goes on beside
+
+    def fold(self, fact: Fact) -> None:
+        """A fact of the control stream."""
+        if isinstance(fact, StartedFact) and (calls := self._sent.get(fact.job)) is not None:
+            # The first claim of a number has it; what is folded already says whose it is.
+            holder = self._arbiter.claims.holder(fact.job)
+            if holder == (fact.worker, fact.attempt):
+                name = self._peers.name_of(fact.worker)
+                self._push(calls, calls.started(fact.job, fact.worker, name, fact.attempt))
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._peers.follow())
+            tasks.create_task(self._receive())
+            tasks.create_task(self._follow_progress())
+            tasks.create_task(self._look_for_holders())
+
+    async def _receive(self) -> None:
+        async for ended in self._transport.results():
+            calls = self._sent.get(ended.call)
+            # Of an attempt before this one, or told twice.
+            if calls is not None:
+                self._push(calls, calls.end(ended))
+
+    async def _follow_progress(self) -> None:
+        await self._has_calls.wait()
+        async for message in self._transport.progress(everyones=False):
+            if (calls := self._sent.get(message.job_id)) is None:
+                continue
+            try:
+                calls.on_progress(message)
+            except (ValueError, KeyError, LookupError, TypeError) as error:
+                log.warning("Progress of the call %s is not understood: %s", message.job_id, error)
+
+    async def _look_for_holders(self) -> None:
+        await self._has_calls.wait()
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            for calls in list(self._running.values()):
+                for call_id, call in list(calls.calls.items()):
+                    if call.state != "running" or call.holder == self._identity.id:
+                        continue
+                    if await self._transport.is_alive(call.holder):
+                        call.missed = False
+                    elif not call.missed:
+                        call.missed = True
+                    else:
+                        self._push(calls, calls.gone(call_id))
+
+    def _push(self, calls: AttemptCalls, message: dict[str, Any] | None) -> None:
+        if message is not None:
+            self._links.push(calls.lane, message)
+
+    # What nodes ask
+
+    async def handle(self, lane: int, op: str, arguments: dict[str, Any]) -> Any:
+        """Answer a node. Raises ComfyDistError with what is to be told."""
+        if (answer := self._ops.get(op)) is None:
+            raise LinkRefused(f"This worker knows no {op!r}: it and its engine are of different versions.")
+        try:
+            return await answer(lane, arguments)
+        except (KeyError, TypeError, ValueError, ValidationError) as error:
+            log.debug("%s asked %s: %r", lane, op, error)
+            raise LinkRefused(f"What a node asked of its worker ({op}) is not understood: {error}.") from None
+
+    def _attempt(self, lane: int) -> AttemptCalls:
+        if (calls := self._running.get(lane)) is None:
+            raise LinkRefused("No job runs here now, so nothing can be asked for it.")
+        return calls
+
+    async def _hello(self, lane: int, _: dict[str, Any]) -> dict[str, Any]:
+        place = self._place | {"via": f"{self._identity.id}/{lane}"}
+        return {"worker": self._identity.id, "name": self._identity.name, "lane": lane, "place": place}
+
+    async def _job(self, lane: int, _: dict[str, Any]) -> dict[str, Any]:
+        calls = self._attempt(lane)
+        call = calls.job.call
+        return {
+            "id": calls.job.id,
+            "attempt": calls.number,
+            "call": call.model_dump(mode="json") if call is not None else None,
+        }
+
+    async def _peers_of(self, _: int, arguments: dict[str, Any]) -> dict[str, Any]:
+        choices = tuple((str(cls), str(name), str(value)) for cls, name, value in arguments.get("choices", ()))
+        asked = Requirements(nodes=tuple(map(str, arguments.get("classes", ()))), choices=choices)
+        able, _missing = await self._peers.able(asked)
+        return {
+            "engines": max(1, sum(max(1, len(worker.devices)) for worker in able)),
+            "workers": [
+                {
+                    "id": worker.id,
+                    "name": worker.name,
+                    "engine": worker.engine,
+                    "devices": [device.name for device in worker.devices],
+                    "state": worker.state.value,
+                }
+                for worker in able
+            ],
+        }
+
+    async def _send(self, lane: int, arguments: dict[str, Any]) -> dict[str, Any]:
+        calls = self._attempt(lane)
+        asked = [_Asked.of(each) for each in arguments["calls"]]
+        if len(calls.calls) + len(asked) > MOST_CALLS:
+            raise LinkRefused(f"One job sends {MOST_CALLS:,} calls at most.")
+        await self._expect_progress()
+        jobs = [self._make(calls, each) for each in asked]
+        for job in jobs:
+            if (channels := self._channels.get(job.call.root if job.call else job.id)) is not None:
+                channels.expect(job.prompt)
+        routes = [await self._route(lane, job) for job in jobs]
+        for job in jobs:
+            self._sent[job.id] = calls
+            calls.add(job)
+        await asyncio.gather(
+            *(self._transport.submit(job, route) for job, route in zip(jobs, routes, strict=True))
+        )
+        return {"ids": [job.id for job in jobs]}
+
+    def _make(self, calls: AttemptCalls, asked: _Asked) -> Job:
+        parent = calls.job
+        outer = parent.call
+        prompt = {**asked.prompt}
+        files = tuple(_files_in(parent, prompt))
+        return Job(
+            id=uuid.uuid4().hex,
+            prompt=prompt,
+            client_id=self._progress_address,
+            extra_data={key: value for key, value in parent.extra_data.items() if key != "client_id"},
+            outputs_to_execute=asked.targets,
+            urgency=Urgency.CALL,
+            user=parent.user,
+            requirements=Requirements(worker=asked.target) if asked.target else None,
+            call=Call(
+                parent=parent.id,
+                attempt=calls.number,
+                root=outer.root if outer is not None else parent.id,
+                home=outer.home if outer is not None else self._identity.id,
+                worker=self._identity.id,
+                rank=asked.rank,
+                world=asked.world,
+                node=asked.node,
+                region=asked.region,
+                session=asked.session,
+                plan=asked.plan,
+            ),
+            frontend=parent.frontend,
+            folders=parent.folders,
+            files=files,
+            created_at=now_ms(),
+        )
+
+    async def _route(self, lane: int, job: Job) -> Route:
+        asked = self._standings[lane].needs(job)
+        able, missing = await self._peers.able(asked)
+        if not able:
+            what = ", ".join(missing.nodes) or missing.worker or "what it asks for"
+            raise LinkRefused(f"No live worker can execute this call: none has {what}.")
+        return Route(urgency=Urgency.CALL, requirements=missing)
+
+    async def _expect_progress(self) -> None:
+        if not self._following:
+            self._following = True
+            await self._transport.follow(self._progress_address)
+            self._has_calls.set()
+
+    @property
+    def _progress_address(self) -> str:
+        """Where the progress of calls goes, as if this worker were their client."""
+        return f"calls.{self._identity.id}"
+
+    async def _void(self, lane: int, arguments: dict[str, Any]) -> None:
+        """Calls that nobody need take any more."""
+        calls = self._attempt(lane)
+        for call_id in arguments["calls"]:
+            call = calls.calls.get(call_id)
+            if call is not None and call.state == "waiting":
+                call.state = "done"
+                await self._transport.append_fact(CancelledFact(job=call_id, by="its region is done"))
+
+    async def _relay(self, _: int, arguments: dict[str, Any]) -> Any:
+        worker, _slash, lane = str(arguments["via"]).rpartition("/")
+        if worker == self._identity.id:
+            return await self._links.ask(int(lane), arguments["body"], RELAY_SECONDS)
+        asked = {"lane": int(lane), "body": arguments["body"]}
+        command = Command(verb="plane", worker=worker, arguments=asked)
+        return _result(await self._transport.ask(command, RELAY_SECONDS), worker)
+
+    async def answer(self, command: Command) -> dict[str, Any] | None:
+        """To what other workers pass on to this one."""
+        arguments = command.arguments
+        try:
+            match command.verb:
+                case "plane":
+                    body = arguments["body"]
+                    return {"answer": await self._links.ask(int(arguments["lane"]), body, RELAY_SECONDS)}
+                case "publish":
+                    self._channels_of(arguments["root"]).publish(str(arguments["channel"]), arguments["value"])
+                    return {"answer": None}
+                case _:
+                    channels = self._channels_of(arguments["root"])
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(LISTEN_SECONDS):
+                            return {"answer": {"value": await channels.listen(str(arguments["channel"]))}}
+                    return {"answer": {}}
+        except ComfyDistError as error:
+            return {"refused": str(error)}
+
+    def _channels_of(self, root: str) -> Channels:
+        if (channels := self._channels.get(root)) is None:
+            raise LinkRefused("The job that this belongs to does not run any more.")
+        return channels
+
+    async def _publish(self, lane: int, arguments: dict[str, Any]) -> None:
+        await self._at_home(self._attempt(lane), "publish", arguments)
+
+    async def _listen(self, lane: int, arguments: dict[str, Any]) -> dict[str, Any]:
+        calls = self._attempt(lane)
+        while not calls.over.is_set():
+            if answer := await self._at_home(calls, "listen", arguments):
+                return dict(answer)
+        raise LinkRefused("The job was over before anything was broadcast.")
+
+    async def _at_home(self, calls: AttemptCalls, verb: Any, arguments: dict[str, Any]) -> Any:
+        """Ask the worker that executes the client's job, where all of the job's tree broadcasts meet."""
+        call = calls.job.call
+        root, home = (call.root, call.home) if call is not None else (calls.job.id, self._identity.id)
+        command = Command(verb=verb, worker=home, arguments={"root": root, **arguments})
+        if home == self._identity.id:
+            answer = await self.answer(command) or {}
+            if "refused" in answer:
+                raise LinkRefused(answer["refused"])
+            return answer.get("answer")
+        return _result(await self._transport.ask(command, LISTEN_SECONDS + RELAY_SECONDS), home)
+
+    async def _workflow(self, lane: int, arguments: dict[str, Any]) -> dict[str, Any]:
+        catalogue = self._standings[lane].catalogue
+        nodes = catalogue.nodes if catalogue is not None else {}
+        prompt, targets = await asyncio.to_thread(
+            load_workflow, self._workspace.user, str(arguments["path"]), nodes, str(arguments.get("inputs") or "")
+        )
+        return {"prompt": prompt, "targets": list(targets)}
+
+    async def _free(self, lane: int, arguments: dict[str, Any]) -> None:
+        """When the job is over."""
+        self._standings[lane].ask_to_free(
+            unload_models=bool(arguments.get("unload_models")), free_memory=bool(arguments.get("free_memory"))
+        )
+
+    async def _chunks(self, lane: int, arguments: dict[str, Any]) -> None:
+        node, done, items = arguments["node"], arguments["done"], arguments["items"]
+        self._attempt(lane).on_chunks(str(node), int(done), int(items))
+
+    async def _spans(self, lane: int, arguments: dict[str, Any]) -> None:
+        self._attempt(lane).note(arguments["spans"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A call, as a node asks for it."""
+
+    prompt: Prompt
+    targets: tuple[str, ...]
+    target: str | None
+    rank: int
+    world: int
+    node: str
+    region: str
+    session: Peer | None
+    plan: bool
+
+    @classmethod
+    def of(cls, asked: Any) -> _Asked:
+        """Raises KeyError, TypeError or ValidationError for what is none."""
+        prompt = asked["prompt"]
+        if not isinstance(prompt, dict):
+            raise TypeError("its prompt is no object")
+        return cls(
+            prompt=prompt,
+            targets=tuple(map(str, asked.get("targets") or ())),
+            target=str(asked["target"]) if asked.get("target") else None,
+            rank=int(asked.get("rank", 0)),
+            world=int(asked.get("world", 1)),
+            node=str(asked.get("node", "")),
+            region=str(asked.get("region", "")),
+            session=Peer.model_validate(asked["session"]) if asked.get("session") else None,
+            plan=bool(asked.get("plan")),
+        )
+
+
+def _files_in(parent: Job, prompt: Prompt) -> Iterator[InputFile]:
+    """The parent's files that the call's prompt names too, under the names that their frontend knows them by.
+
+    On this worker they may have others, which the prompt was told.
+    """
+    for file in parent.files:
+        inputs = tuple((node, name) for node, name in file.inputs if node in prompt)
+        for node, name in inputs:
+            original = parent.prompt[node]["inputs"][name]
+            prompt[node] = {**prompt[node], "inputs": {**prompt[node]["inputs"], name: original}}
+        if inputs:
+            yield file.model_copy(update={"inputs": inputs})
+
+
+def _result(reply: Any, worker: str) -> Any:
+    """What another worker answered. Raises LinkRefused where it did not, or refused."""
+    if reply is None:
+        raise LinkRefused(f"Worker {worker} does not answer.")
+    for key in ("refused", "error"):
+        if key in reply.result:
+            raise LinkRefused(str(reply.result[key]))
+    return reply.result.get("answer")
