@@ -1,0 +1,86 @@
+"""Questions to another process, by the ways that lead to it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, Self
+
+import aiohttp
+
+from comfy_dist.errors import ComfyDistError, text_of
+from comfy_dist.tensors.errors import NotAnswered, WayFailed
+from comfy_dist.tensors.questions import MAX_BYTES
+from comfy_dist.tensors.ref import Peer
+from comfy_dist.tensors.relayed import Relay
+from comfy_dist.tensors.ways import CONNECT_SECONDS, Ways
+
+
+class Asker:
+    """HTTP, else the relay. A question that may have arrived is not asked again by another way."""
+
+    def __init__(self, relay: Relay | None, ways: Ways) -> None:
+        self._relay = relay
+        self._ways = ways
+        self._session: aiohttp.ClientSession
+
+    async def __aenter__(self) -> Self:
+        # Answers may be awaited for long; each question has its own limit.
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
+        self._session = aiohttp.ClientSession(
+            timeout=timeout, connector=aiohttp.TCPConnector(limit=0, limit_per_host=0), trust_env=False
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    async def ask(self, peer: Peer, body: dict[str, Any], timeout: float) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(timeout):
+                found = await self._answer(peer, body)
+        except TimeoutError:
+            raise NotAnswered(f"{peer.holder} did not answer within {timeout:g} s.") from None
+        match found:
+            case {"answer": dict(answer)}:
+                return answer
+            case {"error": str(sentence)}:
+                raise NotAnswered(sentence)
+        raise NotAnswered(f"{peer.holder} answers something that is no answer.")
+
+    async def _answer(self, peer: Peer, body: dict[str, Any]) -> Any:
+        reasons = []
+        if peer.address and (self._ways.good(peer.address) or not (peer.via and self._relay)):
+            try:
+                return await self._over_http(peer, body)
+            except WayFailed as error:
+                self._ways.failed(peer.address, error)
+                reasons.append(str(error))
+        if peer.via and self._relay is not None:
+            question = {"question": peer.id, "token": peer.token, "body": body}
+            try:
+                return await self._relay.ask(peer.via, question)
+            except ComfyDistError as error:
+                reasons.append(str(error))
+        raise NotAnswered(f"{peer.holder} cannot be reached: {' '.join(reasons) or 'no way leads there.'}")
+
+    async def _over_http(self, peer: Peer, body: dict[str, Any]) -> Any:
+        url = f"{peer.address}/questions/{peer.id}"
+        headers = {"Authorization": f"Bearer {peer.token}"}
+        try:
+            async with self._session.post(url, json=body, headers=headers, allow_redirects=False) as response:
+                if response.content_type != "application/json":
+                    raise WayFailed(f"{peer.address} is not the plane of a worker (status {response.status}).")
+                data = bytearray()
+                async for chunk in response.content.iter_any():
+                    data += chunk
+                    if len(data) > MAX_BYTES:
+                        raise NotAnswered(f"{peer.holder} answers with over {MAX_BYTES} bytes.")
+        except (aiohttp.ClientConnectorError, aiohttp.InvalidURL, aiohttp.ConnectionTimeoutError) as error:
+            raise WayFailed(f"{peer.address} cannot be reached ({text_of(error)}).") from None
+        except aiohttp.ClientError as error:
+            raise NotAnswered(f"{peer.holder} broke off before it answered ({text_of(error)}).") from None
+        try:
+            return json.loads(data)
+        except ValueError:
+            return None

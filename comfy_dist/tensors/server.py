@@ -1,0 +1,98 @@
+"""The HTTP server of a plane: tensors, by rows, and answers to questions, for whoever has a token."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Self
+
+from aiohttp import web
+
+from comfy_dist.errors import ComfyDistError
+from comfy_dist.tensors.errors import Refused
+from comfy_dist.tensors.holding import Holder
+from comfy_dist.tensors.questions import MAX_BYTES, answered
+from comfy_dist.tensors.sending import send
+
+log = logging.getLogger(__name__)
+
+#: Seconds that transfers get when the plane is closed.
+_SHUTDOWN_SECONDS = 1.0
+
+
+class PlaneServer:
+    """Sets the holder's address while it serves. A place that cannot be served is a warning: the relay remains."""
+
+    def __init__(self, holder: Holder, listen: str, advertise: str) -> None:
+        self._holder = holder
+        self._listen = listen
+        self._advertise = advertise or listen
+        app = web.Application(client_max_size=MAX_BYTES)
+        app.router.add_get("/tensors/{id}", self._get)
+        app.router.add_delete("/tensors/{id}", self._drop)
+        app.router.add_post("/questions/{id}", self._question)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+
+    async def __aenter__(self) -> Self:
+        if not self._listen:
+            return self
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, self._listen, 0).start()
+        except OSError as error:
+            log.warning(
+                "Tensors cannot be served on %s (%s); others get them through the broker.",
+                self._listen,
+                error.strerror or error,
+            )
+            return self
+        host = f"[{self._advertise}]" if ":" in self._advertise else self._advertise
+        self._holder.address = f"http://{host}:{self._runner.addresses[0][1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._holder.address = ""
+        await self._runner.cleanup()
+
+    async def _get(self, request: web.Request) -> web.StreamResponse:
+        try:
+            start, stop = (_number(request, name) for name in ("start", "stop"))
+            held, tensor = self._holder.opened(request.match_info["id"], _token(request), start, stop)
+            return await send(request, held, tensor)
+        except Refused as error:
+            return _refusal(error.status, error)
+
+    async def _drop(self, request: web.Request) -> web.StreamResponse:
+        try:
+            self._holder.tensors.open(request.match_info["id"], _token(request))
+        except Refused as error:
+            return _refusal(error.status, error)
+        self._holder.tensors.drop(request.match_info["id"])
+        return web.Response(status=204)
+
+    async def _question(self, request: web.Request) -> web.StreamResponse:
+        try:
+            body: Any = await request.json()
+        except (ValueError, web.HTTPRequestEntityTooLarge) as error:
+            status = error.status if isinstance(error, web.HTTPException) else 400
+            return _refusal(status, ComfyDistError(f"This is no question in JSON of at most {MAX_BYTES} bytes."))
+        try:
+            return web.json_response(await answered(self._holder, request.match_info["id"], _token(request), body))
+        except Refused as error:
+            return _refusal(error.status, error)
+
+
+def _token(request: web.Request) -> str:
+    return request.headers.get("Authorization", "").removeprefix("Bearer ")
+
+
+def _number(request: web.Request, name: str) -> int | None:
+    text = request.query.get(name)
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise Refused(416, f"{name} is to be a number of rows.")
+    return int(text)
+
+
+def _refusal(status: int, error: ComfyDistError) -> web.Response:
+    return web.json_response({"error": str(error)}, status=status)
