@@ -19,3 +19,11 @@ class LinkLost(ComfyDistError):
 
 class LinkRefused(ComfyDistError):
     """The other end of the link said no; the text is its sentence."""
+
+
+class Stopped(ComfyDistError):
+    """The job that a node waits in was interrupted, or is over: whoever waits is to stop."""
+
+
+class RankFailed(ComfyDistError):
+    """A rank of a region failed: the sentence names it, its worker, and the node that failed there."""

@@ -1,0 +1,160 @@
+"""What this process has of the cluster: its link to the worker, its tensor plane, and the regions under way in it.
+
+Everything starts when a node first asks; a process that no worker started has nothing of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from comfy_dist.calls.errors import LinkLost, LinkRefused
+from comfy_dist.calls.inbox import Inbox
+from comfy_dist.calls.link import ADDRESS_VARIABLE, ANSWER_SECONDS, Link
+from comfy_dist.calls.running_job import RunningJob
+from comfy_dist.calls.thread import LoopThread
+from comfy_dist.tensors.plane import Plane
+
+log = logging.getLogger(__name__)
+
+#: What the worker says of a call that was sent (worker/desk.py): {"call", "state", "attempt", "worker", …}.
+Heard = Callable[[dict[str, Any]], None]
+
+
+class Here:
+    """One per process. Its coroutines run on `thread`; nodes await them with `await here.thread.run(…)`."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.thread = LoopThread("calls")
+        self.link = Link.of(environment, self)
+        self.inbox = Inbox()
+        #: Sessions and ranks by the word that their nodes know them by.
+        self.turns: dict[str, Any] = {}
+        self.worker = ""
+        self._plane: Plane | None = None
+        self._starting = asyncio.Lock()
+        self._job: RunningJob | None = None
+        self._heard: dict[str, Heard] = {}
+        #: Of calls whose ids the worker has yet to tell.
+        self._early: list[dict[str, Any]] = []
+        self._sending = 0
+
+    @property
+    def plane(self) -> Plane:
+        """There once `job` was asked for."""
+        assert self._plane is not None
+        return self._plane
+
+    async def job(self) -> RunningJob:
+        """The attempt that this process executes now. Raises LinkLost, or LinkRefused where there is none."""
+        await self._start()
+        found = await self.ask("job")
+        job = self._job
+        if job is None or (job.id, job.attempt) != (found["id"], found["attempt"]):
+            if job is not None:
+                job.end()
+            job = self._job = RunningJob(found["id"], found["attempt"], found["call"])
+            job.at_end(self, functools.partial(self._forget, job.id))
+            if found.get("over"):
+                job.end()
+        return job
+
+    async def ask(self, op: str, *, timeout: float | None = ANSWER_SECONDS, **arguments: Any) -> Any:
+        """What the worker answers. Raises LinkRefused with its sentence, or LinkLost."""
+        if self.link is None:
+            raise LinkLost("No worker of a cluster has started this process, so it has nobody to ask.")
+        return await self.link.ask(op, timeout=timeout, **arguments)
+
+    async def tell(self, op: str, **arguments: Any) -> None:
+        """Something that only people look at; where it cannot be told nothing is lost."""
+        try:
+            if self.link is not None:
+                await self.link.tell(op, **arguments)
+        except (LinkLost, TimeoutError) as error:
+            log.debug("%s was not told: %s", op, error)
+
+    async def send(self, calls: Sequence[Mapping[str, Any]], heard: Heard) -> list[str]:
+        """Send calls: their ids. What becomes of them is told to `heard`, until `unfollow`."""
+        self._sending += 1
+        try:
+            ids: list[str] = (await self.ask("send", calls=list(calls)))["ids"]
+        finally:
+            self._sending -= 1
+            early, self._early = self._early, []
+        self._heard |= dict.fromkeys(ids, heard)
+        for message in early:
+            self.pushed(message)
+        return ids
+
+    def unfollow(self, ids: Sequence[str]) -> None:
+        for each in ids:
+            self._heard.pop(each, None)
+
+    async def close(self) -> None:
+        """The end of all of it; not from its own thread."""
+        await self.thread.run(self._close())
+        if self._plane is not None:
+            self._plane.close()
+        self.thread.close()
+
+    # What the link hands on
+
+    def pushed(self, message: dict[str, Any]) -> None:
+        if message["push"] == "call":
+            if (heard := self._heard.get(message["call"])) is not None:
+                heard(message)
+            elif self._sending:
+                self._early.append(message)
+        elif message["push"] == "stop" and self._job is not None and self._job.id == message["job"]:
+            self._job.end()
+
+    async def asked(self, body: Any) -> Any:
+        if self._plane is None:
+            raise LinkRefused("This process holds nothing for others.")
+        return await self._plane.answer_relayed(body)
+
+    def lost(self) -> None:
+        if self._job is not None:
+            self._job.end()
+
+    # Inside
+
+    async def _start(self) -> None:
+        async with self._starting:
+            hello = await self.ask("hello") if self._plane is None else None
+            if hello is not None:
+                self.worker = hello["name"]
+                self._plane = await asyncio.to_thread(Plane, hello["place"], _Relay(self))
+
+    def _forget(self, job: str) -> None:
+        """It is over: nothing is held or to be had for it any longer."""
+        self.inbox.drop(job)
+        if self._plane is not None:
+            self._plane.release(job)
+
+    async def _close(self) -> None:
+        if self.link is not None:
+            await self.link.close()
+        if self._job is not None:
+            self._job.end()
+
+
+class _Relay:
+    """The plane's way through the workers; its loop is another."""
+
+    def __init__(self, here: Here) -> None:
+        self._here = here
+
+    async def ask(self, via: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = await self._here.thread.run(self._here.ask("relay", via=via, body=body))
+        return answer
+
+
+@functools.cache
+def here() -> Here | None:
+    """That of this process; None where no worker started it."""
+    return Here(os.environ) if ADDRESS_VARIABLE in os.environ else None

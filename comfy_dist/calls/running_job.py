@@ -1,0 +1,57 @@
+"""The attempt at a job that this process executes, and what is to go when it is over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
+
+from comfy_dist.calls.errors import Stopped
+
+T = TypeVar("T")
+
+
+class RunningJob:
+    """Made when a node first asks for it, ended by the worker's word. Everything is called on the link's loop."""
+
+    def __init__(self, id: str, attempt: int, call: Mapping[str, Any] | None) -> None:
+        self.id = id
+        self.attempt = attempt
+        #: What makes it a call: a Call as JSON. None: a client's job.
+        self.call = call
+        self.over = False
+        self._waiting: set[asyncio.Task[Any]] = set()
+        self._ends: dict[object, Callable[[], None]] = {}
+
+    def at_end(self, who: object, end: Callable[[], None]) -> None:
+        """Call `end` when the attempt is over, unless `forget(who)` comes first."""
+        self._ends[who] = end
+        if self.over:
+            self._ends.pop(who)()
+
+    def forget(self, who: object) -> None:
+        self._ends.pop(who, None)
+
+    async def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """What `work` gives. Raises Stopped, and cancels it, as soon as the attempt is over."""
+        task = asyncio.ensure_future(work)
+        if self.over:
+            task.cancel()
+        self._waiting.add(task)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if self.over:
+                raise Stopped("The job was interrupted.") from None
+            task.cancel()
+            raise
+        finally:
+            self._waiting.discard(task)
+
+    def end(self) -> None:
+        """It is over: nobody waits any longer, and nothing of it is left."""
+        self.over = True
+        for task in self._waiting:
+            task.cancel()
+        while self._ends:
+            self._ends.pop(next(iter(self._ends)))()
