@@ -152,8 +152,7 @@ class Pool:
 
     def _size(self, who: str, now: float, left: int) -> int:
         """How many of the items that are left `who` gets now. 0: better none."""
-        known = [taker.speed for taker in self._takers.values() if taker.speed]
-        usual = fmean(known) if known else 1.0
+        usual = self._usual_speed(now)
         speed = self._takers[who].speed
         others = list(self._others(who, now, usual))
         awaited = self._awaited(now, usual)
@@ -166,6 +165,13 @@ class Pool:
             return left
         rounds = chunks_left / (1 + len(others) + len(awaited))
         return max(1, int(share * (_later(rounds) if speed else _first(rounds))))
+
+    def _usual_speed(self, now: float) -> float:
+        """Of ranks whose own is not known: the mean, before that the most that those at work can reach yet."""
+        if known := [taker.speed for taker in self._takers.values() if taker.speed]:
+            return fmean(known)
+        begun = [(i, taken) for taker in self._takers.values() for i, taken in taker.open.items() if taken < now]
+        return max((self._chunks[i].items / (now - taken) for i, taken in begun), default=1.0)
 
     def _others(self, who: str, now: float, usual: float) -> Iterator[tuple[float, float]]:
         """In how long each of the others is likely to be free, and its speed. Who is late needs as long again."""
