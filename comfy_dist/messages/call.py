@@ -8,6 +8,8 @@ from comfy_dist.messages.base import Count, JobId, Message, WorkerId
 class Peer(Message):
     """Who answers questions inside an engine's process, and the right to ask it (tensors/plane.py)."""
 
+    #: Of what answers there.
+    id: str
     #: http://host:port; "" where none is served.
     address: str
     #: Worker id and lane, for the way through the broker.
