@@ -60,6 +60,7 @@ class Obedient:
 
     name = "obedient"
     own_files = False
+    #: A prompt of these classes needs no plan.
     linked = False
 
     def __init__(self, worker: str, stage: Stage) -> None:
@@ -69,13 +70,15 @@ class Obedient:
         self._ended = asyncio.Event()
         self._ended.set()
         self.starts = self.frees = 0
+        #: How whoever plays a node of it reaches its worker.
+        self.environment: Mapping[str, str] = {}
 
     @property
     def running(self) -> bool:
         return not self._ended.is_set()
 
     def link(self, environment: Mapping[str, str]) -> None:
-        pass
+        self.environment = environment
 
     async def start(self) -> Catalogue:
         if not self.running:

@@ -1,0 +1,289 @@
+"""Calls, from the node that sends them to their end, on workers whose engines do as they are told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfy_dist.calls.errors import LinkRefused
+from comfy_dist.calls.link import Link
+from comfy_dist.messages import Call, CallEnded, CancelledFact, EndedFact, Job, StartedFact, Urgency
+from comfy_dist.transport import Transport
+from comfy_dist.transport.amqp import AmqpTransport
+from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
+from tests.support.in_process import Cluster, Running, in_process
+from tests.support.patience import PATIENCE
+
+
+@pytest.fixture(params=["memory", "amqp"])
+def join(request: pytest.FixtureRequest, queue_name: str) -> Callable[[], Transport]:
+    if request.param == "memory":
+        broker = MemoryBroker(park_seconds=0.2)
+        return lambda: MemoryTransport(broker)
+    uri = request.getfixturevalue("amqp_uri")
+    return lambda: AmqpTransport(uri, queue_name)
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path, join: Callable[[], Transport]) -> AsyncIterator[Cluster]:
+    async with in_process(tmp_path, join) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def client(join: Callable[[], Transport]) -> AsyncIterator[Transport]:
+    transport = join()
+    await transport.open()
+    yield transport
+    await transport.close()
+
+
+@dataclass
+class Node:
+    """What a node of the running job does."""
+
+    link: Link
+    pushed: list[dict[str, Any]] = field(default_factory=list)
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def until(self, is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The first message of the worker's that is so."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                self.heard.clear()
+                if (found := next(filter(is_so, self.pushed), None)) is not None:
+                    return found
+                await self.heard.wait()
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.node: Node | None = None
+
+    def pushed(self, message: dict[str, Any]) -> None:
+        assert self.node is not None
+        self.node.pushed.append(message)
+        self.node.heard.set()
+
+    async def asked(self, body: Any) -> Any:
+        return {"heard": body}
+
+    def lost(self) -> None:
+        """Nothing waits."""
+
+
+@asynccontextmanager
+async def node_of(worker: Running, lane: int = 0) -> AsyncIterator[Node]:
+    await until(lambda: worker.engines[lane].running)
+    listener = Listener()
+    link = Link.of(worker.engines[lane].environment, listener)
+    assert link is not None
+    node = listener.node = Node(link)
+    try:
+        yield node
+    finally:
+        await link.close()
+
+
+def prompt(class_type: str) -> dict[str, Any]:
+    return {"1": {"class_type": class_type, "inputs": {}}}
+
+
+def call(class_type: str, **more: Any) -> dict[str, Any]:
+    return {"prompt": prompt(class_type), "targets": ["1"], "node": "5", "region": "5.region", **more}
+
+
+async def running(cluster: Cluster, client: Transport, name: str, **more: Any) -> Running:
+    """A worker with a job of a client's that waits until it is told."""
+    worker = await cluster.worker(name, **more)
+    await client.submit(Job(id=f"job-{name}", prompt=prompt("Wait"), client_id="c", outputs_to_execute=("1",)))
+    await until(lambda: (name, f"job-{name}") in cluster.stage.executed)
+    return worker
+
+
+async def peers_of(node: Node, *names: str) -> dict[str, Any]:
+    """Once these are there."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            peers: dict[str, Any] = await node.link.ask("peers", classes=["Quick"])
+            if [worker["name"] for worker in peers["workers"]] == list(names):
+                return peers
+            await asyncio.sleep(0.05)
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not is_so():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_call_is_executed_elsewhere_and_its_node_hears_of_it(cluster: Cluster, client: Transport) -> None:
+    here = await running(cluster, client, "here")
+    await cluster.worker("there")
+    async with node_of(here) as node:
+        about = await node.link.ask("hello")
+        assert (about["name"], about["lane"]) == ("here", 0)
+        assert about["place"]["via"] == f"{about['worker']}/0"
+        job = await node.link.ask("job")
+        assert (job["id"], job["attempt"], job["call"]) == ("job-here", 1, None)
+        peers = await peers_of(node, "here", "there")
+        assert peers["engines"] == 2
+        (id_,) = (await node.link.ask("send", calls=[call("Quick", rank=1, world=2)]))["ids"]
+        ended = await node.until(lambda message: message.get("state") == "ended")
+        assert (ended["call"], ended["status"], ended["worker"], ended["attempt"]) == (id_, "finished", "there", 1)
+        started = await node.until(lambda message: message.get("state") == "started")
+        assert (started["call"], started["worker"], started["attempt"]) == (id_, "there", 1)
+    assert cluster.stage.executed[-1] == ("there", id_)
+
+
+async def test_calls_are_no_prompts_of_anybodys(cluster: Cluster, client: Transport) -> None:
+    """The event log says nothing of them."""
+    here = await running(cluster, client, "here")
+    await cluster.worker("there")
+    async with node_of(here) as node:
+        (id_,) = (await node.link.ask("send", calls=[call("Quick")]))["ids"]
+        await node.until(lambda message: message.get("state") == "ended")
+    await client.append_fact(CancelledFact(job="job-here", by="c"))
+    async with asyncio.timeout(PATIENCE):
+        async for entry in client.events(None):
+            event = getattr(entry, "event", None)
+            assert getattr(event, "job_id", "job-here") == "job-here" != id_
+            if event is not None and event.type == "cancelled":
+                break
+
+
+async def test_the_client_sees_who_helps(cluster: Cluster, client: Transport) -> None:
+    here = await running(cluster, client, "here")
+    await cluster.worker("there")
+    await client.follow("c")
+    seen: list[dict[str, Any]] = []
+
+    async def listen() -> None:
+        async for progress in client.progress():
+            frame = json.loads(progress.body)
+            if frame["type"] == "distributed_progress":
+                seen.append(frame["data"])
+
+    listening = asyncio.create_task(listen())
+    await asyncio.sleep(0)
+    async with node_of(here) as node:
+        # The client's subscription takes a moment, and nothing tells when it is there.
+        while not any(each["state"] == "done" for each in seen):
+            await node.link.ask("send", calls=[call("Quick", rank=3, world=4)])
+            await node.until(lambda message: message.get("state") == "ended")
+            await asyncio.sleep(0.05)
+    listening.cancel()
+    done = next(each for each in seen if each["state"] == "done")
+    assert (done["prompt_id"], done["region"], done["rank"], done["world"]) == ("job-here", "5", 3, 4)
+    assert done["worker"] == "there"
+
+
+async def test_what_an_attempt_sent_for_ends_with_it(cluster: Cluster, client: Transport) -> None:
+    here = await running(cluster, client, "here")
+    there = await cluster.worker("there")
+    async with node_of(here) as node:
+        first, second = (await node.link.ask("send", calls=[call("Wait"), call("Wait")]))["ids"]
+        await until(lambda: ("there", first) in cluster.stage.executed)
+        await client.append_fact(CancelledFact(job="job-here", by="c"))
+        assert (await node.until(lambda message: message["push"] == "stop"))["job"] == "job-here"
+    # The one that runs is interrupted, the one that waits never begins.
+    await client.submit(Job(id="next", prompt=prompt("Quick"), outputs_to_execute=("1",)))
+    await client.submit(Job(id="last", prompt=prompt("Quick"), outputs_to_execute=("1",)))
+    await until(lambda: {"next", "last"} <= {job for _, job in cluster.stage.executed})
+    assert second not in {job for _, job in cluster.stage.executed}
+    await there.stop()
+
+
+async def test_a_call_whose_worker_is_gone_is_done_by_another(cluster: Cluster, client: Transport) -> None:
+    here = await running(cluster, client, "here")
+    lost = await cluster.worker("lost")
+    async with node_of(here) as node:
+        (id_,) = (await node.link.ask("send", calls=[call("Die")]))["ids"]
+        ended = await node.until(lambda message: message.get("state") == "ended")
+        assert (ended["call"], ended["status"]) == (id_, "failed")
+        assert ended["error"]["node_id"] == "1"
+        assert "3 times" in ended["error"]["exception_message"]
+    assert [each for each in cluster.stage.executed if each[1] == id_] == [("lost", id_)] * 3
+    await lost.stop()
+
+
+async def test_a_call_for_one_worker_goes_there(cluster: Cluster, client: Transport) -> None:
+    here = await running(cluster, client, "here")
+    for name in ("a", "b", "c"):
+        await cluster.worker(name)
+    async with node_of(here) as node:
+        await peers_of(node, "a", "b", "c", "here")
+        asked = [call("Quick", target=name) for name in ("b", "c", "b")]
+        ids = (await node.link.ask("send", calls=asked))["ids"]
+        for id_ in ids:
+            await node.until(lambda message, id_=id_: message.get("state") == "ended" and message["call"] == id_)
+        with pytest.raises(LinkRefused, match="No live worker can execute this call"):
+            await node.link.ask("send", calls=[call("Quick", target="nobody")])
+    by_call = {job: worker for worker, job in cluster.stage.executed}
+    assert [by_call[id_] for id_ in ids] == ["b", "c", "b"]
+
+
+async def test_engines_of_two_workers_ask_each_other_through_the_broker(
+    cluster: Cluster, client: Transport
+) -> None:
+    here, there = await running(cluster, client, "here"), await cluster.worker("there", engines=2)
+    async with node_of(here) as node, node_of(there, 1) as other:
+        via = (await other.link.ask("hello"))["place"]["via"]
+        assert await node.link.ask("relay", via=via, body={"some": [1, "thing"]}) == {
+            "heard": {"some": [1, "thing"]}
+        }
+        with pytest.raises(LinkRefused, match="not connected"):
+            await node.link.ask("relay", via=via.replace("/1", "/0"), body={})
+
+
+async def test_what_a_job_broadcasts_all_its_calls_hear(cluster: Cluster, client: Transport) -> None:
+    here = await running(cluster, client, "here")
+    there = await cluster.worker("there")
+    async with node_of(here) as node, node_of(there) as helping:
+        (id_,) = (await node.link.ask("send", calls=[call("Wait")]))["ids"]
+        await until(lambda: ("there", id_) in cluster.stage.executed)
+        await node.link.ask("publish", channel="default", value={"packed": 1})
+        assert await helping.link.ask("listen", channel="default", timeout=None) == {"value": {"packed": 1}}
+        assert await node.link.ask("listen", channel="default", timeout=None) == {"value": {"packed": 1}}
+        with pytest.raises(LinkRefused, match="Nothing in this job broadcasts on the channel 'x'"):
+            await helping.link.ask("listen", channel="x", timeout=None)
+
+
+async def test_nodes_are_told_what_is_wrong_with_what_they_ask(cluster: Cluster, client: Transport) -> None:
+    here = await running(cluster, client, "here")
+    async with node_of(here) as node:
+        for op, arguments, sentence in (
+            ("nothing", {}, "different versions"),
+            ("send", {}, "is not understood"),
+            ("send", {"calls": [{"prompt": 7}]}, "is not understood"),
+            ("relay", {"via": "nobody", "body": {}}, "is not understood"),
+            ("workflow", {"path": "../../secret.json"}, "secret.json"),
+            ("chunks", {"node": "5"}, "is not understood"),
+        ):
+            with pytest.raises(LinkRefused, match=sentence):
+                await node.link.ask(op, **arguments)
+        assert (await node.link.ask("job"))["id"] == "job-here"
+
+
+async def test_a_call_of_an_attempt_that_is_over_is_dropped(cluster: Cluster, client: Transport) -> None:
+    about = Call(parent="gone", attempt=1, root="gone", home="w", worker="w")
+    late = Job(id="late", prompt=prompt("Quick"), outputs_to_execute=("1",), urgency=Urgency.CALL, call=about)
+    await client.append_fact(StartedFact(job="gone", worker="w", attempt=1))
+    await client.append_fact(EndedFact(job="gone"))
+    await client.submit(late)
+    await cluster.worker("w")
+    await client.submit(Job(id="next", prompt=prompt("Quick"), outputs_to_execute=("1",)))
+    await until(lambda: ("w", "next") in cluster.stage.executed)
+    assert ("w", "late") not in cluster.stage.executed
+
+
+def test_an_end_is_read_as_it_was_written() -> None:
+    ended = CallEnded(call="c", parent="j", parent_attempt=1, status="failed", error={"node_id": "7"})
+    assert CallEnded.from_bytes(ended.to_bytes()) == ended
