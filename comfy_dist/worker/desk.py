@@ -34,6 +34,7 @@ from comfy_dist.messages import (
     Urgency,
     now_ms,
 )
+from comfy_dist.routing import needs_of
 from comfy_dist.transport import Transport
 from comfy_dist.worker.arbiter import Arbiter
 from comfy_dist.worker.attempt_calls import AttemptCalls
@@ -131,6 +132,7 @@ class Desk:
     def interrupted(self, lane: int) -> None:
         """Whoever waits in a node of that lane's job is to wait no longer."""
         if (calls := self._running.get(lane)) is not None:
+            calls.over.set()
             self._links.push(lane, {"push": "stop", "job": calls.job.id})
 
     # What goes on beside
@@ -215,12 +217,15 @@ class Desk:
         return {
             "id": calls.job.id,
             "attempt": calls.number,
+            "over": calls.over.is_set(),
             "call": call.model_dump(mode="json") if call is not None else None,
         }
 
-    async def _peers_of(self, _: int, arguments: dict[str, Any]) -> dict[str, Any]:
+    async def _peers_of(self, lane: int, arguments: dict[str, Any]) -> dict[str, Any]:
         choices = tuple((str(cls), str(name), str(value)) for cls, name, value in arguments.get("choices", ()))
         asked = Requirements(nodes=tuple(map(str, arguments.get("classes", ()))), choices=choices)
+        if "prompt" in arguments and (catalogue := self._standings[lane].catalogue) is not None:
+            asked = asked.joined(needs_of(arguments["prompt"], catalogue))
         able, _missing = await self._peers.able(asked)
         return {
             "engines": max(1, sum(max(1, len(worker.devices)) for worker in able)),
@@ -372,6 +377,10 @@ class Desk:
         return _result(await self._transport.ask(command, LISTEN_SECONDS + RELAY_SECONDS), home)
 
     async def _workflow(self, lane: int, arguments: dict[str, Any]) -> dict[str, Any]:
+        """A saved workflow; without a path the job's own, as its client sent it."""
+        if "path" not in arguments:
+            job = self._attempt(lane).job
+            return {"prompt": job.prompt, "targets": list(job.outputs_to_execute)}
         catalogue = self._standings[lane].catalogue
         nodes = catalogue.nodes if catalogue is not None else {}
         prompt, targets = await asyncio.to_thread(
