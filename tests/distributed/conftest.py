@@ -1,0 +1,125 @@
+"""Workers that share graphs: real engines, started once, over one broker in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from comfy_dist.engine import Engine
+from comfy_dist.engine.graph import GraphEngine
+from comfy_dist.transport import Transport
+from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
+from comfy_dist.worker import Worker
+from comfy_dist.worker.presence import Identity
+from comfy_dist.workspace import Workspace
+from tests.distributed.graphs import placed, region
+from tests.support.in_process import in_process
+from tests.support.patience import PATIENCE
+from tests.support.talking import Frontend, Prompt
+
+PACKS = Path(__file__).parents[1] / "packs"
+
+
+@dataclass
+class Ran:
+    """An ended prompt, as its history has it."""
+
+    status: str
+    outputs: dict[str, Any]
+    #: Of the node that failed, as the client was told.
+    error: dict[str, Any]
+
+    def shown(self, key: str) -> dict[str, list[Any]]:
+        """What the output nodes showed under that key, by their ids."""
+        return {id_: output[key] for id_, output in self.outputs.items() if key in output}
+
+    @property
+    def digests(self) -> dict[str, list[str]]:
+        return self.shown("digest")
+
+
+class Workers:
+    """Workers w0, w1, … and a frontend; prompts are executed by w0, which asks the others for help."""
+
+    def __init__(self, frontend: Frontend, workspace: Workspace, engines: Sequence[Engine]) -> None:
+        self.frontend = frontend
+        self.workspace = workspace
+        self.engines = engines
+
+    async def post(self, prompt: Prompt, parent: str | None = "w0") -> str:
+        extra = {"worker": parent} if parent is not None else {}
+        return await self.frontend.prompt(prompt, extra_data=extra)
+
+    async def ended(self, prompt_id: str) -> Ran:
+        entry = await self.frontend.ended(prompt_id)
+        errors = [data for name, data in entry["status"]["messages"] if name == "execution_error"]
+        return Ran(entry["status"]["status_str"], entry["outputs"], errors[0] if errors else {})
+
+    async def run(self, prompt: Prompt, parent: str | None = "w0") -> Ran:
+        """Its end, whatever it is."""
+        return await self.ended(await self.post(prompt, parent))
+
+    async def done(self, prompt: Prompt, parent: str | None = "w0") -> Ran:
+        ran = await self.run(prompt, parent)
+        assert ran.status == "success", ran.error
+        return ran
+
+
+Make = Callable[[Workspace, int], Engine]
+
+
+def graph_engine(workspace: Workspace, number: int) -> Engine:
+    return GraphEngine(workspace, environment={"TEST_WORKER": str(number)})
+
+
+@asynccontextmanager
+async def working(folder: Path, count: int, join: Callable[[], Transport], make: Make) -> AsyncIterator[Workers]:
+    workspace = Workspace.at(folder / "workspace")
+    workspace.create()
+    shutil.copytree(PACKS / "distributed_nodes", workspace.custom_nodes / "distributed_nodes")
+    engines = [make(workspace, number) for number in range(count)]
+    async with AsyncExitStack() as stack:
+        cluster = await stack.enter_async_context(in_process(folder, join))
+        frontend, _ = await cluster.frontend("f")
+        for number, engine in enumerate(engines):
+            worker = Worker(Identity.make(f"w{number}", ()), join(), [engine], workspace, second_look=0.1)
+            serving = asyncio.create_task(worker.serve())
+            stack.push_async_callback(_drained, worker, serving)
+
+        def all_idle(answer: Any) -> bool:
+            return [worker["state"] for worker in answer["workers"]] == ["idle"] * count
+
+        await frontend.wait(all_idle, "/distributed/workers")
+        workers = Workers(frontend, workspace, engines)
+        # The first region that w0 executes makes it look who is there.
+        await workers.done(placed(region("Image", batch=1), 8))
+        yield workers
+
+
+async def _drained(worker: Worker, serving: asyncio.Task[None]) -> None:
+    worker.drain()
+    await asyncio.wait_for(serving, PATIENCE)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def eight(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workers]:
+    broker = MemoryBroker()
+    folder = tmp_path_factory.mktemp("eight")
+    async with working(folder, 8, lambda: MemoryTransport(broker), graph_engine) as workers:
+        yield workers
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def three(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workers]:
+    broker = MemoryBroker()
+    folder = tmp_path_factory.mktemp("three")
+    async with working(folder, 3, lambda: MemoryTransport(broker), graph_engine) as workers:
+        yield workers
