@@ -1,8 +1,8 @@
 """Graphs with regions, of the nodes in tests/packs/distributed_nodes, for one batch size each.
 
 `within` stands for a node that says how many workers can help, `meet` for one where these wait for each other, so
-that none has done it all before the others came. `placed` puts the real ones in; `undivided` makes the graph that a
-ComfyUI without a cluster would be given.
+that none has done it all before the others came. `placed` puts the real ones in; `undivided` makes the graph that
+a ComfyUI without a cluster would be given.
 """
 
 from __future__ import annotations
