@@ -207,6 +207,20 @@ class DistAdd(_Node):
         return (one + other,)
 
 
+class DistSplit(_Node):
+    """A batch in so many parts, as ranks get them: an image list."""
+
+    RETURN_TYPES = ("IMAGE",)
+    OUTPUT_IS_LIST = (True,)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"image": ("IMAGE",), "parts": _int(1, 1)}}
+
+    def run(self, image, parts):
+        return (list(torch.tensor_split(image, parts)),)
+
+
 class DistImageToMask(_Node):
     """Of each item a scaled mask, its first channel."""
 
@@ -429,6 +443,7 @@ NODE_CLASS_MAPPINGS = {
         DistScale,
         DistMasked,
         DistAdd,
+        DistSplit,
         DistImageToMask,
         DistSample,
         DistMeet,
