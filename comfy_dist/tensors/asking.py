@@ -9,9 +9,9 @@ from typing import Any, Self
 import aiohttp
 
 from comfy_dist.errors import ComfyDistError, text_of
-from comfy_dist.tensors.errors import NotAnswered, WayFailed
+from comfy_dist.messages import Peer
+from comfy_dist.tensors.errors import Declined, NotAnswered, WayFailed
 from comfy_dist.tensors.questions import MAX_BYTES
-from comfy_dist.tensors.ref import Peer
 from comfy_dist.tensors.relayed import Relay
 from comfy_dist.tensors.ways import CONNECT_SECONDS, Ways
 
@@ -40,13 +40,13 @@ class Asker:
             async with asyncio.timeout(timeout):
                 found = await self._answer(peer, body)
         except TimeoutError:
-            raise NotAnswered(f"{peer.holder} did not answer within {timeout:g} s.") from None
+            raise NotAnswered(f"{_name(peer)} did not answer within {timeout:g} s.") from None
         match found:
             case {"answer": dict(answer)}:
                 return answer
             case {"error": str(sentence)}:
-                raise NotAnswered(sentence)
-        raise NotAnswered(f"{peer.holder} answers something that is no answer.")
+                raise Declined(sentence)
+        raise NotAnswered(f"{_name(peer)} answers something that is no answer.")
 
     async def _answer(self, peer: Peer, body: dict[str, Any]) -> Any:
         reasons = []
@@ -57,15 +57,15 @@ class Asker:
                 self._ways.failed(peer.address, error)
                 reasons.append(str(error))
         if peer.via and self._relay is not None:
-            question = {"question": peer.id, "token": peer.token, "body": body}
+            question = {"question": body, "token": peer.token}
             try:
                 return await self._relay.ask(peer.via, question)
             except ComfyDistError as error:
                 reasons.append(str(error))
-        raise NotAnswered(f"{peer.holder} cannot be reached: {' '.join(reasons) or 'no way leads there.'}")
+        raise NotAnswered(f"{_name(peer)} cannot be reached: {' '.join(reasons) or 'no way leads there.'}")
 
     async def _over_http(self, peer: Peer, body: dict[str, Any]) -> Any:
-        url = f"{peer.address}/questions/{peer.id}"
+        url = f"{peer.address}/questions"
         headers = {"Authorization": f"Bearer {peer.token}"}
         try:
             async with self._session.post(url, json=body, headers=headers, allow_redirects=False) as response:
@@ -75,12 +75,16 @@ class Asker:
                 async for chunk in response.content.iter_any():
                     data += chunk
                     if len(data) > MAX_BYTES:
-                        raise NotAnswered(f"{peer.holder} answers with over {MAX_BYTES} bytes.")
+                        raise NotAnswered(f"{_name(peer)} answers with over {MAX_BYTES} bytes.")
         except (aiohttp.ClientConnectorError, aiohttp.InvalidURL, aiohttp.ConnectionTimeoutError) as error:
             raise WayFailed(f"{peer.address} cannot be reached ({text_of(error)}).") from None
         except aiohttp.ClientError as error:
-            raise NotAnswered(f"{peer.holder} broke off before it answered ({text_of(error)}).") from None
+            raise NotAnswered(f"{_name(peer)} broke off before it answered ({text_of(error)}).") from None
         try:
             return json.loads(data)
         except ValueError:
             return None
+
+
+def _name(peer: Peer) -> str:
+    return peer.via or peer.address or "a process without an address"

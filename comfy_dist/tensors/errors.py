@@ -17,6 +17,10 @@ class NotAnswered(ComfyDistError):
     """A question that no way led to an answer for, or whose answer was a refusal."""
 
 
+class Declined(NotAnswered):
+    """A question that was answered with a refusal: to ask again is of no use."""
+
+
 class Refused(ComfyDistError):
     """What a holder says no to, with the HTTP status that says so."""
 
