@@ -18,8 +18,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from comfy_dist.calls.errors import LinkRefused
-from comfy_dist.errors import ComfyDistError
+from comfy_dist.errors import BrokerUnavailable, ComfyDistError
 from comfy_dist.messages import (
+    AttemptFailedFact,
     Call,
     CancelledFact,
     Command,
@@ -28,6 +29,7 @@ from comfy_dist.messages import (
     Job,
     Peer,
     Prompt,
+    ReleasedFact,
     Requirements,
     Route,
     StartedFact,
@@ -139,12 +141,19 @@ class Desk:
 
     def fold(self, fact: Fact) -> None:
         """A fact of the control stream."""
-        if isinstance(fact, StartedFact) and (calls := self._sent.get(fact.job)) is not None:
-            # The first claim of a number has it; what is folded already says whose it is.
-            holder = self._arbiter.claims.holder(fact.job)
-            if holder == (fact.worker, fact.attempt):
-                name = self._peers.name_of(fact.worker)
-                self._push(calls, calls.started(fact.job, fact.worker, name, fact.attempt))
+        if not isinstance(fact, (StartedFact, AttemptFailedFact, ReleasedFact)):
+            return
+        if (calls := self._sent.get(fact.job)) is None:
+            return
+        # The first claim of a number has it; what is folded already says whose it is.
+        if self._arbiter.claims.holder(fact.job) != (fact.worker, fact.attempt):
+            return
+        if isinstance(fact, StartedFact):
+            name = self._peers.name_of(fact.worker)
+            self._push(calls, calls.started(fact.job, fact.worker, name, fact.attempt))
+        else:
+            # Who takes it next may come late, or never.
+            self._push(calls, calls.gone(fact.job))
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -179,7 +188,13 @@ class Desk:
                 for call_id, call in list(calls.calls.items()):
                     if call.state != "running" or call.holder == self._identity.id:
                         continue
-                    if await self._transport.is_alive(call.holder):
+                    attempt = call.attempt
+                    try:
+                        is_alive = await self._transport.is_alive(call.holder)
+                    except BrokerUnavailable as error:
+                        log.debug("Nobody can be looked for: %s", error)
+                        break
+                    if is_alive or call.attempt != attempt:
                         call.missed = False
                     elif not call.missed:
                         call.missed = True

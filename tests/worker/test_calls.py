@@ -210,6 +210,9 @@ async def test_a_call_whose_worker_is_gone_is_done_by_another(cluster: Cluster, 
         assert (ended["call"], ended["status"]) == (id_, "failed")
         assert ended["error"]["node_id"] == "1"
         assert "3 times" in ended["error"]["exception_message"]
+        # Its node need not wait for who takes it next.
+        heard = [(each["state"], each["attempt"]) for each in node.pushed if each["push"] == "call"]
+        assert heard[:5] == [("started", 1), ("gone", 1), ("started", 2), ("gone", 2), ("started", 3)]
     assert [each for each in cluster.stage.executed if each[1] == id_] == [("lost", id_)] * 3
     await lost.stop()
 
