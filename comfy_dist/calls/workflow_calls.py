@@ -1,0 +1,166 @@
+"""Whole workflows executed by other workers: calls that are sent, and what becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from comfy_dist.calls.here import Here
+from comfy_dist.calls.running_job import RunningJob
+from comfy_dist.calls.sent_workflows import Result, Workflow, listeners, tuned_to
+from comfy_dist.errors import ComfyDistError
+from comfy_dist.tensors.content import content_of
+
+#: Seconds in which a worker that is free begins. After that the node does it itself.
+BEGIN_SECONDS = 5.0
+#: Seconds between two looks at workers that have not begun, or have gone. Missed twice is gone for good.
+LOOK_SECONDS = 5.0
+
+
+class WorkflowFailed(ComfyDistError):
+    """A workflow that another worker has executed in vain: the sentence names the worker and the node there."""
+
+
+async def on_all_others(here: Here, job: RunningJob, workflow: Workflow) -> list[Result]:
+    """What each other live worker that can execute the workflow has made of it, by the workers' names.
+
+    Raises WorkflowFailed as soon as one has failed, LinkLost, LinkRefused.
+    """
+    able, own = await _able(here, workflow)
+    names = sorted(worker["name"] for worker in able if worker["id"] != own)
+    if not names:
+        return []
+    called = _Called(here, workflow)
+    try:
+        await called.send(job, names)
+        await called.until_ended()
+    finally:
+        called.unfollow()
+    return called.results()
+
+
+async def on_any(here: Here, job: RunningJob, workflow: Workflow) -> list[Result] | None:
+    """The same of the one worker that took it; None: nobody is free, so whoever asks is to execute it itself.
+
+    A node never waits for a worker that may be waiting for this one.
+    """
+    able, own = await _able(here, workflow)
+    free = any(worker["state"] == "idle" for worker in able)
+    alone = any(worker["id"] == own for worker in able)
+    if alone and not free:
+        return None
+    called = _Called(here, workflow)
+    try:
+        await called.send(job, [None])
+        if alone and not await called.has_begun():
+            await here.ask("void", calls=called.ids)
+            return None
+        await called.until_ended()
+    finally:
+        called.unfollow()
+    return called.results()
+
+
+async def _able(here: Here, workflow: Workflow) -> tuple[list[Mapping[str, Any]], str]:
+    """The live workers that can execute it, and the id of this one."""
+    hello = await here.ask("hello")
+    peers = await here.ask("peers", prompt=workflow.prompt)
+    return peers["workers"], hello["worker"]
+
+
+class _Called:
+    """Calls of one workflow. On the link's loop."""
+
+    def __init__(self, here: Here, workflow: Workflow) -> None:
+        self._here = here
+        self._workflow = workflow
+        self.ids: list[str] = []
+        #: What the worker said last of each call, and the names that these are meant for (None: anybody's).
+        self._heard: dict[str, dict[str, Any]] = {}
+        self._targets: dict[str, str | None] = {}
+        self._left_out: set[str] = set()
+        self._news = asyncio.Event()
+
+    async def send(self, job: RunningJob, targets: Sequence[str | None]) -> None:
+        workflow = self._workflow
+        if listeners(workflow.prompt):
+            # By its content, so that two nodes of one job never hear each other's.
+            channel = f"image {await asyncio.to_thread(content_of, workflow.image)}"
+            packed = self._here.plane.pack([workflow.image], job.id)
+            await self._here.ask("publish", channel=channel, value=packed)
+            workflow = replace(workflow, prompt=tuned_to(channel, workflow.prompt))
+        calls = [workflow.call(target, rank, len(targets)) for rank, target in enumerate(targets)]
+        self.ids = await self._here.send(calls, self._hear)
+        self._targets = dict(zip(self.ids, targets, strict=True))
+
+    def unfollow(self) -> None:
+        self._here.unfollow(self.ids)
+
+    async def has_begun(self) -> bool:
+        """Whether somebody executes the one call, or has."""
+        while self._state(self.ids[0]) not in ("started", "ended"):
+            if not await self._told_within(BEGIN_SECONDS):
+                return False
+        return True
+
+    async def until_ended(self) -> None:
+        missed = dict.fromkeys(self.ids, 0)
+        while True:
+            waiting = [each for each in self.ids if self._state(each) != "ended" and each not in self._left_out]
+            for each in self.ids:
+                self._refuse_failure(each)
+            if not waiting:
+                return
+            if await self._told_within(LOOK_SECONDS):
+                continue
+            live = {worker["name"] for worker in (await self._here.ask("peers"))["workers"]}
+            for each in waiting:
+                target = self._targets[each]
+                there = target is None or target in live or self._state(each) == "started"
+                missed[each] = 0 if there else missed[each] + 1
+                if missed[each] > 1:
+                    await self._give_up(each)
+
+    def results(self) -> list[Result]:
+        ended = [self._heard[each] for each in self.ids if each not in self._left_out]
+        return [{"worker": message["worker"], "outputs": message["outputs"]} for message in ended]
+
+    async def _give_up(self, call: str) -> None:
+        """The only worker that may execute it is gone: one that had not begun is none of the live workers."""
+        if self._state(call) == "gone":
+            raise WorkflowFailed(
+                f"{self._workflow.title} was not finished by worker {self._targets[call]}, which is gone."
+            )
+        await self._here.ask("void", calls=[call])
+        self._left_out.add(call)
+
+    def _refuse_failure(self, call: str) -> None:
+        message = self._heard.get(call, {})
+        if message.get("state") != "ended" or message.get("status") == "finished":
+            return
+        worker, error = message["worker"], message.get("error") or {}
+        if message.get("status") == "cancelled":
+            raise WorkflowFailed(f"{self._workflow.title} was cancelled on worker {worker}.")
+        node, reason = error.get("node_id"), str(error.get("exception_message") or "it failed").strip()
+        at = f" at node {node} ({error.get('node_type')})" if node is not None else ""
+        raise WorkflowFailed(f"{self._workflow.title} failed on worker {worker}{at}: {reason}")
+
+    def _state(self, call: str) -> str | None:
+        """started, gone (it will be executed again), ended; None: nobody has begun."""
+        return self._heard.get(call, {}).get("state")
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        self._heard[message["call"]] = message
+        self._news.set()
+
+    async def _told_within(self, seconds: float) -> bool:
+        """Whether something is told in that time, or was since somebody last waited."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+        except TimeoutError:
+            return False
+        self._news.clear()
+        return True
