@@ -28,6 +28,7 @@ from comfy_dist.worker.draining import Draining
 from comfy_dist.worker.pausing import Pausing
 from comfy_dist.worker.progress import ProgressSender
 from comfy_dist.worker.standing import Standing
+from comfy_dist.workflows.folder import workflow_folders
 from comfy_dist.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -206,3 +207,6 @@ def _stamps(workspace: Workspace) -> Iterator[tuple[str, int]]:
             folders[:] = [name for name in folders if not name.startswith(".")]
             with contextlib.suppress(OSError):
                 yield here, Path(here).stat().st_mtime_ns
+    for folder in workflow_folders(workspace.user):
+        with contextlib.suppress(OSError):
+            yield str(folder), folder.stat().st_mtime_ns

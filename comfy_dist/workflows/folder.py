@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from comfy_dist.errors import ComfyDistError
@@ -22,13 +23,24 @@ class NoSuchWorkflow(ComfyDistError):
 
 def saved_workflows(user_folder: Path) -> list[str]:
     """Names of the JSON files in every `workflows` folder and below it, sorted."""
-    found = []
+    return sorted(
+        canonical((folder.relative_to(user_folder) / name).as_posix())
+        for folder, names in _folders(user_folder)
+        for name in names
+        if name.endswith(".json")
+    )
+
+
+def workflow_folders(user_folder: Path) -> Iterator[Path]:
+    """The folders that saved workflows lie in. Hidden ones are passed over, and links not followed."""
+    return (folder for folder, _ in _folders(user_folder))
+
+
+def _folders(user_folder: Path) -> Iterator[tuple[Path, list[str]]]:
     for here, folders, files in os.walk(user_folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        below = Path(here).relative_to(user_folder)
-        if _FOLDER in below.parts:
-            found += [canonical((below / name).as_posix()) for name in files if name.endswith(".json")]
-    return sorted(found)
+        if _FOLDER in Path(here).relative_to(user_folder).parts:
+            yield Path(here), files
 
 
 def canonical(name: str) -> str:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from comfy_dist.errors import ComfyDistError, UsageError
-from comfy_dist.workflows.folder import NoSuchWorkflow, canonical, saved_workflows, workflow_file
+from comfy_dist.workflows.folder import NoSuchWorkflow, canonical, saved_workflows, workflow_file, workflow_folders
 from comfy_dist.workflows.loading import load_workflow, parsed_inputs
 from comfy_dist.workflows.ui_format import GoesInCircles, MissingClasses
 from comfy_dist.workflows.ui_graph import NotAGraph
@@ -58,6 +58,8 @@ def test_workflows_are_listed_of_every_user_and_folder(tmp_path: Path) -> None:
     save(tmp_path, "default/workflows/.index/a.json", {})
     assert saved_workflows(tmp_path) == ["alice/workflows/a.json", "b.json", "of mine/a.json"]
     assert saved_workflows(tmp_path / "not there") == []
+    places = {"default/workflows", "default/workflows/of mine", "alice/workflows"}
+    assert set(workflow_folders(tmp_path)) == {tmp_path / place for place in places}
 
 
 def test_every_listed_name_is_that_of_its_file(tmp_path: Path) -> None:
