@@ -6,16 +6,14 @@ import asyncio
 import itertools
 import shutil
 import time
-from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, TypeAlias
-
-import aiohttp
+from typing import Any
 
 from benchmarks import waiting_node
 from benchmarks.figures import report
 from benchmarks.prompts import Client, client
-from benchmarks.servers import START_SECONDS, folder, frontend, worker
+from benchmarks.servers import folder, frontend, worker
+from benchmarks.workers import Workers
 from tests.support.rabbitmq import own_broker
 
 SIZES = (1, 2, 4, 8, 16)
@@ -23,9 +21,6 @@ SIZES = (1, 2, 4, 8, 16)
 JOB_SECONDS = 0.5
 #: Jobs for each worker; the first and the last are not counted.
 JOBS_EACH = 12
-
-#: As GET /distributed/workers shows them.
-_Workers: TypeAlias = list[dict[str, Any]]
 
 _numbers = itertools.count()
 
@@ -41,12 +36,12 @@ async def run() -> None:
         for name in names:
             stack.enter_context(worker(broker.uri, here, name))
         server = stack.enter_context(frontend(broker.uri, here))
-        cluster = await stack.enter_async_context(_Cluster(server.address))
-        await cluster.until(lambda found: sum(each["state"] == "idle" for each in found) == len(names))
+        workers = await stack.enter_async_context(Workers(server.address))
+        await workers.all_idle(len(names))
         connected = await stack.enter_async_context(client(server.address))
         rates: dict[int, float] = {}
         for size in SIZES:
-            await cluster.work_with(names[:size], names[size:])
+            await workers.work_with(names[:size], names[size:])
             await _finished(connected, 2 * size)
             rates[size] = await _rate(connected, size)
     for size in SIZES[1:]:
@@ -81,35 +76,3 @@ async def _rate(connected: Client, size: int) -> float:
 
 def _prompt() -> dict[str, Any]:
     return {"1": {"class_type": "BenchmarkWait", "inputs": {"seconds": JOB_SECONDS, "number": next(_numbers)}}}
-
-
-class _Cluster:
-    """Asks a frontend about its workers."""
-
-    def __init__(self, address: str) -> None:
-        self._address = address
-
-    async def __aenter__(self) -> _Cluster:
-        self._session = await aiohttp.ClientSession().__aenter__()
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        await self._session.close()
-
-    async def work_with(self, working: Sequence[str], resting: Sequence[str]) -> None:
-        for deed, names in (("resume", working), ("pause", resting)):
-            for name in names:
-                told = self._session.post(f"{self._address}/distributed/{deed}", json={"worker": name})
-                async with told as answer:
-                    answer.raise_for_status()
-        paused = set(resting)
-        await self.until(lambda found: {each["name"] for each in found if each["paused"]} == paused)
-
-    async def until(self, is_so: Callable[[_Workers], bool]) -> None:
-        """Wait until that is true of the workers."""
-        async with asyncio.timeout(START_SECONDS):
-            while True:
-                async with self._session.get(f"{self._address}/distributed/workers") as answer:
-                    if is_so((await answer.json())["workers"]):
-                        return
-                await asyncio.sleep(0.2)
