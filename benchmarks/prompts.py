@@ -34,9 +34,9 @@ class Client:
         self._address = address
         self.id = ""
 
-    async def post(self, what: dict[str, Any] | None = None) -> str:
+    async def post(self, what: dict[str, Any] | None = None, **extra_data: Any) -> str:
         """Its id; without a prompt of one's own, the one with two nodes."""
-        body = {"prompt": what or prompt(), "client_id": self.id}
+        body = {"prompt": what or prompt(), "client_id": self.id, "extra_data": extra_data}
         async with self._session.post(f"{self._address}/prompt", json=body) as response:
             answer = await response.json()
             assert response.status == 200, answer

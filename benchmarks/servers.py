@@ -53,11 +53,11 @@ def cluster(uri: str | None = None) -> Iterator[Server]:
 
 
 @contextmanager
-def worker(uri: str, here: Path, name: str = "worker") -> Iterator[Process]:
+def worker(uri: str, here: Path, name: str = "worker", **environment: str) -> Iterator[Process]:
     """One on the CPU."""
     at = ["--distributed-queue-connection-uri", uri, "--cwd", str(here), "--worker-name", name]
     command = module("comfy_dist.cli.worker", *at, "--cpu", "--health-port", "0", "--logging-level", "WARNING")
-    with running(command, cwd=here) as process:
+    with running(command, cwd=here, env=environment) as process:
         yield process
 
 
