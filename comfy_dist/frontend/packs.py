@@ -1,4 +1,4 @@
-"""What custom node packs of this workspace bring to the page: scripts, examples, translations, subgraphs."""
+"""What custom node packs, and we, bring to the page: scripts, examples, translations, subgraphs."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ routes = web.RouteTableDef()
 
 #: Where packs keep example workflows; the first is the documented one.
 _EXAMPLES = ("example_workflows", "example", "examples", "workflow", "workflows")
+#: Our own scripts, and under which name they are served.
+_OURS, _OUR_NAME = Path(__file__).parent / "web", "comfy_dist"
 #: A pack's locale files beside main.json, and under which key they go.
 _LOCALE_PARTS = ("nodeDefs", "commands", "settings")
 
 
 def _web_folders(here: Context) -> dict[str, Path]:
-    """{pack: its web folder}, of those that exist in this workspace; a worker's may lie elsewhere."""
+    """{pack: its web folder}, ours and of those that exist in this workspace; a worker's may lie elsewhere."""
     catalogue = here.registry.catalogue
     folders = {}
     for pack, relative in (catalogue.web_directories if catalogue else {}).items():
@@ -38,7 +40,7 @@ def _web_folders(here: Context) -> dict[str, Path]:
             continue
         if folder.is_dir() and folder != here.workspace.root:
             folders[pack] = folder
-    return folders
+    return folders | {_OUR_NAME: _OURS}
 
 
 def _scripts(here: Context) -> list[str]:
@@ -56,7 +58,7 @@ def _scripts(here: Context) -> list[str]:
 
 @routes.get("/extensions")
 async def extensions(request: web.Request) -> web.Response:
-    """Paths of all scripts the page is to load: its own, then the packs'."""
+    """Paths of all scripts the page is to load: its own, then the packs' and ours."""
     return web.json_response(await asyncio.to_thread(_scripts, context(request)))
 
 

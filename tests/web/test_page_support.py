@@ -247,6 +247,14 @@ async def test_scripts_of_packs_are_listed_and_served_from_inside_only(served: S
         assert await served.raw(f"/extensions/{target}") in (403, 404), target
 
 
+async def test_our_own_script_is_there_whatever_packs_there_are(served: Served) -> None:
+    scripts = (await served.get("/extensions")).json()
+    assert scripts.count("/extensions/comfy_dist/distributed.js") == 1
+    script = await served.get("/extensions/comfy_dist/distributed.js")
+    assert script.headers["Content-Type"].startswith(("text/javascript", "application/javascript"))
+    assert b"registerExtension" in script.body
+
+
 async def test_examples_translations_and_subgraphs_of_packs_are_offered(served: Served) -> None:
     pack = served.workspace.custom_nodes / "pack"
     for folder in ("example_workflows", "locales/de", "subgraphs"):
