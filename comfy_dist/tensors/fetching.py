@@ -1,62 +1,120 @@
-"""A tensor from its holder, by the ways that lead there."""
+"""A tensor from its holder, by the ways that lead there: shared memory, HTTP, the relay."""
 
 from __future__ import annotations
 
 import asyncio
-import http.client
-from urllib.parse import urlsplit
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 
 import torch
 
+from comfy_dist.errors import ComfyDistError
+from comfy_dist.tensors import shared
+from comfy_dist.tensors.aside import aside
 from comfy_dist.tensors.errors import NotPulled, WayFailed
-from comfy_dist.tensors.memory import DTYPES, bytes_of, empty
+from comfy_dist.tensors.memory import DTYPES, empty
+from comfy_dist.tensors.rates import Rates
+from comfy_dist.tensors.receiving import Request, delete, get, get_shared
 from comfy_dist.tensors.ref import TensorRef
-from comfy_dist.tensors.relayed import Relay
-from comfy_dist.tensors.ways import CONNECT_SECONDS, Ways
+from comfy_dist.tensors.relayed import Relay, pull_relayed
+from comfy_dist.tensors.ways import Ways
+
+#: Bytes in a second below which a transfer is given up.
+_SLOWEST = 100_000
+Rows = tuple[int, int] | None
+_Way = tuple[str, Callable[[], Awaitable[torch.Tensor]]]
 
 
 class Fetcher:
-    def __init__(self, relay: Relay | None, ways: Ways) -> None:
+    """`patience`: seconds that a holder may be silent."""
+
+    def __init__(
+        self,
+        relay: Relay | None,
+        ways: Ways,
+        *,
+        host: str,
+        codec: str,
+        lossy: bool,
+        folder: Path | None,
+        patience: float,
+    ) -> None:
         self._relay = relay
         self._ways = ways
+        self._host = host
+        self._codec = codec
+        self._lossy = lossy
+        self._folder = folder
+        self._patience = patience
+        self._rates = Rates()
 
-    async def fetch(self, ref: TensorRef, rows: tuple[int, int] | None) -> torch.Tensor:
+    async def fetch(self, ref: TensorRef, rows: Rows) -> torch.Tensor:
+        """On the CPU. Raises NotPulled."""
+        if not all(shape := ref.shape_of(rows)):
+            return empty(shape, DTYPES[ref.dtype])
+        reasons = []
+        known = list(self._known(ref, rows))
+        for name, pull in [way for way in known if self._ways.good(way[0])] or known:
+            try:
+                tensor = await pull()
+            except WayFailed as error:
+                self._ways.failed(name, error)
+                reasons.append(str(error))
+            else:
+                self._ways.worked(name)
+                return tensor
+        why = " ".join(reasons) or "there is no way to it."
+        raise NotPulled(f"A tensor that {ref.holder} holds could not be had: {why}")
+
+    def _known(self, ref: TensorRef, rows: Rows) -> Iterator[_Way]:
+        size = ref.nbytes if rows is None else ref.nbytes // ref.shape[0] * (rows[1] - rows[0])
+        limit = self._patience + size / _SLOWEST
+        if ref.address:
+            folder = self._folder
+            if folder and shared.possible(folder) and ref.host == self._host != "" and size >= shared.LEAST:
+                yield f"shared memory of {ref.address}", lambda: self._in_thread(ref, rows, limit, folder=folder)
+            yield ref.address, lambda: self._over_http(ref, rows, limit, size)
+        if ref.via and self._relay is not None:
+            relay = self._relay
+            yield f"relay to {ref.via}", lambda: pull_relayed(relay, ref, rows, self._codec)
+
+    async def _over_http(self, ref: TensorRef, rows: Rows, limit: float, size: int) -> torch.Tensor:
+        codec = self._rates.best(ref.address, size) if self._codec == "auto" else self._codec
+        began = time.perf_counter()
+        tensor = await self._in_thread(ref, rows, limit, codec=codec)
+        self._rates.seen(ref.address, codec, size, time.perf_counter() - began)
+        return tensor
+
+    async def _in_thread(
+        self, ref: TensorRef, rows: Rows, limit: float, *, codec: str = "raw", folder: Path | None = None
+    ) -> torch.Tensor:
+        request = Request(ref, self._patience)
+
+        def work() -> torch.Tensor:
+            if folder is not None:
+                return get_shared(request, rows, folder)
+            return get(request, rows, codec, self._lossy)
+
         try:
-            return await asyncio.to_thread(_get, ref, rows)
-        except (WayFailed, OSError, http.client.HTTPException) as error:
-            raise NotPulled(f"A tensor of {ref.holder} could not be had: {error}") from None
+            async with asyncio.timeout(limit):
+                return await aside(work, request.abort)
+        except TimeoutError:
+            raise WayFailed(f"{ref.address} did not send a tensor within {limit:.0f} s.") from None
 
     async def drop(self, ref: TensorRef) -> None:
-        try:
-            await asyncio.to_thread(_delete, ref)
-        except (OSError, http.client.HTTPException):
-            return
-
-
-def _connection(ref: TensorRef) -> http.client.HTTPConnection:
-    parts = urlsplit(ref.address)
-    return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=CONNECT_SECONDS)
-
-
-def _get(ref: TensorRef, rows: tuple[int, int] | None) -> torch.Tensor:
-    shape = ref.shape_of(rows)
-    connection = _connection(ref)
-    query = f"?start={rows[0]}&stop={rows[1]}" if rows else ""
-    connection.request("GET", f"/tensors/{ref.id}{query}", headers={"Authorization": f"Bearer {ref.token}"})
-    response = connection.getresponse()
-    if response.status != 200:
-        raise WayFailed(response.read(1000).decode(errors="replace"))
-    tensor = empty(shape, DTYPES[ref.dtype])
-    view = bytes_of(tensor)
-    got = response.readinto(view)
-    if got != len(view):
-        raise WayFailed("too little")
-    connection.close()
-    return tensor
-
-
-def _delete(ref: TensorRef) -> None:
-    connection = _connection(ref)
-    connection.request("DELETE", f"/tensors/{ref.id}", headers={"Authorization": f"Bearer {ref.token}"})
-    connection.getresponse()
-    connection.close()
+        """Best effort: a holder that does not hear of it keeps it until its owner's release."""
+        if ref.address and self._ways.good(ref.address):
+            request = Request(ref, self._patience)
+            try:
+                async with asyncio.timeout(self._patience):
+                    return await aside(lambda: delete(request), request.abort)
+            except (TimeoutError, WayFailed, NotPulled):
+                # It may be held already no more; and what cannot be reached now is swept by its holder.
+                return None
+        if ref.via and self._relay is not None:
+            try:
+                await self._relay.ask(ref.via, {"drop": ref.id, "token": ref.token})
+            except ComfyDistError:
+                return None
+        return None

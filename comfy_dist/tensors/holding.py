@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
+from comfy_dist.messages import Peer
 from comfy_dist.tensors import packing
 from comfy_dist.tensors.errors import NotPulled, Refused
 from comfy_dist.tensors.memory import name_of, plain
-from comfy_dist.tensors.ref import Peer, TensorRef, rows_of
+from comfy_dist.tensors.ref import TensorRef, rows_of
 from comfy_dist.tensors.store import Handler, Held, HeldTensor, Store
 from comfy_dist.tensors.tokens import Tokens
 
@@ -90,7 +91,7 @@ class Holder:
 
     def opened(self, id_: str, token: str, start: int | None, stop: int | None) -> tuple[HeldTensor, torch.Tensor]:
         """What is held under that id, and the rows of it that are meant. Raises Refused."""
-        held = self.tensors.open(id_, token)
+        held = self.tensors.open(token, id_)
         try:
             rows = rows_of(tuple(held.tensor.shape), start, stop)
         except NotPulled as error:

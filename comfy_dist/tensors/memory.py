@@ -13,7 +13,7 @@ from comfy_dist.tensors.errors import CannotTravel
 DTYPES: dict[str, torch.dtype] = {
     name: found
     for name in (
-        *("float64", "float32", "float16", "bfloat16", "complex128", "complex64", "complex32", "bool"),
+        *("float64", "float32", "float16", "bfloat16", "complex128", "complex64", "bool"),
         *("int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8"),
         *("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu"),
     )

@@ -10,14 +10,15 @@ from typing import Any, TypeVar
 
 import torch
 
+from comfy_dist.messages import Peer
 from comfy_dist.tensors import packing
 from comfy_dist.tensors.asking import Asker
 from comfy_dist.tensors.fetching import Fetcher
 from comfy_dist.tensors.holding import Holder
-from comfy_dist.tensors.ref import Peer, TensorRef
+from comfy_dist.tensors.ref import TensorRef
 from comfy_dist.tensors.relayed import Relay, answer
 from comfy_dist.tensors.server import PlaneServer
-from comfy_dist.tensors.shared import SHARED, host_id
+from comfy_dist.tensors.shared import SHARED, host_id, sweep
 from comfy_dist.tensors.store import Handler, Held
 from comfy_dist.tensors.ways import Ways
 
@@ -38,17 +39,22 @@ class Plane:
         codec: str = "auto",
         lossy: bool = False,
         shared: Path | None = SHARED,
+        patience: float = 30.0,
     ) -> None:
         """`place` is what the worker says of this process: {"listen": host, "advertise": host, "via":
         "worker/lane"}; without "listen" it serves nothing but the relay. `codec` (comfy_dist.tensors.codecs) is
         what it asks of others, and `lossy` whether that may change values. `shared`: where memory is shared with
-        processes of the same machine."""
+        processes of the same machine. `patience`: seconds that the other end of a transfer may be silent."""
         self._holder = Holder(host_id(), place.get("via", ""))
-        self._server = PlaneServer(self._holder, place.get("listen", ""), place.get("advertise", ""))
+        listen, advertise = place.get("listen", ""), place.get("advertise", "")
+        self._server = PlaneServer(self._holder, listen, advertise, shared, patience)
         ways = Ways()
-        self._fetcher = Fetcher(relay, ways)
+        self._fetcher = Fetcher(
+            relay, ways, host=self._holder.host, codec=codec, lossy=lossy, folder=shared, patience=patience
+        )
         self._asker = Asker(relay, ways)
-        self.loop = asyncio.new_event_loop()
+        self._shared = shared
+        self.loop = asyncio.SelectorEventLoop()
         self._stop = asyncio.Event()
         started = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(started,), name="tensor plane", daemon=True)
@@ -140,6 +146,7 @@ class Plane:
             self.loop.close()
 
     async def _serve(self, started: threading.Event) -> None:
+        await asyncio.to_thread(sweep, self._shared)
         async with self._server, self._asker:
             started.set()
             sweeper = asyncio.create_task(self._holder.sweep())

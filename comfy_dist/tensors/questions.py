@@ -15,9 +15,9 @@ log = logging.getLogger(__name__)
 MAX_BYTES = 64 * 2**20
 
 
-async def answered(holder: Holder, id_: str, token: str, body: Any) -> dict[str, Any]:
+async def answered(holder: Holder, token: str, body: Any) -> dict[str, Any]:
     """{"answer": ...} of the handler. Raises Refused: 403, 410 as for tensors, 500 if the handler raised."""
-    handler = holder.handlers.open(id_, token)
+    handler = holder.handlers.open(token)
     if not isinstance(body, dict):
         raise Refused(400, "A question is a JSON object.")
     try:

@@ -83,30 +83,3 @@ def rows_of(shape: tuple[int, ...], start: int | None, stop: int | None) -> tupl
     if not 0 <= first <= last <= shape[0]:
         raise NotPulled(f"Rows {first} to {last} were asked for of a tensor with {shape[0]}.")
     return first, last
-
-
-class Peer(BaseModel):
-    """Where a process answers questions."""
-
-    model_config = ConfigDict(frozen=True, strict=True)
-
-    id: str
-    address: str
-    via: str
-    token: str
-    expires: float
-
-    def to_json(self) -> dict[str, Any]:
-        return self.model_dump()
-
-    @classmethod
-    def from_json(cls, data: Any) -> Self:
-        """Raises NotPulled for what is none."""
-        try:
-            return cls.model_validate(data)
-        except ValidationError:
-            raise NotPulled("This does not say where a process answers.") from None
-
-    @property
-    def holder(self) -> str:
-        return self.via or self.address or "a process without an address"

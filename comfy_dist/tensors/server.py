@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any, Self
 
 from aiohttp import web
@@ -11,7 +12,7 @@ from comfy_dist.errors import ComfyDistError
 from comfy_dist.tensors.errors import Refused
 from comfy_dist.tensors.holding import Holder
 from comfy_dist.tensors.questions import MAX_BYTES, answered
-from comfy_dist.tensors.sending import send
+from comfy_dist.tensors.sending import send, share
 
 log = logging.getLogger(__name__)
 
@@ -22,14 +23,16 @@ _SHUTDOWN_SECONDS = 1.0
 class PlaneServer:
     """Sets the holder's address while it serves. A place that cannot be served is a warning: the relay remains."""
 
-    def __init__(self, holder: Holder, listen: str, advertise: str) -> None:
+    def __init__(self, holder: Holder, listen: str, advertise: str, folder: Path | None, patience: float) -> None:
         self._holder = holder
         self._listen = listen
         self._advertise = advertise or listen
+        self._folder = folder
+        self._patience = patience
         app = web.Application(client_max_size=MAX_BYTES)
         app.router.add_get("/tensors/{id}", self._get)
         app.router.add_delete("/tensors/{id}", self._drop)
-        app.router.add_post("/questions/{id}", self._question)
+        app.router.add_post("/questions", self._question)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
 
     async def __aenter__(self) -> Self:
@@ -57,13 +60,15 @@ class PlaneServer:
         try:
             start, stop = (_number(request, name) for name in ("start", "stop"))
             held, tensor = self._holder.opened(request.match_info["id"], _token(request), start, stop)
-            return await send(request, held, tensor)
+            if "ring" in request.query:
+                return await share(request, held, tensor, self._folder, self._patience)
+            return await send(request, held, tensor, self._patience)
         except Refused as error:
             return _refusal(error.status, error)
 
     async def _drop(self, request: web.Request) -> web.StreamResponse:
         try:
-            self._holder.tensors.open(request.match_info["id"], _token(request))
+            self._holder.tensors.open(_token(request), request.match_info["id"])
         except Refused as error:
             return _refusal(error.status, error)
         self._holder.tensors.drop(request.match_info["id"])
@@ -76,7 +81,7 @@ class PlaneServer:
             status = error.status if isinstance(error, web.HTTPException) else 400
             return _refusal(status, ComfyDistError(f"This is no question in JSON of at most {MAX_BYTES} bytes."))
         try:
-            return web.json_response(await answered(self._holder, request.match_info["id"], _token(request), body))
+            return web.json_response(await answered(self._holder, _token(request), body))
         except Refused as error:
             return _refusal(error.status, error)
 

@@ -71,14 +71,16 @@ class Store(Generic[T]):
             heapq.heappush(self._ends, (lease.expires, lease.id))
         return lease, self._tokens.give(lease.id, lease.expires)
 
-    def open(self, id_: str, token: str) -> T:
-        """What is held. Raises Refused: 403 without a token that is good now, 410 if it was released."""
+    def open(self, token: str, id_: str | None = None) -> T:
+        """What the token is for. Raises Refused: 403 if it is not good now, or not for `id_`; 410 if that was
+        released."""
         now = time.time()
-        if not self._tokens.good(id_, token, now):
+        opens = self._tokens.opens(token, now)
+        if opens is None or opens != (id_ or opens):
             raise Refused(403, "This token does not open it: it is another's, was changed, or has ended.")
         with self._lock:
             self._sweep(now)
-            lease = self._leases.get(id_)
+            lease = self._leases.get(opens)
         if lease is None:
             raise Refused(410, "It was released.")
         return lease.thing

@@ -8,21 +8,23 @@ import secrets
 
 
 class Tokens:
-    """Those of one process. The key is random and leaves it never, so no secret is shared."""
+    """Those of one process. The key is random and never leaves it, so no secret is shared."""
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(32)
 
     def give(self, id_: str, expires: float) -> str:
-        return f"{expires:.3f}-{self._seal(id_, f'{expires:.3f}')}"
+        """`id_` has no colon."""
+        return self._sealed(f"{id_}:{expires:.3f}")
 
-    def good(self, id_: str, token: str, now: float) -> bool:
-        """Whether this process gave the token for that id, and it has not ended."""
-        expires, _, seal = token.partition("-")
-        if not hmac.compare_digest(seal.encode(), self._seal(id_, expires).encode()):
-            return False
+    def opens(self, token: str, now: float) -> str | None:
+        """The id that the token is for; None if this process never gave it, or it has ended."""
+        said = token.rpartition(":")[0]
+        if not hmac.compare_digest(token.encode(errors="replace"), self._sealed(said).encode(errors="replace")):
+            return None
         # Sealed, so the text is our own.
-        return now < float(expires)
+        id_, _, expires = said.partition(":")
+        return id_ if now < float(expires) else None
 
-    def _seal(self, id_: str, expires: str) -> str:
-        return hmac.new(self._key, f"{id_} {expires}".encode(), hashlib.sha256).hexdigest()
+    def _sealed(self, said: str) -> str:
+        return f"{said}:{hmac.new(self._key, said.encode(errors='replace'), hashlib.sha256).hexdigest()}"

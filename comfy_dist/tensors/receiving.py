@@ -1,0 +1,158 @@
+"""The reader's side of one HTTP request for a tensor, in a thread: received straight into the tensor's memory."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote, urlencode, urlsplit
+
+import torch
+
+from comfy_dist.errors import text_of
+from comfy_dist.tensors import codecs, shared
+from comfy_dist.tensors.errors import NotPulled, WayFailed
+from comfy_dist.tensors.memory import DTYPES, bytes_of, empty
+from comfy_dist.tensors.ref import TensorRef
+from comfy_dist.tensors.sending import FRAME, SIZE_HEADER
+from comfy_dist.tensors.slicing import PIECE
+from comfy_dist.tensors.ways import CONNECT_SECONDS
+
+#: Bytes of a refusal that are read.
+_SENTENCE = 4096
+#: What a holder refuses no matter which way it is asked.
+_FINAL = (403, 410, 416)
+Rows = tuple[int, int] | None
+
+
+class Request:
+    """A connection of its own. `abort`, from another thread, makes every wait on it end."""
+
+    def __init__(self, ref: TensorRef, patience: float) -> None:
+        self.ref = ref
+        self._patience = patience
+        self._connection: socket.socket | None = None
+        self._aborted = False
+
+    @property
+    def connection(self) -> socket.socket:
+        assert self._connection is not None, "it is opened"
+        return self._connection
+
+    def abort(self) -> None:
+        self._aborted = True
+        if self._connection is not None:
+            with contextlib.suppress(OSError):
+                self._connection.shutdown(socket.SHUT_RDWR)
+
+    @contextmanager
+    def opened(self, method: str, query: dict[str, str]) -> Iterator[http.client.HTTPResponse]:
+        """The response, of status 200 or 204. Raises WayFailed for whatever goes wrong until the end of the block,
+        NotPulled for a refusal of the holder that no other way would change."""
+        try:
+            parts = urlsplit(self.ref.address)
+            if parts.scheme != "http" or not parts.hostname:
+                raise WayFailed(f"{text_of(self.ref.address)!r} is no address of a holder.")
+            with contextlib.closing(
+                http.client.HTTPConnection(parts.hostname, parts.port, timeout=CONNECT_SECONDS)
+            ) as client:
+                client.connect()
+                self._connection = client.sock
+                if self._aborted:
+                    raise WayFailed("It was given up.")
+                client.sock.settimeout(self._patience)
+                path = f"/tensors/{quote(self.ref.id, safe='')}{'?' if query else ''}{urlencode(query)}"
+                client.request(method, path, headers={"Authorization": f"Bearer {self.ref.token}"})
+                with client.getresponse() as response:
+                    self._judge(response)
+                    yield response
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise WayFailed(f"{self.ref.address} cannot be reached or broke off ({text_of(error)}).") from None
+
+    def _judge(self, response: http.client.HTTPResponse) -> None:
+        if response.status in (200, 204):
+            return
+        try:
+            sentence = json.loads(response.read(_SENTENCE))["error"]
+        except (ValueError, LookupError, TypeError):
+            raise WayFailed(f"{self.ref.address} is not the plane of a worker ({response.status}).") from None
+        if response.status in _FINAL:
+            raise NotPulled(f"{self.ref.holder} refuses a tensor: {text_of(sentence)}")
+        raise WayFailed(f"{self.ref.address} refuses a tensor: {text_of(sentence)}")
+
+    def allocated(self, response: http.client.HTTPResponse, rows: Rows, length: int | None) -> torch.Tensor:
+        """Memory for the rows, once the holder says that it sends as many bytes. Raises WayFailed."""
+        shape, dtype = self.ref.shape_of(rows), DTYPES[self.ref.dtype]
+        wanted = self.ref.nbytes if rows is None else self.ref.nbytes // self.ref.shape[0] * (rows[1] - rows[0])
+        says = response.getheader(SIZE_HEADER)
+        if says is None:
+            raise WayFailed(f"{self.ref.address} answers something that is no tensor.")
+        if says != str(wanted) or (length is not None and response.length != length):
+            raise WayFailed(
+                f"{self.ref.address} sends a tensor of {text_of(says)} bytes, not the {wanted} asked for."
+            )
+        try:
+            return empty(shape, dtype)
+        except (RuntimeError, MemoryError, OSError) as error:
+            raise NotPulled(f"There is no memory for a tensor of {wanted} bytes ({text_of(error)}).") from None
+
+
+def get(request: Request, rows: Rows, codec: str, lossy: bool) -> torch.Tensor:
+    """Raises WayFailed, NotPulled."""
+    query = _query(rows)
+    if codec != "raw":
+        query |= {"codec": codec} | ({"lossy": "1"} if lossy else {})
+    with request.opened("GET", query) as response:
+        if codec != "raw":
+            tensor = request.allocated(response, rows, None)
+            _read_frames(response, tensor, codec)
+            return tensor
+        tensor = request.allocated(response, rows, request.ref.nbytes if rows is None else None)
+        view = bytes_of(tensor)
+        if response.length != len(view) or response.readinto(view) != len(view):
+            raise WayFailed(f"{request.ref.address} sent other than the {len(view)} bytes that it holds.")
+        return tensor
+
+
+def get_shared(request: Request, rows: Rows, folder: Path) -> torch.Tensor:
+    """Raises WayFailed, NotPulled."""
+    with (
+        shared.ring(folder) as (path, file),
+        request.opened("GET", _query(rows) | {"ring": path.name}) as response,
+    ):
+        # Both have it open.
+        path.unlink()
+        tensor = request.allocated(response, rows, None)
+        shared.empty_into(file, bytes_of(tensor), response.read1, request.connection)
+        return tensor
+
+
+def delete(request: Request) -> None:
+    """Raises WayFailed, NotPulled."""
+    with request.opened("DELETE", {}):
+        return
+
+
+def _query(rows: Rows) -> dict[str, str]:
+    return {} if rows is None else {"start": str(rows[0]), "stop": str(rows[1])}
+
+
+def _read_frames(response: http.client.HTTPResponse, tensor: torch.Tensor, codec: str) -> None:
+    """Pieces until the tensor is full, and nothing after them. Raises WayFailed."""
+    step = codecs.piece_elements(tuple(tensor.shape), tensor.itemsize, codec, PIECE)
+    flat = tensor.reshape(-1)
+    for first in range(0, flat.numel(), step):
+        into = flat[first : first + step]
+        head = response.read(FRAME.size)
+        if len(head) != FRAME.size:
+            raise WayFailed("A holder sent too little of a tensor.")
+        kind, size = FRAME.unpack(head)
+        if size > into.nbytes:
+            raise WayFailed("A holder sent a piece that is larger than what it holds.")
+        codecs.decode(kind, response.read(size), into)
+    if response.read(1):
+        raise WayFailed("A holder sent too much of a tensor.")
