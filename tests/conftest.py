@@ -20,7 +20,17 @@ settings.register_profile("tests", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("tests")
 
 #: Folders and files that take longest, in this order, so that no process is left with one of them at the end.
-LONGEST_FIRST = ("faults", "distributed", "queue", "cluster", "worker", "web/test_page.py", "engines", "web", "engine")
+LONGEST_FIRST = (
+    "faults",
+    "distributed",
+    "queue",
+    "cluster",
+    "worker",
+    "web/test_page.py",
+    "engines",
+    "web",
+    "engine",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
