@@ -116,7 +116,7 @@ def rank_prompt(layout: Layout, node_of: NodeOf, rank_id: str, staying: Collecti
     """The prompt of a call that helps with the region; its only output is the node `rank_id`.
 
     The region's nodes lie in it under their own ids and are linked to by nobody: they say what a worker must have,
-    and are there to be cloned. Beside them, those nodes that come with the region and can be executed where they are.
+    and are there to be cloned. Beside them lie the nodes that come with the region, to be executed where they are.
     `staying` are the Run node's inputs whose values turned out not to travel.
     """
     prompt: dict[str, Node] = {}

@@ -1,4 +1,4 @@
-"""The layout of a region: what a Run node knows of it. Ids and structure only, so that it is the same every time."""
+"""The layout of a region: what its Run node knows of it. Ids and structure only: the same for the same prompt."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Layout:
     closers: Mapping[str, Joining]
     #: Every node that is cloned: those between, output nodes inside, whole regions inside with their Run nodes.
     members: tuple[str, ...]
-    #: Output nodes among the members that are executed for what they do, with their class and constants, which are
-    #: so in the Run node's cache key: nothing can be linked to them.
+    #: Output nodes among the members that are executed for what they do. Of those that give nothing with class and
+    #: constants: so these are in the Run node's cache key, though nothing can be linked to the node.
     outputs: Mapping[str, Mapping[str, Any]]
     #: Members that belong to a region inside and are of output classes: their clones are held (classes.HELD).
     held: tuple[str, ...] = ()

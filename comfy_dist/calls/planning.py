@@ -7,12 +7,20 @@ nodes, Listens and UseSubgraphs. Without it each of them does its work where it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from comfy_dist.calls.classes import CLOSERS, PASSING, RUNS
-from comfy_dist.calls.links import RESULTS, class_of, inputs_of, is_link
+from comfy_dist.calls.classes import CLOSERS, OPENERS, PASSING, RUNS
+from comfy_dist.calls.graph import Circle, Graph
+from comfy_dist.calls.layout import Layout
+from comfy_dist.calls.links import RESULTS, class_of, inputs_of, is_link, passed_on, shown_as
+from comfy_dist.calls.regions import Regions, gather
+from comfy_dist.calls.runs import refuse_crossed, run_node
+from comfy_dist.calls.unfolding import Unfolded
+
+#: Without a node of these classes there is nothing to plan.
+_PLANNED = frozenset({*OPENERS, *CLOSERS, *PASSING, *RUNS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +40,37 @@ def plan(
 ) -> Planned | None:
     """The plan of `prompt`, or None where there is nothing to plan.
 
-    `nodes_info` is ComfyUI's /object_info; `targets` are the output nodes to execute, all of them if there are none.
+    `nodes_info` is ComfyUI's /object_info; `targets` are the output nodes to execute, all where it names none.
     What is already planned is planned anew. Never changes its arguments; work and memory are linear in the size of
     the prompt and what is inlined. Nodes and links that make no sense are left to validation.
 
     Raises RegionError for a graph that cannot be split.
     """
-    raise NotImplementedError
+    if not any(class_of(node) in _PLANNED for node in prompt.values()):
+        return None
+    restored = restore(prompt)
+    wanted = _targets(prompt, restored, nodes_info, targets)
+    unfolded = Unfolded(restored, wanted)
+    graph = Graph(unfolded.nodes, nodes_info)
+    order = _order(graph, unfolded.needed)
+    regions = Regions(graph, order, wanted, unfolded.fresh)
+    for region in regions.all:
+        gather(regions, region)
+    refuse_crossed(regions, order)
+    for region in regions.all:
+        unfolded.nodes[region.run] = run_node(regions, region)
+        for closer in region.closers:
+            unfolded.give(closer, [region.run, 0])
+    if not regions.all and unfolded.nodes == prompt:
+        return None
+    executed: dict[str, None] = {}
+    for target in wanted:
+        around = regions.outermost(target)
+        executed[target if around is None else around.run] = None
+    shown = {
+        node_id: as_id for node_id, node in unfolded.nodes.items() if (as_id := shown_as(node_id, node)) != node_id
+    }
+    return Planned(unfolded.nodes, tuple(executed), shown)
 
 
 def restore(prompt: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,3 +87,45 @@ def restore(prompt: Mapping[str, Any]) -> dict[str, Any]:
                 continue
         restored[node_id] = node
     return restored
+
+
+def _targets(
+    prompt: Mapping[str, Any],
+    restored: Mapping[str, Any],
+    nodes_info: Mapping[str, Mapping[str, Any]],
+    targets: Sequence[str],
+) -> tuple[str, ...]:
+    """The output nodes to execute, as they were before the prompt was planned."""
+    if not targets:
+        return tuple(
+            node_id
+            for node_id, node in restored.items()
+            if nodes_info.get(class_of(node), {}).get("output_node") is True
+        )
+    reached: dict[str, None] = {}
+    waiting = list(targets)[::-1]
+    while waiting:
+        target = waiting.pop()
+        if target not in reached:
+            reached[target] = None
+            waiting += _inside(prompt.get(target))[::-1]
+    return tuple(target for target in reached if target in restored)
+
+
+def _inside(node: Any) -> tuple[str, ...]:
+    """The output nodes that a Run node stands for."""
+    if class_of(node) not in RUNS:
+        return ()
+    try:
+        return tuple(Layout.from_json(inputs_of(node)["layout"]).outputs)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        # Somebody's own; it is planned anew.
+        return ()
+
+
+def _order(graph: Graph, needed: Iterable[str]) -> list[str]:
+    node_ids = [node_id for node_id in needed if passed_on(graph.nodes[node_id]) is None]
+    try:
+        return graph.order(node_ids, {each: [link[0] for link in graph.links(each)] for each in node_ids})
+    except Circle as circle:
+        raise graph.cycle(circle.nodes) from None

@@ -1,0 +1,293 @@
+"""The regions of a prompt: which node lies in which, and what belongs to each. Pure.
+
+A node's level is the innermost region that it takes a part of. An opening node begins a region inside the one that
+its input is in; a node that takes parts of two regions beside each other makes them one; a closing node is again
+in the region around. So each link is looked at once, and once more for each region that it lies in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+from comfy_dist.calls.classes import CLOSED, CLOSERS, INFO, OPENERS
+from comfy_dist.calls.errors import RegionError
+from comfy_dist.calls.graph import Graph
+from comfy_dist.calls.links import Link, is_link, key_of, natural
+
+#: Regions inside each other: W workers would share W ** DEEPEST parts.
+DEEPEST = 16
+
+
+@dataclass(eq=False, slots=True)
+class Region:
+    """One region, or what was taken for one until a node made it one with another (`same`)."""
+
+    around: Region | None
+    depth: int
+    #: Begun by a ClusterInfo: it is one only where a closing node makes it one.
+    weak: bool = False
+    same: Region | None = None
+    openers: list[str] = field(default_factory=list)
+    closers: list[str] = field(default_factory=list)
+    #: Output nodes, and after them the Run nodes of regions directly inside that end in output nodes.
+    outputs: list[str] = field(default_factory=list)
+    inside: list[Region] = field(default_factory=list)
+    run: str = ""
+    #: Found by `gather`.
+    members: dict[str, None] = field(default_factory=dict)
+    infos: dict[str, None] = field(default_factory=dict)
+    #: Links from outside by their key, and who has them.
+    values: dict[str, tuple[Link, str]] = field(default_factory=dict)
+    sides: dict[str, tuple[Link, str]] = field(default_factory=dict)
+    carried: dict[str, None] = field(default_factory=dict)
+
+    @property
+    def exists(self) -> bool:
+        return self.same is None and bool(self.closers or self.outputs)
+
+
+def find(region: Region) -> Region:
+    """The region that it was made one with."""
+    root = region
+    while root.same is not None:
+        root = root.same
+    while region.same is not None:
+        region.same, region = root, region.same
+    return root
+
+
+def around(region: Region) -> Region | None:
+    return None if region.around is None else find(region.around)
+
+
+class Regions:
+    """The regions of the nodes `order`, sources first, that end in `targets`. Raises RegionError."""
+
+    def __init__(
+        self, graph: Graph, order: Sequence[str], targets: Collection[str], fresh: Callable[[str], str]
+    ) -> None:
+        self.graph = graph
+        self._level: dict[str, Region | None] = {}
+        #: What each closing node closes.
+        self.closed: dict[str, Region] = {}
+        #: Nodes that take parts of two regions of which it is not known how they lie to each other.
+        self._unclear: list[tuple[str, Region, Region]] = []
+        for node_id in order:
+            self._level[node_id] = self._enter(node_id)
+        self._clear_up()
+        for node_id in order:
+            level = self.level(node_id)
+            if node_id in self.closed:
+                self.closes(node_id).closers.append(node_id)
+            elif level is not None and graph.class_of(node_id) in OPENERS:
+                level.openers.append(node_id)
+        for node_id in targets:
+            level = self.level(node_id)
+            if level is not None and (not level.weak or level.closers):
+                level.outputs.append(node_id)
+        #: Every one, those inside before those around them.
+        self.all = self._in_order(fresh)
+        self.by_run = {region.run: region for region in self.all}
+
+    def level(self, node_id: str) -> Region | None:
+        level = self._level.get(node_id)
+        return None if level is None else find(level)
+
+    def closes(self, closer: str) -> Region:
+        return find(self.closed[closer])
+
+    def outermost(self, node_id: str) -> Region | None:
+        """The outermost region that the node lies in."""
+        here, found = self.level(node_id), None
+        while here is not None:
+            found = here if here.exists else found
+            here = around(here)
+        return found
+
+    def lies_in(self, node_id: str, region: Region) -> bool:
+        """Whether the node is cloned with the region: it takes a part of it, or depends on the rank alone."""
+        here = self.level(node_id)
+        while here is not None:
+            if here is region or here.weak:
+                return True
+            here = around(here)
+        return False
+
+    def deeper(self, node_id: str, region: Region) -> bool:
+        """Whether a member of the region belongs to one inside it."""
+        level = around(self.by_run[node_id]) if node_id in self.by_run else self.level(node_id)
+        return level is not None and level is not region and not level.weak
+
+    def is_output(self, node_id: str) -> bool:
+        """Whether engines execute it wherever it stands."""
+        run = self.by_run.get(node_id)
+        return self.graph.is_output(node_id) if run is None else bool(run.outputs)
+
+    def _enter(self, node_id: str) -> Region | None:
+        node_class = self.graph.class_of(node_id)
+        level = None
+        for source, _ in self.graph.links(node_id):
+            here = self.level(source)
+            if here is not None:
+                level = here if level is None else self._together(node_id, find(level), here)
+        if node_class == INFO:
+            return Region(None, 1, weak=True)
+        if node_class in OPENERS:
+            depth = 1 if level is None else level.depth + 1
+            if depth > DEEPEST:
+                raise RegionError(
+                    f"Node {self.graph.name(node_id)} opens a region inside of {DEEPEST} others. Close some of "
+                    "them before it.",
+                    self.graph.shown(node_id),
+                )
+            return Region(level, depth)
+        if node_class in CLOSERS and is_link(self.graph.inputs(node_id).get(CLOSED)):
+            if level is None:
+                raise RegionError(
+                    f"Node {self.graph.name(node_id)} closes a region, but what it is given comes from no node "
+                    f"that opens one. Put one before it ({', '.join(OPENERS)}), or remove it.",
+                    self.graph.shown(node_id),
+                )
+            self.closed[node_id] = level
+            return around(level)
+        return level
+
+    def _together(self, node_id: str, one: Region, other: Region) -> Region:
+        """The level of a node that takes parts of both."""
+        if one is other:
+            return one
+        if one.weak is not other.weak:
+            return other if one.weak else one
+        deep, flat = (one, other) if one.depth >= other.depth else (other, one)
+        if not self._join(deep, flat):
+            self._unclear.append((node_id, deep, flat))
+        return find(deep)
+
+    def _join(self, deep: Region, flat: Region) -> bool:
+        """Make them one where they lie beside each other; False where neither that, nor one in the other."""
+        here: Region | None = deep
+        while here is not None and here.depth > flat.depth:
+            here = around(here)
+        if here is flat:
+            return True
+        if deep.depth != flat.depth or not _same_place(around(deep), around(flat)):
+            return False
+        flat.same = deep
+        return True
+
+    def _clear_up(self) -> None:
+        """Regions that were made one later may have made it clear how others lie; outer ones first."""
+        for _ in range(DEEPEST):
+            if not self._unclear:
+                return
+            self._unclear = [
+                (node_id, deep, flat)
+                for node_id, deep, flat in self._unclear
+                if not self._join(find(deep), find(flat))
+            ]
+        if self._unclear:
+            node_id, deep, flat = self._unclear[0]
+            openers = [self._an_opener(find(region)) for region in (deep, flat)]
+            raise RegionError(
+                f"Node {self.graph.name(node_id)} takes parts of two regions that cross: those of "
+                f"{self.graph.name(openers[0])} and {self.graph.name(openers[1])}. Open both in the same place, "
+                "or one inside the other.",
+                self.graph.shown(node_id),
+            )
+
+    def _an_opener(self, region: Region) -> str:
+        return next(
+            node_id
+            for node_id in self._level
+            if self.level(node_id) is region and self.graph.class_of(node_id) in (*OPENERS, INFO)
+        )
+
+    def _in_order(self, fresh: Callable[[str], str]) -> list[Region]:
+        """Every region, those inside before those around them, with its Run node's id and what is inside."""
+        roots: dict[Region, None] = {}
+        for node_id in self._level:
+            here = self.level(node_id)
+            if here is not None:
+                roots[here] = None
+                if here.weak and self.graph.class_of(node_id) == INFO:
+                    here.infos[node_id] = None
+        found = sorted(roots, key=lambda region: -region.depth)
+        for region in found:
+            if not region.exists:
+                continue
+            region.run = fresh(f"{min(region.openers or region.infos, key=natural)}.region")
+            outer = around(region)
+            if outer is not None and region.outputs and (not outer.weak or outer.closers):
+                outer.inside.append(region)
+                outer.outputs.append(region.run)
+        return [region for region in found if region.exists]
+
+
+def _same_place(one: Region | None, other: Region | None) -> bool:
+    """Whether regions in these two may be one; a weak one that is none in the end is no place of its own."""
+    return one is other or all(region is None or region.weak for region in (one, other))
+
+
+def gather(regions: Regions, region: Region) -> None:
+    """Find what belongs to the region: its members, and what they take from outside. Those inside come first."""
+    graph = regions.graph
+    region.infos.clear()
+    reached: list[tuple[str, Link]] = []
+
+    def enter(node_id: str) -> None:
+        if node_id in region.members:
+            return
+        region.members[node_id] = None
+        reached.extend((node_id, link) for link in graph.links(node_id))
+        if node_id in regions.closed:
+            add(regions.closes(node_id))
+
+    def add(inside: Region) -> None:
+        if inside.run not in region.members:
+            region.members[inside.run] = None
+            for node_id in inside.closers:
+                enter(node_id)
+            ends(inside)
+
+    def ends(of: Region) -> None:
+        for inside in of.inside:
+            add(inside)
+        runs = {inside.run for inside in of.inside}
+        for node_id in of.outputs:
+            if node_id not in runs:
+                enter(node_id)
+
+    ends(region)
+    reached += [(closer, graph.resolve(graph.inputs(closer)[CLOSED])) for closer in region.closers]
+    openers = frozenset(region.openers)
+    for consumer, link in reached:
+        source = link[0]
+        if source in openers:
+            continue
+        if not graph.has(source):
+            continue
+        if graph.class_of(source) == INFO:
+            region.infos[source] = None
+        elif regions.lies_in(source, region):
+            enter(source)
+        else:
+            _cross(graph, region, consumer, link)
+    for opener in region.openers:
+        for link in graph.links(opener):
+            region.values.setdefault(key_of(link), (link, opener))
+
+
+def _cross(graph: Graph, region: Region, consumer: str, link: Link) -> None:
+    """A link from outside: a value, or nodes that come along."""
+    reached = [(consumer, link)]
+    for taker, each in reached:
+        travels = graph.travels(each)
+        if travels is not False:
+            region.values.setdefault(key_of(each), (each, taker))
+        if travels is not True:
+            if taker == consumer and travels is False:
+                region.sides.setdefault(key_of(each), (each, taker))
+            if each[0] not in region.carried:
+                region.carried[each[0]] = None
+                reached += [(each[0], further) for further in graph.links(each[0])]

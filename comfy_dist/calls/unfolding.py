@@ -1,0 +1,89 @@
+"""The first step of a plan: Listens and UseSubgraphs are told what to hand on. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from comfy_dist.calls.classes import LISTEN, USE
+from comfy_dist.calls.errors import RegionError
+from comfy_dist.calls.links import RESULTS, class_of, inputs_of, links_of, shown_as
+from comfy_dist.calls.listens import Channels
+from comfy_dist.calls.subgraphs import DEEPEST, NAME, Subgraphs, inline, too_deep
+
+#: Nodes that all UseSubgraphs of a prompt may come to.
+MOST_INLINED = 100_000
+
+
+class Unfolded:
+    """A prompt whose Listens and UseSubgraphs have their `results`, and `needed`, what its targets need of it.
+
+    What no target needs is not looked at. Raises RegionError.
+    """
+
+    def __init__(self, prompt: Mapping[str, Any], targets: Sequence[str]) -> None:
+        self.nodes: dict[str, Any] = dict(prompt)
+        self.needed: dict[str, None] = {}
+        self._channels = Channels(prompt)
+        for node_id, node in prompt.items():
+            if class_of(node) == LISTEN and len(heard := self._channels.heard_by(node)) == 1:
+                self.give(node_id, heard[0])
+        #: Pieces are taken from the prompt as it came; Listens in them listen to what is in the piece.
+        self._given = dict(self.nodes)
+        self._subgraphs = Subgraphs(prompt)
+        #: The names of the subgraphs that an inlined node came out of, outermost first.
+        self._within: dict[str, tuple[str, ...]] = {}
+        reached = list(targets)
+        for node_id in reached:
+            if node_id in self.needed or not class_of(self.nodes.get(node_id)):
+                continue
+            self.needed[node_id] = None
+            node_class = class_of(self.nodes[node_id])
+            if node_class == USE:
+                self._inline(node_id)
+            elif node_class == LISTEN:
+                self._channels.judge(node_id, self.nodes[node_id])
+            links = dict(links_of(self.nodes[node_id]))
+            reached += (
+                [links[RESULTS][0]]
+                if RESULTS in links and node_class in (USE, LISTEN)
+                else ([link[0] for link in links.values()])
+            )
+
+    def fresh(self, node_id: str) -> str:
+        """The id, or one like it that no node has."""
+        while node_id in self.nodes:
+            node_id += "_"
+        return node_id
+
+    def give(self, node_id: str, results: Any) -> None:
+        """Have a node hand on `results`."""
+        node = self.nodes[node_id]
+        self.nodes[node_id] = {**node, "inputs": {**inputs_of(node), RESULTS: results}}
+
+    def _inline(self, use: str) -> None:
+        name = inputs_of(self.nodes[use]).get(NAME)
+        if not isinstance(name, str):
+            # It comes through a link: the node looks for it when it knows it.
+            return
+        shown = shown_as(use, self.nodes[use])
+        within = self._within.get(use, ())
+        if name in within:
+            path = " → ".join(f"'{each:.100}'" for each in (*within[within.index(name) :], name))
+            raise RegionError(
+                f"Node {shown} uses a subgraph that contains itself: {path}. Take the {USE} of '{name:.100}' out.",
+                shown,
+            )
+        if len(within) >= DEEPEST:
+            raise too_deep(shown)
+        piece = self._subgraphs.piece(name, shown)
+        if len(self._within) + len(piece.members) > MOST_INLINED:
+            raise RegionError(
+                f"The subgraphs used in this workflow come to more than {MOST_INLINED} nodes, at node {shown}.",
+                shown,
+            )
+        graph, end = inline(piece, self._given, use, self.nodes[use], self.fresh)
+        self.nodes.update(graph)
+        self._within.update(dict.fromkeys(graph, (*within, name)))
+        if end is not None:
+            self.give(use, end)
