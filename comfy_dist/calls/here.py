@@ -32,8 +32,6 @@ class Here:
         self.thread = LoopThread("calls")
         self.link = Link.of(environment, self)
         self.inbox = Inbox()
-        #: Sessions and ranks by the word that their nodes know them by.
-        self.turns: dict[str, Any] = {}
         self.worker = ""
         self._plane: Plane | None = None
         self._starting = asyncio.Lock()
@@ -42,6 +40,7 @@ class Here:
         #: Of calls whose ids the worker has yet to tell.
         self._early: list[dict[str, Any]] = []
         self._sending = 0
+        self._telling: set[asyncio.Task[None]] = set()
 
     @property
     def plane(self) -> Plane:
@@ -63,19 +62,22 @@ class Here:
                 job.end()
         return job
 
+    async def receive(self, content: str) -> Any:
+        """The value of that content, which the call at hand was sent. Raises NotPulled, NotSent, Stopped."""
+        job = await self.job()
+        return await job.wait(self.plane.unpack(self.inbox.packed(content)))
+
     async def ask(self, op: str, *, timeout: float | None = ANSWER_SECONDS, **arguments: Any) -> Any:
         """What the worker answers. Raises LinkRefused with its sentence, or LinkLost."""
         if self.link is None:
             raise LinkLost("No worker of a cluster has started this process, so it has nobody to ask.")
         return await self.link.ask(op, timeout=timeout, **arguments)
 
-    async def tell(self, op: str, **arguments: Any) -> None:
-        """Something that only people look at; where it cannot be told nothing is lost."""
-        try:
-            if self.link is not None:
-                await self.link.tell(op, **arguments)
-        except (LinkLost, TimeoutError) as error:
-            log.debug("%s was not told: %s", op, error)
+    def tell(self, op: str, **arguments: Any) -> None:
+        """Tell the worker what nobody waits for; where it cannot be told nothing is lost."""
+        task = asyncio.create_task(self._tell(op, arguments))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
 
     async def send(self, calls: Sequence[Mapping[str, Any]], heard: Heard) -> list[str]:
         """Send calls: their ids. What becomes of them is told to `heard`, until `unfollow`."""
@@ -122,6 +124,13 @@ class Here:
             self._job.end()
 
     # Inside
+
+    async def _tell(self, op: str, arguments: dict[str, Any]) -> None:
+        try:
+            if self.link is not None:
+                await self.link.tell(op, **arguments)
+        except (LinkLost, TimeoutError) as error:
+            log.debug("%s was not told: %s", op, error)
 
     async def _start(self) -> None:
         async with self._starting:

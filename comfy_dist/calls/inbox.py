@@ -12,6 +12,10 @@ from typing import Any
 from comfy_dist.errors import ComfyDistError
 
 
+class NotSent(ComfyDistError):
+    """A value that no call at hand was sent."""
+
+
 class Inbox:
     """Packed values by hash, each of the calls that may pull it. Any thread."""
 
@@ -25,11 +29,11 @@ class Inbox:
             self._packed.setdefault(content, {})[call] = packed
 
     def packed(self, content: str) -> Any:
-        """What names it. Raises ComfyDistError where nothing does."""
+        """What names it. Raises NotSent where nothing does."""
         with self._lock:
             if found := self._packed.get(content):
                 return next(reversed(found.values()))
-        raise ComfyDistError("This value was sent to a call that is over; queue the whole workflow again.")
+        raise NotSent("This value was sent to a call that is over.")
 
     def drop(self, call: str) -> None:
         """The call is over."""

@@ -14,7 +14,7 @@ from typing import Any
 from comfy_dist.calls.classes import CLOSERS, OPENERS, PASSING, RUNS
 from comfy_dist.calls.graph import Circle, Graph
 from comfy_dist.calls.layout import Layout
-from comfy_dist.calls.links import RESULTS, class_of, inputs_of, is_link, passed_on, shown_as
+from comfy_dist.calls.links import RESULTS, class_of, inputs_of, is_link, natural, passed_on, shown_as
 from comfy_dist.calls.regions import Regions, gather
 from comfy_dist.calls.runs import refuse_crossed, run_node
 from comfy_dist.calls.unfolding import Unfolded
@@ -59,8 +59,9 @@ def plan(
     refuse_crossed(regions, order)
     for region in regions.all:
         unfolded.nodes[region.run] = run_node(regions, region)
-        for closer in region.closers:
-            unfolded.give(closer, [region.run, 0])
+        # In the order of the layout.
+        for number, closer in enumerate(sorted(region.closers, key=natural)):
+            unfolded.give(closer, [region.run, number])
     if not regions.all and unfolded.nodes == prompt:
         return None
     executed: dict[str, None] = {}

@@ -21,9 +21,9 @@ class RunningJob:
         self.call = call
         self.over = False
         self._waiting: set[asyncio.Task[Any]] = set()
-        self._ends: dict[object, Callable[[], None]] = {}
+        self._ends: dict[object, Callable[[], object]] = {}
 
-    def at_end(self, who: object, end: Callable[[], None]) -> None:
+    def at_end(self, who: object, end: Callable[[], object]) -> None:
         """Call `end` when the attempt is over, unless `forget(who)` comes first."""
         self._ends[who] = end
         if self.over:

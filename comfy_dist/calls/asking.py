@@ -1,0 +1,61 @@
+"""What ranks and sessions say to each other, as JSON. Frozen data.
+
+A rank asks for a chunk, with the results of the one that it has done; the session answers with the next. Every
+question names the call and its attempt, so that what a former attempt says late is told from what this one says.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from comfy_dist.calls.shares import Chunk
+
+
+class _Said(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+
+class Done(_Said):
+    """A chunk that was executed."""
+
+    chunk: int = Field(ge=0)
+    #: By closing node: packed values (tensors/packing.py), the list that its link brought.
+    results: dict[str, Any]
+
+
+class Question(_Said):
+    """Of a rank."""
+
+    call: str
+    attempt: int = Field(ge=0)
+    #: Name of the rank's worker.
+    worker: str = ""
+    done: Done | None = None
+    #: Whether it wants the values from outside the region too.
+    values: bool = False
+
+
+class Sent(_Said):
+    """A value, by what it contains and where it can be had."""
+
+    content: str
+    packed: Any
+
+
+class Answer(_Said):
+    """Of a session."""
+
+    #: What to execute next; None: there is nothing (left) for this rank.
+    chunk: Chunk | None = None
+    #: With no chunk: ask once more, as what it has done is still being fetched from it.
+    again: bool = False
+    #: By opening node.
+    slices: dict[str, Sent] = {}
+    #: By the Run node's inputs.
+    values: dict[str, Sent] = {}
+    #: Those of its inputs whose values cannot travel: the rank has their sources.
+    staying: list[str] = []
+    #: What ClusterInfo tells of the live workers.
+    workers: str = ""

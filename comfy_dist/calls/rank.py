@@ -1,0 +1,143 @@
+"""A rank's side of a region: it asks its parent's session for chunks, delivers them, and goes home."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import time
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from comfy_dist.calls.asking import Answer
+from comfy_dist.calls.clones import Carried, NodeOf, carry
+from comfy_dist.calls.here import Here
+from comfy_dist.calls.layout import Layout
+from comfy_dist.calls.links import Link, Node
+from comfy_dist.calls.offered import Values
+from comfy_dist.calls.parts import Remote, expansion, received_values, value_id
+from comfy_dist.calls.running_job import RunningJob
+from comfy_dist.calls.turns import Expansion, turns, wait_for
+from comfy_dist.errors import ComfyDistError
+from comfy_dist.messages import Peer
+from comfy_dist.tensors.errors import Declined, NotAnswered
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+#: Seconds for one answer: slices are hashed for it.
+ANSWER_SECONDS = 60.0
+#: Seconds between questions that were not answered. Who is never answered goes home, and the parent does what it
+#: had taken.
+RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
+#: Results wait so long for being fetched, if nobody releases them before.
+LEASE_SECONDS = 600.0
+
+
+class NoCall(ComfyDistError):
+    """A prompt for a rank that is no call."""
+
+
+class Rank:
+    """One attempt at a call, as a Turn."""
+
+    def __init__(self, layout: Layout, node_of: NodeOf, here: Here, job: RunningJob) -> None:
+        """Raises NoCall."""
+        if job.call is None or job.call.get("session") is None:
+            raise NoCall("This prompt helps with a region of another one; it is nothing to queue by itself.")
+        self.layout = layout
+        self._node_of = node_of
+        self._here = here
+        self._job = job
+        self._peer = Peer.model_validate(job.call["session"])
+        self._call = job.call
+        #: What the parent said with the first chunk.
+        self._values: Mapping[str, str] = {}
+        self._carriage = Carried({}, {})
+        self._workers = "[]"
+        self._since = 0
+
+    async def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return await wait_for(self._here, self._job, work)
+
+    async def begin(self) -> Expansion | None:
+        """Ask for the first chunk. None: there is nothing to do any more."""
+        turns[self._job.id] = self
+        self._job.at_end(self, functools.partial(turns.pop, self._job.id, None))
+        answer = await self._ask({"values": True})
+        self._values = {name: sent.content for name, sent in answer.values.items()}
+        self._workers = answer.workers
+        self._carriage = carry(self.layout, self._node_of, self._value, answer.staying)
+        shared = received_values(self.layout, self._values) | self._carriage.graph
+        return self._expansion(answer, shared)
+
+    async def next(self, done: int, results: Mapping[str, Values]) -> Expansion | None:
+        """As of a Turn. Where the parent cannot be reached any more that is the end too. Raises CannotTravel."""
+        self._tell_span(done)
+        plane, owner = self._here.plane, self._job.id
+        packed = {closer: plane.pack(values, owner, LEASE_SECONDS) for closer, values in results.items()}
+        answer = await self._ask({"done": {"chunk": done, "results": packed}})
+        while answer.again:
+            answer = await self._ask({})
+        return self._expansion(answer, {})
+
+    def outputs(self) -> list[Values]:
+        """None: the parent has them."""
+        return []
+
+    def _value(self, name: str, link: Link) -> Link:
+        return [value_id(self.layout, name), 0]
+
+    def _expansion(self, answer: Answer, shared: dict[str, Node]) -> Expansion | None:
+        if answer.chunk is None:
+            return None
+        for sent in (*answer.slices.values(), *answer.values.values()):
+            self._here.inbox.put(self._job.id, sent.content, sent.packed)
+        part = Remote(
+            self.layout,
+            answer.chunk,
+            {node: sent.content for node, sent in answer.slices.items()},
+            self._values,
+            self._carriage,
+            self._workers,
+            shared,
+        )
+        self._since = time.time_ns()
+        return Expansion(*expansion(self.layout, self._node_of, answer.chunk, part, self._job.id))
+
+    async def _ask(self, more: Mapping[str, Any]) -> Answer:
+        question = {"call": self._job.id, "attempt": self._job.attempt, "worker": self._here.worker, **more}
+        for seconds in (*RETRY_SECONDS, None):
+            try:
+                answer = await self._here.plane.ask(self._peer, question, ANSWER_SECONDS)
+                return Answer.model_validate(answer)
+            except ValidationError as error:
+                log.warning("What the parent of call %s answered is not understood: %s", self._job.id, error)
+                break
+            except NotAnswered as error:
+                if seconds is None or isinstance(error, Declined):
+                    log.info("Call %s goes home: %s", self._job.id, error)
+                    break
+                await asyncio.sleep(seconds)
+        return Answer()
+
+    def _tell_span(self, index: int) -> None:
+        """When it executed a chunk."""
+        span = {
+            "kind": "execute",
+            "start": self._since // 1_000_000,
+            "stop": time.time_ns() // 1_000_000,
+            "name": f"chunk {index}",
+            "worker": self._here.worker,
+            "rank": self._call.get("rank", 0),
+            "node": self.layout.shown,
+        }
+        self._here.tell("spans", spans=[span])
+
+
+async def help_with(layout: Layout, node_of: NodeOf, here: Here) -> Expansion | None:
+    """Execute chunks of the region that the call at hand is for. Raises Stopped, NoCall, LinkLost, LinkRefused."""
+    job = await here.job()
+    return await job.wait(Rank(layout, node_of, here, job).begin())

@@ -1,0 +1,336 @@
+"""A region under way, in the process of its parent: a pool of chunks, who has which, and the results.
+
+The parent takes chunks as its ranks do and goes on until all are done, so that it needs nobody. A rank is a call:
+an invitation, which a worker takes or not. Whatever becomes of the call, its chunks are done by it or go back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from comfy_dist.calls.asking import Answer, Done, Question, Sent
+from comfy_dist.calls.errors import LinkRefused, RankFailed
+from comfy_dist.calls.here import Here
+from comfy_dist.calls.offered import Offered, Values
+from comfy_dist.calls.running_job import RunningJob
+from comfy_dist.calls.shares import Chunk, Pool
+from comfy_dist.calls.turns import turns
+from comfy_dist.errors import ComfyDistError
+from comfy_dist.tensors.packing import refs
+
+log = logging.getLogger(__name__)
+
+#: Who the parent is to the pool.
+PARENT = ""
+#: Seconds that a rank is kept at most while its results are fetched; it asks again then.
+FETCH_SECONDS = 20.0
+
+
+@dataclass(slots=True)
+class _Guest:
+    """Who has taken an invitation."""
+
+    rank: int
+    attempt: int = 0
+    worker: str = ""
+    ended: bool = False
+    #: Its results cannot be had, so it is given nothing more.
+    unreachable: bool = False
+    fetching: set[asyncio.Task[None]] = field(default_factory=set)
+
+
+class Session:
+    """Made for one execution of a region. On the loop of `here.thread`, except where it says otherwise.
+
+    `closers` are those whose results are wanted. Where the region `saves`, a chunk counts only when the call that
+    did it has ended: only then it is known what its output nodes showed.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        closers: Iterable[str],
+        *,
+        node: str,
+        saves: bool = False,
+        workers: str = "",
+        offsets: Mapping[str, int] | None = None,
+    ) -> None:
+        self.id = uuid.uuid4().hex
+        self.pool = pool
+        self.node = node
+        self.workers = workers
+        self.offsets = offsets or {}
+        self._closers = tuple(closers)
+        self._saves = saves
+        self._results: dict[int, dict[str, Values]] = {}
+        #: Who did each chunk that is done.
+        self._doers: dict[int, str] = {}
+        self._guests: dict[str, _Guest] = {}
+        self._here: Here | None = None
+        self._job: RunningJob | None = None
+        self._offered: Offered | None = None
+        self._invited = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._failure: ComfyDistError | None = None
+        self._over = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # The parent's
+
+    def open(self, here: Here, job: RunningJob, offered: Offered) -> dict[str, Any]:
+        """Answer ranks from now on, until it is closed or the job is over: where they ask."""
+        self._here, self._job, self._offered = here, job, offered
+        job.at_end(self, self.close)
+
+        async def answer(body: dict[str, Any]) -> dict[str, Any]:
+            return await here.thread.run(self.answer(body))
+
+        return here.plane.expose(answer, self.id).model_dump(mode="json")
+
+    def invite(self, calls: Sequence[Mapping[str, Any]]) -> None:
+        """Send calls, the first of them for rank 1. Where they cannot be sent, the parent does everything."""
+        self._start(self._invite(calls))
+
+    async def _invite(self, calls: Sequence[Mapping[str, Any]]) -> None:
+        assert self._here is not None
+        try:
+            ids = await self._here.send(calls, self.heard)
+        except ComfyDistError as error:
+            log.warning("Nobody is asked to help with node %s: %s", self.node, error)
+        else:
+            self._guests = {call: _Guest(rank) for rank, call in enumerate(ids, 1)}
+        finally:
+            self._invited.set()
+
+    async def next(self, done: int | None = None, results: Mapping[str, Values] | None = None) -> Chunk | None:
+        """The parent's next chunk, its last one having given `results`. None: all results are there.
+
+        Waits while others still execute what the parent may have to do after all. Raises RankFailed.
+        """
+        if done is not None and results is not None and self.pool.done(done, PARENT, time.monotonic()):
+            self._keep(done, PARENT, results)
+        while True:
+            self._changed.clear()
+            if self._failure is not None:
+                raise self._failure
+            if (chunk := self.pool.take(PARENT, time.monotonic())) is not None:
+                return chunk
+            if self._complete:
+                return None
+            await self._changed.wait()
+
+    def results(self) -> dict[str, list[Values]]:
+        """By closing node what each chunk gave, in order. Any thread, once `next` has given None."""
+        return {
+            closer: [self._results[chunk.index][closer] for chunk in self.pool.chunks] for closer in self._closers
+        }
+
+    def close(self) -> None:
+        """The end of it: its invitations, what it holds for ranks, and what it still fetches from them."""
+        if self._over:
+            return
+        self._over = True
+        self._invited.set()
+        turns.pop(self.id, None)
+        for task in self._tasks:
+            task.cancel()
+        if self._offered is not None:
+            self._offered.close()
+        if self._job is not None:
+            self._job.forget(self)
+        if (here := self._here) is not None:
+            here.plane.release(self.id)
+            here.unfollow(tuple(self._guests))
+
+    def void(self) -> dict[str, Any]:
+        """What to tell the worker at the end: calls that nobody need take, and the chunks of each that count."""
+        counted: dict[str, list[int]] = {call: [] for call in self._guests}
+        for index, who in self._doers.items():
+            if who != PARENT:
+                counted[who].append(index)
+        return {"calls": list(self._guests), "chunks": counted}
+
+    @property
+    def _complete(self) -> bool:
+        """Every chunk's result is here, and counts."""
+        return (
+            self.pool.finished
+            and len(self._results) == len(self.pool.chunks)
+            and not (self._saves and any(self._guests[who].ended is False for who in self._doers.values() if who))
+        )
+
+    # The ranks'
+
+    async def answer(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """To what a rank says. Raises ComfyDistError for what is no question of a rank of this session."""
+        try:
+            asked = Question.model_validate(body)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise LinkRefused(f"No rank asks so: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+        # Who is called may be here before the one that called knows its id.
+        await self._invited.wait()
+        answer = await self._answer(asked)
+        return answer.model_dump(mode="json")
+
+    async def _answer(self, asked: Question) -> Answer:
+        if self._over:
+            return Answer()
+        if (guest := self._guests.get(asked.call)) is None:
+            raise LinkRefused(f"This region was never called for by {asked.call}.")
+        if not self._admit(guest, asked.call, asked.attempt):
+            return Answer()
+        guest.worker = asked.worker or guest.worker
+        if asked.done is not None:
+            self._take(guest, asked.call, asked.done)
+        if (chunk := self._share(guest, asked.call)) is None:
+            if guest.fetching:
+                await asyncio.wait(guest.fetching, timeout=FETCH_SECONDS)
+            return Answer(again=bool(guest.fetching))
+        assert self._offered is not None
+        slices = await self._offered.slices(chunk, self.offsets)
+        values = await self._offered.values() if asked.values else {}
+        return Answer(
+            chunk=chunk,
+            slices={node: Sent(**sent) for node, sent in slices.items()},
+            values={name: Sent(**sent) for name, sent in values.items()},
+            staying=sorted(self._offered.staying()) if asked.values else [],
+            workers=self.workers if asked.values else "",
+        )
+
+    def _admit(self, guest: _Guest, call: str, attempt: int) -> bool:
+        """Whether that attempt may take chunks; a new one takes the place of the one before."""
+        if attempt > guest.attempt:
+            self._gone(guest, call)
+            guest.attempt = attempt
+        return attempt == guest.attempt and not guest.ended
+
+    def _share(self, guest: _Guest, call: str) -> Chunk | None:
+        if self._failure is not None or guest.unreachable:
+            return None
+        # It asks again for what it has where the answer did not reach it.
+        held = self.pool.outstanding(call)
+        return held[0] if held else self.pool.take(call, time.monotonic())
+
+    def _take(self, guest: _Guest, call: str, done: Done) -> None:
+        """Results of a rank: fetched at once, unless they are late or were told before."""
+        if set(done.results) != set(self._closers):
+            raise LinkRefused(f"A chunk of this region gives results for {', '.join(self._closers) or 'no node'}.")
+        if not self.pool.done(done.chunk, call, time.monotonic()):
+            return
+        self._doers[done.chunk] = call
+        task = self._start(self._fetch(guest, call, done))
+        guest.fetching.add(task)
+        task.add_done_callback(guest.fetching.discard)
+
+    async def _fetch(self, guest: _Guest, call: str, done: Done) -> None:
+        assert self._here is not None
+        began = time.time_ns()
+        plane = self._here.plane
+        try:
+            results = await plane.unpack(done.results)
+            if not all(isinstance(values, list) for values in results.values()):
+                raise LinkRefused("its results are no lists")
+        except ComfyDistError as error:
+            log.warning("Chunk %d of node %s is done again: %s", done.chunk, self.node, error)
+            guest.unreachable = True
+            if self._doers.get(done.chunk) == call:
+                self._undo([done.chunk])
+            return
+        if self._doers.get(done.chunk) != call or done.chunk in self._results:
+            return
+        self._keep(done.chunk, call, results)
+        self._here.tell("spans", spans=[self._span(guest, done.chunk, began)])
+        for ref in refs(done.results):
+            await plane.drop(ref)
+
+    def _keep(self, index: int, who: str, results: Mapping[str, Values]) -> None:
+        self._doers[index] = who
+        self._results[index] = dict(results)
+        self._changed.set()
+        if self._here is not None and self.pool.world > 1:
+            done = sum(chunk.items for chunk in self.pool.chunks if chunk.index in self._results)
+            self._here.tell("chunks", node=self.node, done=done, items=self.pool.items)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task that ends with the session at the latest."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _undo(self, chunks: Iterable[int]) -> None:
+        for index in chunks:
+            self._doers.pop(index, None)
+            self._results.pop(index, None)
+            self.pool.undone(index)
+        self._changed.set()
+
+    def _span(self, guest: _Guest, index: int, began: int) -> dict[str, Any]:
+        return {
+            "kind": "transfer",
+            "start": began // 1_000_000,
+            "stop": time.time_ns() // 1_000_000,
+            "name": f"chunk {index}",
+            "worker": guest.worker,
+            "rank": guest.rank,
+            "node": self.node,
+        }
+
+    # What becomes of calls
+
+    def heard(self, message: Mapping[str, Any]) -> None:
+        """The worker says how a call fares."""
+        call, state, attempt = str(message["call"]), message["state"], int(message["attempt"])
+        guest = self._guests.get(call)
+        if guest is None or guest.ended or attempt < guest.attempt:
+            return
+        guest.worker = str(message.get("worker") or guest.worker)
+        if state == "started":
+            self._admit(guest, call, attempt)
+        elif state == "gone":
+            self._gone(guest, call)
+            # It may wake up again, and is then too late.
+            guest.attempt = attempt + 1
+        else:
+            self._ended(guest, call, message)
+
+    def _gone(self, guest: _Guest, call: str) -> None:
+        """Whoever executed the call is no more: its chunks go back; where they save, the done ones too."""
+        self._undo([index for index, who in self._doers.items() if who == call] if self._saves else [])
+        self.pool.lost(call)
+        guest.unreachable = False
+        self._changed.set()
+
+    def _ended(self, guest: _Guest, call: str, message: Mapping[str, Any]) -> None:
+        guest.ended = True
+        error = message.get("error") or {}
+        if message.get("status") == "failed" and not _out_of_reach(error):
+            self._failure = self._failure or RankFailed(_sentence(guest, error))
+        elif message.get("status") == "finished":
+            self.pool.lost(call)
+        else:
+            self._gone(guest, call)
+        self._changed.set()
+
+
+def _out_of_reach(error: Mapping[str, Any]) -> bool:
+    """Whether the rank failed only because what its parent holds did not reach it."""
+    return str(error.get("exception_type", "")).endswith((".NotPulled", ".NotAnswered"))
+
+
+def _sentence(guest: _Guest, error: Mapping[str, Any]) -> str:
+    worker = f" on worker {guest.worker}" if guest.worker else ""
+    message = str(error.get("exception_message") or "").strip() or "it does not say why."
+    if not error.get("node_id"):
+        return f"Rank {guest.rank}{worker} failed: {message}"
+    return f"Rank {guest.rank}{worker} failed at node {error['node_id']} ({error.get('node_type')}): {message}"
