@@ -204,6 +204,12 @@ class Arbiter:
         finally:
             self._calls.pop(job.id, None)
 
+    def call_off(self, job_id: str, by: str) -> None:
+        """As if `by` had cancelled what is executed here, of which nobody else need know."""
+        if (found := self._calls.pop(job_id, None)) is not None:
+            _job, call = found
+            call(by)
+
     async def give_up(self, fact: AttemptFailedFact | ReleasedFact) -> None:
         """Say that our attempt is over and the job is not. Known here at once: we may get it again in a moment."""
         await self._transport.append_fact(fact)

@@ -55,6 +55,8 @@ class AttemptCalls:
         self.calls: dict[str, SentCall] = {}
         #: Set when the attempt is over: what its nodes wait for comes no more.
         self.over = asyncio.Event()
+        #: Where the job is a call itself: whether the worker that waits for it was not seen alive the last time.
+        self.parent_missed = False
         self._progress = progress
         self._spans: list[Any] = []
 

@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 
 #: Calls that one attempt sends at most; a node that sends more is mistaken.
 MOST_CALLS = 10_000
-#: Seconds between two looks at whoever executes a call; missed twice, it is gone.
+#: Seconds between two looks at whoever executes a call, or waits for one; missed twice, it is gone.
 LOOK_SECONDS = 2.5
 #: Seconds for a question that is passed on to another worker's engine.
 RELAY_SECONDS = 20.0
@@ -161,7 +161,7 @@ class Desk:
             tasks.create_task(self._peers.follow())
             tasks.create_task(self._receive())
             tasks.create_task(self._follow_progress())
-            tasks.create_task(self._look_for_holders())
+            tasks.create_task(self._look_for_others())
 
     async def _receive(self) -> None:
         async for ended in self._transport.results():
@@ -180,26 +180,40 @@ class Desk:
             except (ValueError, KeyError, LookupError, TypeError) as error:
                 log.warning("Progress of the call %s is not understood: %s", message.job_id, error)
 
-    async def _look_for_holders(self) -> None:
-        await self._has_calls.wait()
+    async def _look_for_others(self) -> None:
+        """For whoever executes calls of the jobs here, and whoever waits for calls that are executed here."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             for calls in list(self._running.values()):
-                for call_id, call in list(calls.calls.items()):
-                    if call.state != "running" or call.holder == self._identity.id:
-                        continue
-                    attempt = call.attempt
-                    try:
-                        is_alive = await self._transport.is_alive(call.holder)
-                    except BrokerUnavailable as error:
-                        log.debug("Nobody can be looked for: %s", error)
-                        break
-                    if is_alive or call.attempt != attempt:
-                        call.missed = False
-                    elif not call.missed:
-                        call.missed = True
-                    else:
-                        self._push(calls, calls.gone(call_id))
+                try:
+                    await self._look_for_holders(calls)
+                    await self._look_for_parent(calls)
+                except BrokerUnavailable as error:
+                    log.debug("Nobody can be looked for: %s", error)
+
+    async def _look_for_holders(self, calls: AttemptCalls) -> None:
+        for call_id, call in list(calls.calls.items()):
+            if call.state != "running" or call.holder == self._identity.id:
+                continue
+            attempt = call.attempt
+            if await self._transport.is_alive(call.holder) or call.attempt != attempt:
+                call.missed = False
+            elif not call.missed:
+                call.missed = True
+            else:
+                self._push(calls, calls.gone(call_id))
+
+    async def _look_for_parent(self, calls: AttemptCalls) -> None:
+        """A call nobody waits for any more keeps a worker that is to do the parent's job again."""
+        about = calls.job.call
+        if about is None or about.worker == self._identity.id:
+            return
+        if await self._transport.is_alive(about.worker):
+            calls.parent_missed = False
+        elif not calls.parent_missed:
+            calls.parent_missed = True
+        else:
+            self._arbiter.call_off(calls.job.id, "the end of the worker that waited for it")
 
     def _push(self, calls: AttemptCalls, message: dict[str, Any] | None) -> None:
         if message is not None:
