@@ -24,8 +24,9 @@ def _make_importable() -> None:
 
 _make_importable()
 
-from comfy_dist.pack import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS, add_routes  # noqa: E402
+from comfy_dist.pack import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS, add_nodes, add_routes  # noqa: E402
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]
 
+add_nodes()
 add_routes()

@@ -1,6 +1,7 @@
-"""Our node pack inside a stock ComfyUI: what workers need of it beyond its API.
+"""Our node pack inside a stock ComfyUI: the Cluster nodes, and what workers need of it beyond its API.
 
-It imports only what ComfyUI's own environment has. custom_nodes/comfy_dist_pack.py is what ComfyUI loads.
+It imports only what ComfyUI's own environment has. custom_nodes/comfy_dist_pack.py is what ComfyUI loads. What
+another ComfyUI has not costs a line of its log, never its start.
 """
 
 from __future__ import annotations
@@ -13,8 +14,22 @@ NODE_CLASS_MAPPINGS: dict[str, type] = {}
 NODE_DISPLAY_NAME_MAPPINGS: dict[str, str] = {}
 
 
+def add_nodes() -> None:
+    """Fill the mappings, which ComfyUI reads when the pack is loaded."""
+    try:
+        from comfy_dist.nodes import cluster
+        from comfy_dist.pack import precedence
+
+        precedence.keep(cluster.NODE_CLASS_MAPPINGS, cluster.NODE_DISPLAY_NAME_MAPPINGS)
+    except Exception as error:  # noqa: BLE001 - never ComfyUI's start
+        _log.warning("comfy_dist's nodes are not there: %s: %s", type(error).__name__, error)
+        return
+    NODE_CLASS_MAPPINGS.update(cluster.NODE_CLASS_MAPPINGS)
+    NODE_DISPLAY_NAME_MAPPINGS.update(cluster.NODE_DISPLAY_NAME_MAPPINGS)
+
+
 def add_routes() -> None:
-    """Serve the routes that ComfyUI lacks; what another ComfyUI has not costs a line of its log."""
+    """Serve the routes that ComfyUI lacks."""
     try:
         from comfy_dist.pack import routes
 
