@@ -240,7 +240,7 @@ class Session:
             results = await plane.unpack(done.results)
             if not all(isinstance(values, list) for values in results.values()):
                 raise LinkRefused("its results are no lists")
-        except ComfyDistError as error:
+        except Exception as error:  # noqa: BLE001 - no memory for it, say: whatever it is, others do the chunk
             log.warning("Chunk %d of node %s is done again: %s", done.chunk, self.node, error)
             guest.unreachable = True
             if self._doers.get(done.chunk) == call:
@@ -305,8 +305,12 @@ class Session:
             self._ended(guest, call, message)
 
     def _gone(self, guest: _Guest, call: str) -> None:
-        """Whoever executed the call is no more: its chunks go back; where they save, the done ones too."""
-        self._undo([index for index, who in self._doers.items() if who == call] if self._saves else [])
+        """Whoever executed the call is no more: its chunks go back, also those whose results are just being fetched;
+        where they save, all that it has done."""
+        for task in guest.fetching:
+            task.cancel()
+        done = [index for index, who in self._doers.items() if who == call]
+        self._undo([index for index in done if self._saves or index not in self._results])
         self.pool.lost(call)
         guest.unreachable = False
         self._changed.set()
