@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfy_dist import __version__
@@ -47,7 +48,17 @@ _SEARCH = (
     ("--worker", "WORKER", "what the worker of this name or id executed"),
 )
 #: What one call asks for, which is no setting.
-_CALL = ("command", "as_json", "files", "edits", "ids", "id", "worker", "action", "all_", "query", "status")
+_CALL = ("command", "as_json", "files", "edits", "ids", "id", "worker", "action", "all_", "query", "status", "svg")
+#: What --help of a command says below its options.
+_EPILOGS = {
+    "trace": """The picture has a lane for the prompt and one for each rank that took part in it, with the
+worker's name. A rank waits for a worker that takes it, executes chunks of the batch and moves their
+data, which goes on beside the execution of the next. Point at a bar to read what it is and how long it
+took. What workers tell is by their own clocks. Prompts that no rank took part in, and those of a stock
+ComfyUI, have one lane.
+
+  comfyui-client trace 3f0c9a52-7d1e-4b66-9a0b-2f5d8c1e7a43 -o fan-out.svg"""
+}
 _COMMON = (ServerSettings, MessageSettings)
 _COMMANDS: dict[str, tuple[str, tuple[type, ...]]] = {
     "run": ("submit workflows, wait for them, save what they make", (RunSettings, ResultSettings, BarSettings)),
@@ -60,6 +71,7 @@ _COMMANDS: dict[str, tuple[str, tuple[type, ...]]] = {
     "resume": ("end that pause", ()),
     "drain": ("let one worker finish what it runs, then leave", ()),
     "dead": ("show, retry or drop what was given up or could not be read", ()),
+    "trace": ("draw where the time of a prompt went: its wait, its transfers and what each rank executed", ()),
     "watch": ("wait for a prompt that was submitted elsewhere", (ResultSettings, BarSettings)),
 }
 
@@ -103,8 +115,10 @@ def parser() -> Parser:
             name,
             help=sentence,
             description=f"{sentence[:1].upper()}{sentence[1:]}.",
+            epilog=_EPILOGS.get(name),
             allow_abbrev=False,
             argument_default=argparse.SUPPRESS,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         if name == "run":
             one.add_argument(
@@ -125,6 +139,11 @@ def parser() -> Parser:
                 one.add_argument(flag, metavar=value, help=sentence)
         elif name == "cancel":
             one.add_argument("ids", nargs="+", metavar="ID", help="a prompt's id, as queue shows it")
+        elif name == "trace":
+            one.add_argument("id", metavar="ID", help="the id of a prompt that has ended, as history shows it")
+            one.add_argument(
+                "-o", dest="svg", metavar="FILE", default="trace.svg", help="the picture, an SVG; - for stdout"
+            )
         elif name == "watch":
             one.add_argument("id", metavar="ID", help="a prompt's id, as queue shows it")
         elif name in ("pause", "resume"):
@@ -197,6 +216,8 @@ async def _command(server: Server, settings: ComfyuiClientSettings, call: argpar
             _print(history) if call.as_json else _tables().show_history(history)
         case "workers":
             await _workers(server, call)
+        case "trace":
+            await _trace(server, call)
         case "dead" if call.action == "list":
             await _dead(server, call)
         case _:
@@ -286,6 +307,19 @@ async def _workers(server: Server, call: argparse.Namespace) -> None:
         _print(answer["workers"])
     else:
         _tables().show_workers(answer["workers"], await server.get("/queue"))
+
+
+async def _trace(server: Server, call: argparse.Namespace) -> None:
+    from comfy_dist.client.trace import draw, trace
+
+    found = await trace(server, call.id)
+    to_stdout = call.svg == "-"
+    draw(found, None if to_stdout else Path(call.svg))
+    if call.as_json and not to_stdout:
+        _print(found.as_json())
+    elif not to_stdout:
+        _tables().show_trace(found)
+        sys.stdout.write(f"{call.svg}\n")
 
 
 async def _dead(server: Server, call: argparse.Namespace) -> None:

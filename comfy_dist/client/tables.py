@@ -9,7 +9,10 @@ from datetime import datetime
 from typing import Any
 
 from comfy_dist.client import results
+from comfy_dist.client.timeline import Lane, lanes_of
+from comfy_dist.client.trace import Trace
 from comfy_dist.client.waiting import outcome_of
+from comfy_dist.messages import SpanKind
 from comfy_dist.workflows.edits import title
 
 #: Columns where there is no terminal to ask: nothing is cut.
@@ -60,6 +63,18 @@ def show_workers(workers: Sequence[dict[str, Any]], queue: dict[str, Any]) -> No
             )
         )
     _show("There is no live worker.", ("state", "name", "device", "job", "progress", "finished / failed"), rows)
+
+
+def show_trace(trace: Trace) -> None:
+    """Seconds of the prompt and of each rank."""
+    rows = [_spent("the prompt", "", Lane(0, "", trace.whole))]
+    rows += [_spent(lane.worker, str(lane.rank), lane) for lane in lanes_of(trace.spans)]
+    _show("", ("worker", "rank", "waited", "executed", "moved data"), rows)
+
+
+def _spent(worker: str, rank: str, lane: Lane) -> tuple[str, ...]:
+    kinds = (SpanKind.QUEUE, SpanKind.EXECUTE, SpanKind.TRANSFER)
+    return worker, rank, *(f"{lane.seconds[kind]:.2f} s" if lane.seconds[kind] else "" for kind in kinds)
 
 
 def show_dead(answer: dict[str, Any]) -> None:

@@ -65,6 +65,28 @@ def test_watch_waits_for_a_prompt_of_others_and_saves_what_it_made(
     assert client("watch", prompt_id).returncode == 0
 
 
+def test_trace_draws_a_prompt_of_the_history(client: Run, tmp_path: Path) -> None:
+    done = client("run", write(tmp_path / "a.json", picture(7)), "--json")
+    [submission] = json.loads(done.stdout)
+    traced = client("trace", submission["prompt_id"], "-o", "its.svg")
+    assert traced.returncode == 0
+    assert traced.stdout.splitlines()[-1] == "its.svg"
+    assert "the prompt" in traced.stdout
+    svg = (tmp_path / "its.svg").read_text("utf-8")
+    assert submission["prompt_id"] in svg
+    assert svg.count("<rect") > 2
+    assert client("trace", submission["prompt_id"], "-o", "-").stdout == svg
+
+    unknown = client("trace", "nobody's")
+    assert (unknown.returncode, unknown.stderr) == (
+        1,
+        "comfyui-client: There is no prompt nobody's in queue or history.\n",
+    )
+    nowhere = client("trace", submission["prompt_id"], "-o", "no/such/folder.svg")
+    assert nowhere.returncode == 2
+    assert "no/such/folder.svg" in nowhere.stderr
+
+
 def test_unknown_prompts_are_told(client: Run) -> None:
     assert client("watch", "nobody").returncode == 1
     done = client("cancel", "nobody")
