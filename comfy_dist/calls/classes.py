@@ -40,6 +40,9 @@ INFO = "ClusterInfo"
 
 LISTEN = "ClusterListenTensorBroadcast"
 BROADCASTS = frozenset({"ClusterBroadcastTensor", "ClusterBroadcastLoadedImage"})
+#: Set on a Broadcast: workflows that the prompt has executed elsewhere may listen to it.
+PUBLISH = "publish"
+EXECUTING = frozenset({"ClusterExecuteWorkflow", "ClusterExecuteCurrentWorkflow"})
 START, END, USE = "ClusterStartSubgraph", "ClusterEndSubgraph", "ClusterUseSubgraph"
 #: They hand on their input `results` once planned.
 PASSING = frozenset({LISTEN, USE})

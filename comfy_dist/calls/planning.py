@@ -2,7 +2,8 @@
 
 A plan adds, and takes nothing away: a Run node for each region (nodes/cluster/hidden.py), inlined pieces for each
 UseSubgraph, and one input, `results`, to those nodes that are to hand on what was made in their place: closing
-nodes, Listens and UseSubgraphs. Without it each of them does its work where it stands.
+nodes, Listens and UseSubgraphs. Without it each of them does its work where it stands. Broadcasts are told to
+`publish` where the prompt executes other workflows, which may listen.
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from comfy_dist.calls.classes import CLOSERS, OPENERS, PASSING, RUNS
+from comfy_dist.calls.classes import BROADCASTS, CLOSERS, OPENERS, PASSING, PUBLISH, RUNS
 from comfy_dist.calls.graph import Circle, Graph
 from comfy_dist.calls.layout import Layout
-from comfy_dist.calls.links import RESULTS, class_of, inputs_of, is_link, natural, passed_on, shown_as
+from comfy_dist.calls.links import RESULTS, class_of, inputs_of, natural, passed_on
 from comfy_dist.calls.regions import Regions, gather
 from comfy_dist.calls.runs import refuse_crossed, run_node
+from comfy_dist.calls.showing import shown_in
 from comfy_dist.calls.unfolding import Unfolded
 
+#: The input that a plan adds to nodes of a class.
+_ADDED = dict.fromkeys((*CLOSERS, *PASSING), RESULTS) | dict.fromkeys(BROADCASTS, PUBLISH)
 #: Without a node of these classes there is nothing to plan.
-_PLANNED = frozenset({*OPENERS, *CLOSERS, *PASSING, *RUNS})
+_PLANNED = frozenset({*OPENERS, *_ADDED, *RUNS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +65,14 @@ def plan(
         unfolded.nodes[region.run] = run_node(regions, region)
         # In the order of the layout.
         for number, closer in enumerate(sorted(region.closers, key=natural)):
-            unfolded.give(closer, [region.run, number])
+            unfolded.give(closer, RESULTS, [region.run, number])
     if not regions.all and unfolded.nodes == prompt:
         return None
     executed: dict[str, None] = {}
     for target in wanted:
         around = regions.outermost(target)
         executed[target if around is None else around.run] = None
-    shown = {
-        node_id: as_id for node_id, node in unfolded.nodes.items() if (as_id := shown_as(node_id, node)) != node_id
-    }
-    return Planned(unfolded.nodes, tuple(executed), shown)
+    return Planned(unfolded.nodes, tuple(executed), shown_in(unfolded.nodes))
 
 
 def restore(prompt: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,13 +81,13 @@ def restore(prompt: Mapping[str, Any]) -> dict[str, Any]:
     for node_id, node in prompt.items():
         if class_of(node) in RUNS or (isinstance(node, Mapping) and "override_display_id" in node):
             continue
-        if class_of(node) in PASSING or class_of(node) in CLOSERS:
-            inputs = inputs_of(node)
-            if is_link(inputs.get(RESULTS)):
-                kept = {name: value for name, value in inputs.items() if name != RESULTS}
-                restored[node_id] = {**node, "inputs": kept}
-                continue
-        restored[node_id] = node
+        added = _ADDED.get(class_of(node))
+        inputs = inputs_of(node)
+        if added is None or added not in inputs:
+            restored[node_id] = node
+        else:
+            kept = {name: value for name, value in inputs.items() if name != added}
+            restored[node_id] = {**node, "inputs": kept}
     return restored
 
 

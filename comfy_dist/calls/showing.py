@@ -13,16 +13,22 @@ Outputs: TypeAlias = Mapping[str, Mapping[str, Any]]
 #: {node id: {node_id, display_node, parent_node, real_node_id}}, as in ComfyUI's history.
 Meta: TypeAlias = Mapping[str, Mapping[str, Any]]
 
-#: The number of the chunk in the ids of clones, `{run id}.{chunk}.{node id}`, once for each region around the node.
+#: The number of the chunk in the ids of clones, `{run id}.{chunk}.{node id}`; one for each region around the node.
 _CHUNK = re.compile(r"\.region_*\.(\d+)\.")
 #: Fields of an event that name one node.
 _NODES = ("node", "display_node", "node_id", "display_node_id", "parent_node_id", "real_node_id")
+
+
+def shown_in(prompt: Mapping[str, Any]) -> dict[str, str]:
+    """The nodes of a prompt that clients see under other ids."""
+    return {node_id: as_id for node_id, node in prompt.items() if (as_id := shown_as(node_id, node)) != node_id}
 
 
 class Shown:
     """The ids under which clients see the nodes of one planned prompt."""
 
     def __init__(self, shown: Mapping[str, str], *, is_call: bool = False) -> None:
+        #: Grows with what events tell of clones.
         self._shown = dict(shown)
         self._is_call = is_call
 
@@ -58,9 +64,9 @@ class Shown:
     ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
         """What all output nodes showed, and about them: one entry for each node that clients know.
 
-        Lists of a node's clones are put together in the order of the chunks, those of a region inside another within
-        its chunk; of other values the first counts. Entries of calls that are of no clone are passed over: they are
-        nodes of another workflow.
+        Lists of a node's clones are put together in the order of the chunks, those of a region inside another
+        within its chunk; of other values the first counts. Entries of calls that are of no clone are passed over:
+        they are nodes of another workflow.
         """
         outputs, meta = own
         entries = {node_id: (entry, meta.get(node_id, {})) for node_id, entry in outputs.items()}
@@ -75,9 +81,7 @@ class Shown:
             if shown == node_id:
                 about[shown] = dict(its_meta)
             else:
-                about.setdefault(
-                    shown, {"node_id": shown, "display_node": shown, "parent_node": None, "real_node_id": shown}
-                )
+                about.setdefault(shown, _meta_of(shown))
             _add(together.setdefault(shown, {}), entry)
         return together, {shown: its_meta for shown, its_meta in about.items() if its_meta}
 
@@ -101,6 +105,10 @@ class Shown:
 def _chunks(node_id: str) -> tuple[int, ...]:
     """The chunk that a clone belongs to, outermost region first; () for others."""
     return tuple(map(int, _CHUNK.findall(node_id)))
+
+
+def _meta_of(node_id: str) -> dict[str, Any]:
+    return {"node_id": node_id, "display_node": node_id, "parent_node": None, "real_node_id": node_id}
 
 
 def _add(together: dict[str, Any], entry: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from comfy_dist.calls.classes import LISTEN, USE
+from comfy_dist.calls.classes import BROADCASTS, EXECUTING, LISTEN, PUBLISH, USE
 from comfy_dist.calls.errors import RegionError
 from comfy_dist.calls.links import RESULTS, class_of, inputs_of, links_of, shown_as
 from comfy_dist.calls.listens import Channels
@@ -27,7 +27,7 @@ class Unfolded:
         self._channels = Channels(prompt)
         for node_id, node in prompt.items():
             if class_of(node) == LISTEN and len(heard := self._channels.heard_by(node)) == 1:
-                self.give(node_id, heard[0])
+                self.give(node_id, RESULTS, heard[0])
         #: Pieces are taken from the prompt as it came; Listens in them listen to what is in the piece.
         self._given = dict(self.nodes)
         self._subgraphs = Subgraphs(prompt)
@@ -50,16 +50,21 @@ class Unfolded:
                 else ([link[0] for link in links.values()])
             )
 
+        if any(class_of(self.nodes[node_id]) in EXECUTING for node_id in self.needed):
+            for node_id in self.needed:
+                if class_of(self.nodes[node_id]) in BROADCASTS:
+                    self.give(node_id, PUBLISH, True)
+
     def fresh(self, node_id: str) -> str:
         """The id, or one like it that no node has."""
         while node_id in self.nodes:
             node_id += "_"
         return node_id
 
-    def give(self, node_id: str, results: Any) -> None:
-        """Have a node hand on `results`."""
+    def give(self, node_id: str, name: str, value: Any) -> None:
+        """Add an input to a node."""
         node = self.nodes[node_id]
-        self.nodes[node_id] = {**node, "inputs": {**inputs_of(node), RESULTS: results}}
+        self.nodes[node_id] = {**node, "inputs": {**inputs_of(node), name: value}}
 
     def _inline(self, use: str) -> None:
         name = inputs_of(self.nodes[use]).get(NAME)
@@ -86,4 +91,4 @@ class Unfolded:
         self.nodes.update(graph)
         self._within.update(dict.fromkeys(graph, (*within, name)))
         if end is not None:
-            self.give(use, end)
+            self.give(use, RESULTS, end)
