@@ -69,13 +69,14 @@ class Bars:
     def _show(self, prompt_id: str, label: str, state: PromptProgress) -> None:
         if self._progress is None or not state.started:
             return
-        self._bar((prompt_id,), label, state.completed, state.total, _at(state.prompt, state))
-        shown = {(prompt_id, *rank.place): rank for rank in self._ranks[prompt_id].shown[:MOST_RANKS]}
+        ranks = self._ranks[prompt_id]
+        self._bar((prompt_id,), label, state.completed, state.total, ranks.items or _at(state.prompt, state))
+        shown = {(prompt_id, *rank.place): rank for rank in ranks.shown[:MOST_RANKS]}
         for key in [key for key in self._tasks if key[0] == prompt_id and key[1:] and key not in shown]:
             self._progress.remove_task(self._tasks.pop(key))
         for key, rank in shown.items():
             at = _at(state.prompt, rank) if rank.state == "running" else rank.state
-            self._bar(key, f"  {rank}", rank.fraction, 1.0, at)
+            self._bar(key, f" {rank}", rank.fraction, 1.0, at)
 
     def _bar(self, key: tuple[Any, ...], label: str, completed: float, total: float, at: str) -> None:
         if key not in self._tasks:
@@ -136,14 +137,15 @@ def _rich_progress() -> Any:
             found.sort(key=lambda task: (prompts.index(task.fields["key"][0]), *task.fields["key"][1:]))
             return super().make_tasks_table(found)
 
-    def text(format: str) -> ProgressColumn:
-        return TextColumn(format, markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=3))
+    def text(format: str, share: int) -> ProgressColumn:
+        column = Column(no_wrap=True, overflow="ellipsis", ratio=share)
+        return TextColumn(format, markup=False, table_column=column)
 
     return RanksBelowTheirPrompt(
-        text("{task.description}"),
+        text("{task.description}", 4),
         BarColumn(bar_width=None, table_column=Column(ratio=2)),
         TaskProgressColumn(),
-        text("{task.fields[at]}"),
+        text("{task.fields[at]}", 3),
         TimeElapsedColumn(),
         console=Console(stderr=True),
         # Results may be piped while bars are shown.

@@ -55,7 +55,7 @@ class Rank:
         return max(0.0, min(0.99, self.value / self.max))
 
     def __str__(self) -> str:
-        return f"rank {self.rank}: {self.worker}" if self.worker else f"rank {self.rank}"
+        return f"rank {self.rank} {self.worker}".rstrip()
 
 
 class Ranks:
@@ -63,20 +63,40 @@ class Ranks:
 
     def __init__(self) -> None:
         self._ranks: dict[tuple[str, int], Rank] = {}
+        #: Of a region's items, how many are done.
+        self._items: dict[str, tuple[int, int]] = {}
 
     def hear(self, data: Mapping[str, Any]) -> None:
         try:
-            rank = Rank.of(data)
-        except (TypeError, ValueError):
+            if "items" in data:
+                self._count(str(data["region"]), int(data["done"]), int(data["items"]))
+            else:
+                self._put(Rank.of(data))
+        except (KeyError, TypeError, ValueError):
             return  # of a version that this one does not know
+
+    def _count(self, region: str, done: int, items: int) -> None:
+        self._items[region] = done, items
+        if done >= items:
+            self._forget(region)
+
+    def _put(self, rank: Rank) -> None:
         self._ranks[rank.place] = rank
-        of_region = [each for each in self._ranks.values() if each.region == rank.region]
-        if all(each.state == "done" for each in of_region):
-            for each in of_region:
-                del self._ranks[each.place]
+        if all(each.state == "done" for each in self._ranks.values() if each.region == rank.region):
+            self._forget(rank.region)
+
+    def _forget(self, region: str) -> None:
+        self._items.pop(region, None)
+        self._ranks = {place: rank for place, rank in self._ranks.items() if rank.region != region}
 
     def replace(self, running: Iterable[Rank]) -> None:
         self._ranks = {rank.place: rank for rank in running}
+
+    @property
+    def items(self) -> str:
+        """How many of the items that ranks share are done: "12/24 items"; "" where nothing is shared."""
+        done, items = (sum(each) for each in zip(*self._items.values(), strict=True)) if self._items else (0, 0)
+        return f"{done}/{items} items" if items else ""
 
     @property
     def shown(self) -> list[Rank]:

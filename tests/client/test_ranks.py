@@ -44,6 +44,18 @@ def test_a_region_is_shown_until_all_its_ranks_are_done() -> None:
     assert [each.place for each in ranks.shown] == [("9.region", 0)]
 
 
+def test_the_items_of_a_region_are_counted_and_end_it() -> None:
+    ranks = Ranks()
+    ranks.hear(told(1))
+    ranks.hear(told(2, "waiting"))
+    ranks.hear({"prompt_id": "p", "region": "4.region", "done": 3, "items": 8})
+    ranks.hear({"prompt_id": "p", "region": "9.region", "done": 1, "items": 2})
+    assert ranks.items == "4/10 items"
+    # Whoever waits still is not needed any more.
+    ranks.hear({"prompt_id": "p", "region": "4.region", "done": 8, "items": 8})
+    assert (ranks.items, ranks.shown) == ("1/2 items", [])
+
+
 def test_a_rank_is_whole_when_it_is_done_and_never_before() -> None:
     assert Rank.of(told(1)).fraction == 0.25
     assert Rank.of(told(1, value=20)).fraction < 1
@@ -52,7 +64,7 @@ def test_a_rank_is_whole_when_it_is_done_and_never_before() -> None:
     assert Rank.of(told(1, "done")).fraction == 1
 
 
-@pytest.mark.parametrize("strange", [{"state": "dreaming"}, {"rank": "first"}, {"max": "much"}])
+@pytest.mark.parametrize("strange", [{"state": "dreaming"}, {"rank": "first"}, {"max": "much"}, {"items": 8}])
 def test_what_a_newer_version_tells_disturbs_no_bar(strange: dict[str, Any]) -> None:
     ranks = Ranks()
     ranks.hear(told(1))
@@ -123,7 +135,7 @@ def test_each_rank_has_a_bar_below_its_prompt_on_one_line(
         bars._progress.refresh()
         frame = screen.lines()[-5:]
         assert [line.split()[0] for line in frame] == [frame[0].split()[0], "rank", "rank", "rank", "b.json"]
-        assert [line.split()[1] for line in frame[1:4]] == ["0:", "1:", "2:"]
+        assert [line.split()[1] for line in frame[1:4]] == ["0", "1", "2"]
         assert "25%" in frame[1]
         assert "failed" in frame[2]
 

@@ -14,13 +14,16 @@ const BAR = 60;
 /** Above a title there may be badges of the page's own. */
 const ABOVE = 28;
 
-/** {prompt id: {region: {rank: the last message about it}}} */
+/** {prompt id: {region: {ranks: {rank: the last message about it}, done, items}}} */
 const prompts = new Map();
 
+/** A message is about one rank, or says how many of the region's items are done. */
 function hear({ detail }) {
   const regions = prompts.get(detail.prompt_id) ?? new Map();
-  const ranks = regions.get(detail.region) ?? new Map();
-  prompts.set(detail.prompt_id, regions.set(detail.region, ranks.set(detail.rank, detail)));
+  const region = regions.get(detail.region) ?? { ranks: new Map(), done: 0, items: 0 };
+  prompts.set(detail.prompt_id, regions.set(detail.region, region));
+  if ("items" in detail) Object.assign(region, { done: detail.done, items: detail.items });
+  else region.ranks.set(detail.rank, detail);
   redraw();
 }
 
@@ -58,17 +61,18 @@ function closersOf(opener) {
   return found;
 }
 
-/** What is to be shown above each node: {badge, lines}. */
+/** What is to be shown above each node: {node: {badges, lines}}. */
 function shown() {
   const panels = new Map();
   const panel = (node) => panels.get(node) ?? panels.set(node, { badges: [], lines: [] }).get(node);
   for (const regions of prompts.values()) {
-    for (const [region, ranks] of regions) {
-      const opener = nodeOf(region.split(".")[0]);
-      const all = [...ranks.values()].sort((a, b) => a.rank - b.rank);
-      const busy = all.filter((rank) => rank.state === "running" || rank.state === "failed");
+    for (const [id, region] of regions) {
+      const opener = nodeOf(id.split(".")[0]);
+      const over = region.items > 0 && region.done >= region.items;
+      const all = [...region.ranks.values()].sort((a, b) => a.rank - b.rank);
+      const busy = all.filter(({ state }) => state === "failed" || (state === "running" && !over));
       if (opener) {
-        const badge = badgeOf(all);
+        const badge = badgeOf(all, region, over);
         for (const node of [opener, ...closersOf(opener)]) panel(node).badges.push(badge);
         panel(opener).lines.push(...busy.map((rank) => ({ rank, at: titleOf(rank.node) })));
       }
@@ -81,11 +85,12 @@ function shown() {
   return panels;
 }
 
-function badgeOf(ranks) {
-  const done = ranks.filter((rank) => rank.state === "done").length;
-  const world = Math.max(ranks.length, ...ranks.map((rank) => rank.world ?? 1));
-  const state = ranks.some((rank) => rank.state === "failed") ? "failed" : done === world ? "done" : "running";
-  return { text: `${done}/${world} ranks`, state };
+/** The parent takes part too, as rank 0, of which there are no messages. */
+function badgeOf(ranks, { done, items }, over) {
+  const there = 1 + ranks.filter(({ state }) => state !== "waiting").length;
+  const world = Math.max(there, ...ranks.map((rank) => rank.world ?? 1));
+  const state = ranks.some((rank) => rank.state === "failed") ? "failed" : over ? "done" : "running";
+  return { text: `${there}/${world} ranks` + (items ? ` · ${done}/${items}` : ""), state };
 }
 
 function titleOf(id) {
