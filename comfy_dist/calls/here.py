@@ -137,7 +137,10 @@ class Here:
             hello = await self.ask("hello") if self._plane is None else None
             if hello is not None:
                 self.worker = hello["name"]
-                self._plane = await asyncio.to_thread(Plane, hello["place"], _Relay(self))
+                codec = hello.get("codec", "auto")
+                self._plane = await asyncio.to_thread(
+                    Plane, hello["place"], _Relay(self), codec=codec, lossy=codec == "fp16"
+                )
 
     def _forget(self, job: str) -> None:
         """It is over: nothing is held or to be had for it any longer."""

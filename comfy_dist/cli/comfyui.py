@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_dist.cli.engines import check_engine
 from comfy_dist.errors import ComfyDistError, UsageError
-from comfy_dist.settings import ComfyuiSettings, EngineSettings, FileSettings, WorkerSettings, fail, flag, load
+from comfy_dist.settings import (
+    ComfyuiSettings,
+    EngineSettings,
+    FileSettings,
+    TensorSettings,
+    WorkerSettings,
+    fail,
+    flag,
+    load,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -35,6 +44,9 @@ EPILOG = """examples:
 
 Every setting is also an environment variable (COMFYUI_...) and a key of the YAML file."""
 
+#: Where others reach the tensors of this process; there are no others without a broker.
+_PLACES = ("tensor_listen", "tensor_advertise")
+
 
 def main(argv: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if argv is None else argv
@@ -57,7 +69,7 @@ def check(settings: ComfyuiSettings, given: frozenset[str]) -> None:
             "--distributed-queue-frontend and --distributed-queue-worker need a broker: "
             "give --distributed-queue-connection-uri."
         )
-    if uri is None and (idle := given & {"distributed_queue_name", *FileSettings.model_fields}):
+    if uri is None and (idle := given & {"distributed_queue_name", *FileSettings.model_fields, *_PLACES}):
         raise UsageError(f"{flag(min(idle))} has no effect without --distributed-queue-connection-uri.")
     if settings.webhook_secret is not None:
         from comfy_dist.frontend.webhook_signature import key_of
@@ -66,7 +78,12 @@ def check(settings: ComfyuiSettings, given: frozenset[str]) -> None:
     elif "allow_private_webhooks" in given:
         raise UsageError("--allow-private-webhooks has no effect without --webhook-secret.")
     if frontend_only(settings):
-        idle = given & {*EngineSettings.model_fields, *WorkerSettings.model_fields, "max_attempts"}
+        idle = given & {
+            *EngineSettings.model_fields,
+            *WorkerSettings.model_fields,
+            *TensorSettings.model_fields,
+            "max_attempts",
+        }
         if idle:
             raise UsageError(
                 f"{flag(min(idle))} has no effect on a frontend only; give it to the workers "

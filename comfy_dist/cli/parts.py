@@ -12,7 +12,6 @@ from comfy_dist.cli.devices import devices_of
 from comfy_dist.cli.engines import engine_kind, make_comfyui_engine
 from comfy_dist.engine import Engine
 from comfy_dist.errors import ComfyDistError, MissingDependency, UsageError
-from comfy_dist.files.address import LOOPBACK
 from comfy_dist.files.job_files import JobFiles
 from comfy_dist.settings import (
     ComfyuiSettings,
@@ -24,6 +23,7 @@ from comfy_dist.settings import (
 from comfy_dist.transport import Transport
 from comfy_dist.worker import Worker
 from comfy_dist.worker.lane import Limits
+from comfy_dist.worker.plane_place import PlanePlace
 from comfy_dist.worker.presence import Identity
 from comfy_dist.workspace import Workspace
 
@@ -76,15 +76,8 @@ def exchange_of(
     from comfy_dist.files.exchange import Exchange
 
     assert settings.distributed_queue_connection_uri is not None
-    host, port = None, 0
-    if settings.file_listen is not None:
-        host, _, number = settings.file_listen.rpartition(":")
-        if not host or number.endswith("]"):
-            host, number = settings.file_listen, "0"
-        host, port = host.strip("[]"), int(number)
-    if port > 65535:
-        raise UsageError(f"--file-listen {settings.file_listen} has a port that there is not; use 0 to 65535.")
     broker = settings.distributed_queue_connection_uri.get_secret_value()
+    host, port = _host_and_port("--file-listen", settings.file_listen)
     return Exchange(
         workspace,
         Place(broker, host, port, settings.file_advertise),
@@ -94,6 +87,29 @@ def exchange_of(
         everything=state is not None,
         retention=settings.file_retention if isinstance(settings, ComfyuiWorkerSettings) else None,
     )
+
+
+def plane_of(settings: ComfyuiSettings | ComfyuiWorkerSettings) -> PlanePlace:
+    """Where the engines' tensor planes listen; on this machine alone without a broker."""
+    from comfy_dist.files.address import Place
+
+    host, port = _host_and_port("--tensor-listen", settings.tensor_listen)
+    if settings.distributed_queue_connection_uri is None:
+        return PlanePlace(codec=settings.tensor_codec)
+    broker = settings.distributed_queue_connection_uri.get_secret_value()
+    return PlanePlace(Place(broker, host, port, settings.tensor_advertise), settings.tensor_codec)
+
+
+def _host_and_port(flag: str, given: str | None) -> tuple[str | None, int]:
+    """HOST or HOST:PORT; None where nothing is given. Raises UsageError for a port that there is not."""
+    if given is None:
+        return None, 0
+    host, _, number = given.rpartition(":")
+    if not host or number.endswith("]"):
+        host, number = given, "0"
+    if (port := int(number)) > 65535:
+        raise UsageError(f"{flag} {given} has a port that there is not; use 0 to 65535.")
+    return host.strip("[]"), port
 
 
 def make_worker(
@@ -127,7 +143,8 @@ def make_worker(
         drain_timeout=settings.drain_timeout,
         files=JobFiles(exchange, transport) if exchange is not None else None,
         retention=settings.event_retention,
-        hosts=exchange.hosts if exchange is not None else lambda: (LOOPBACK, LOOPBACK),
+        plane=plane_of(settings),
+        call_timeout=settings.call_timeout,
     )
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from comfy_dist.files.address import LOOPBACK, Place
+from comfy_dist.files.address import Place
 from comfy_dist.files.cache import Cache
 from comfy_dist.files.holder import Holder
 from comfy_dist.files.identity import identities
@@ -31,11 +30,6 @@ class Exchange:
         self.holder = Holder(workspace, identities(workspace), everything=everything, retention=retention)
         self.cache = Cache(cache, cache_bytes)
         self._place = place
-
-    def hosts(self) -> tuple[str, str]:
-        """Where this process listens for others, and the host that these reach it by. Looks names up, blocking."""
-        advertised = urlsplit(self._place.advertised(self._place.port)).hostname
-        return self._place.host(), advertised or LOOPBACK
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:

@@ -42,9 +42,10 @@ class Command(Message):
     read {token, offset}: answer with a Piece · apart: to a worker, a frontend does not share its folders ·
     collected {files: [[type, name], …]}: a frontend has these outputs now.
 
-    For nodes, to the one worker that is meant: plane {lane, body}: ask the engine of that lane, answer with {answer} or
-    {refused} · publish {root, channel, value}, listen {root, channel}: of what the nodes of a job broadcast, which is kept
-    by the worker that executes it; listen waits for 20 s and answers with {} where nothing came.
+    For nodes, to the one worker that is meant: plane {lane, body}: ask the engine of that lane, answer with
+    {answer} or {refused} · publish {root, channel, value}, listen {root, channel}: of what the nodes of a job
+    broadcast, which is kept by the worker that executes it; listen waits for 20 s and answers with {} where
+    nothing came.
     """
 
     id: str = Field(default_factory=lambda: uuid.uuid4().hex)

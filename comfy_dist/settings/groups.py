@@ -82,6 +82,25 @@ class WorkerFileSettings(Group):
     )
 
 
+class TensorSettings(Group):
+    """tensors"""
+
+    tensor_listen: str | None = Field(
+        None,
+        pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(:\d{1,5})?$",
+        description="HOST or HOST:PORT where other workers fetch tensors of this one; more engines take the next "
+        "ports (default: the address that reaches the broker, any free port)",
+    )
+    tensor_advertise: WebAddress | None = Field(
+        None,
+        description="the address others reach that under, where it is another, such as http://203.0.113.7:8191",
+    )
+    tensor_codec: Literal["auto", "raw", "zlib", "fp16"] = Field(
+        "auto",
+        description="how tensors from others are written: as is, smaller (zlib), halved (fp16, loses digits)",
+    )
+
+
 class WebSettings(Group):
     """web"""
 
@@ -190,6 +209,9 @@ class WorkerSettings(Group):
         description="its name in messages (default: host name and device)",
     )
     worker_tags: Names = Field((), description="what prompts may ask for, comma separated (requirements.tags)")
+    call_timeout: Duration | None = Field(
+        None, description="give up a part of a prompt that another worker takes longer for (default: never)"
+    )
     drain_timeout: Duration | None = Field(
         None, description="when told to stop, give a job back after this long (default: finish it)"
     )
@@ -264,6 +286,7 @@ class ComfyuiWorkerSettings(
     HealthSettings,
     WorkerSettings,
     EngineSettings,
+    TensorSettings,
     WorkerFileSettings,
     FileSettings,
     WorkspaceSettings,
@@ -279,6 +302,7 @@ class ComfyuiSettings(
     WebhookSettings,
     AccessSettings,
     WebSettings,
+    TensorSettings,
     FileSettings,
     WorkspaceSettings,
     FrontendQueueSettings,

@@ -33,7 +33,7 @@ class Plane:
 
     def __init__(
         self,
-        place: Mapping[str, str],
+        place: Mapping[str, Any],
         relay: Relay | None = None,
         *,
         codec: str = "auto",
@@ -41,13 +41,13 @@ class Plane:
         shared: Path | None = SHARED,
         patience: float = 30.0,
     ) -> None:
-        """`place` is what the worker says of this process: {"listen": host, "advertise": host, "via":
-        "worker/lane"}; without "listen" it serves nothing but the relay. `codec` (comfy_dist.tensors.codecs) is
-        what it asks of others, and `lossy` whether that may change values. `shared`: where memory is shared with
-        processes of the same machine. `patience`: seconds that the other end of a transfer may be silent."""
+        """`place` is what the worker says of this process: {"listen": host, "port": 0 for any, "advertise": host,
+        "advertised_port": 0 for that port, "via": "worker/lane"}; without "listen" it serves nothing but the
+        relay. `codec` (comfy_dist.tensors.codecs) is what it asks of others, and `lossy` whether that may change
+        values. `shared`: where memory is shared with processes of the same machine. `patience`: seconds that the
+        other end of a transfer may be silent."""
         self._holder = Holder(host_id(), place.get("via", ""))
-        listen, advertise = place.get("listen", ""), place.get("advertise", "")
-        self._server = PlaneServer(self._holder, listen, advertise, shared, patience)
+        self._server = PlaneServer(self._holder, place, shared, patience)
         ways = Ways()
         self._fetcher = Fetcher(
             relay, ways, host=self._holder.host, codec=codec, lossy=lossy, folder=shared, patience=patience

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,10 +24,12 @@ _SHUTDOWN_SECONDS = 1.0
 class PlaneServer:
     """Sets the holder's address while it serves. A place that cannot be served is a warning: the relay remains."""
 
-    def __init__(self, holder: Holder, listen: str, advertise: str, folder: Path | None, patience: float) -> None:
+    def __init__(self, holder: Holder, place: Mapping[str, Any], folder: Path | None, patience: float) -> None:
         self._holder = holder
-        self._listen = listen
-        self._advertise = advertise or listen
+        self._listen = str(place.get("listen", ""))
+        self._port = int(place.get("port", 0))
+        self._advertise = str(place.get("advertise") or self._listen)
+        self._advertised_port = int(place.get("advertised_port", 0))
         self._folder = folder
         self._patience = patience
         app = web.Application(client_max_size=MAX_BYTES)
@@ -40,16 +43,18 @@ class PlaneServer:
             return self
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self._listen, 0).start()
+            await web.TCPSite(self._runner, self._listen, self._port).start()
         except OSError as error:
             log.warning(
-                "Tensors cannot be served on %s (%s); others get them through the broker.",
+                "Tensors cannot be served on %s port %d (%s); others get them through the broker. Another place: "
+                "--tensor-listen.",
                 self._listen,
+                self._port,
                 error.strerror or error,
             )
             return self
         host = f"[{self._advertise}]" if ":" in self._advertise else self._advertise
-        self._holder.address = f"http://{host}:{self._runner.addresses[0][1]}"
+        self._holder.address = f"http://{host}:{self._advertised_port or self._runner.addresses[0][1]}"
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -158,12 +158,13 @@ class Attempt:
             await self._engine.kill()
 
     def _of_outcome(self, outcome: Outcome) -> Ending:
-        outputs, meta, home = outcome.outputs, outcome.meta, ""
+        outputs, meta, messages, home = outcome.outputs, outcome.meta, outcome.messages, ""
         if self._report is not None:
             outputs, home = self._report.shown(outputs), self._report.home
             self._report.ended(outputs)
         if self._split is not None:
             outputs, meta = self._split.outputs(outputs, meta)
+            messages = self._split.messages(messages)
         common: dict[str, Any] = {
             "job_id": self.job.id,
             "worker": self._worker,
@@ -173,7 +174,7 @@ class Attempt:
             "outputs": outputs,
             "home": home,
             "meta": meta,
-            "messages": outcome.messages,
+            "messages": messages,
             "timings": outcome.timings,
             "spans": self._split.calls.spans() if self._split is not None else (),
             "last_sequence": self._progress.last,
@@ -183,8 +184,9 @@ class Attempt:
         match outcome:
             case Executed():
                 return Finished(**common)
-            case Errored():
-                return Failed(**common, error=outcome.error, attempts=self.number)
+            case Errored(error=error):
+                error = self._split.error(error) if self._split is not None else error
+                return Failed(**common, error=error, attempts=self.number)
             case Interrupted():
                 return Cancelled(**common, by=self._cancelled_by or "", started=True)
 

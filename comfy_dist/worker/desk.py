@@ -22,6 +22,7 @@ from comfy_dist.errors import BrokerUnavailable, ComfyDistError
 from comfy_dist.messages import (
     AttemptFailedFact,
     Call,
+    CallEnded,
     CancelledFact,
     Command,
     Fact,
@@ -39,10 +40,11 @@ from comfy_dist.messages import (
 from comfy_dist.routing import needs_of
 from comfy_dist.transport import Transport
 from comfy_dist.worker.arbiter import Arbiter
-from comfy_dist.worker.attempt_calls import AttemptCalls
+from comfy_dist.worker.attempt_calls import AttemptCalls, SentCall
 from comfy_dist.worker.channels import Channels
 from comfy_dist.worker.link import LinkServer
 from comfy_dist.worker.peers import Peers
+from comfy_dist.worker.plane_place import PlanePlace
 from comfy_dist.worker.presence import Identity
 from comfy_dist.worker.progress import ProgressSender
 from comfy_dist.worker.standing import Standing
@@ -71,16 +73,18 @@ class Desk:
         arbiter: Arbiter,
         standings: Sequence[Standing],
         workspace: Workspace,
-        hosts: Callable[[], tuple[str, str]],
+        plane: PlanePlace,
+        call_timeout: float | None = None,
     ) -> None:
-        """`hosts`: where engines' processes listen for others, and the name others reach that by; blocking."""
+        """`call_timeout`: seconds that a worker may take for one call; None: all it needs."""
         self._identity = identity
         self._transport = transport
         self._arbiter = arbiter
         self._standings = standings
         self._workspace = workspace
-        self._hosts = hosts
-        self._place: dict[str, str] = {}
+        self._plane = plane
+        self._call_timeout = call_timeout
+        self._places: list[dict[str, Any]] = []
         self._peers = Peers(transport, identity.id)
         self._links = LinkServer(self.handle)
         self._running: dict[int, AttemptCalls] = {}
@@ -107,8 +111,8 @@ class Desk:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Serve the links; the engines' processes may be started then."""
-        listen, advertise = await asyncio.to_thread(self._hosts)
-        self._place = {"listen": listen, "advertise": advertise}
+        lanes = range(len(self._standings))
+        self._places = await asyncio.to_thread(lambda: [self._plane.of(lane) for lane in lanes])
         async with self._links:
             for lane, standing in enumerate(self._standings):
                 standing.engine.link(self._links.environment(lane))
@@ -193,6 +197,8 @@ class Desk:
 
     async def _look_for_holders(self, calls: AttemptCalls) -> None:
         for call_id, call in list(calls.calls.items()):
+            if call.state == "running" and self._is_overdue(call):
+                await self._give_up(calls, call)
             if call.state != "running" or call.holder == self._identity.id:
                 continue
             attempt = call.attempt
@@ -214,6 +220,30 @@ class Desk:
             calls.parent_missed = True
         else:
             self._arbiter.call_off(calls.job.id, "the end of the worker that waited for it")
+
+    def _is_overdue(self, call: SentCall) -> bool:
+        limit = self._call_timeout
+        return limit is not None and now_ms() - call.claimed_at > limit * 1000
+
+    async def _give_up(self, calls: AttemptCalls, call: SentCall) -> None:
+        """Wait for it no longer, and stop whoever executes it."""
+        error = {
+            "node_id": call.node,
+            "exception_message": f"It took longer than {self._call_timeout:g} s (--call-timeout).",
+            "exception_type": "CallTimeout",
+        }
+        ended = CallEnded(
+            call=call.job.id,
+            parent=calls.job.id,
+            parent_attempt=calls.number,
+            status="failed",
+            worker=call.worker,
+            attempt=call.attempt,
+            error=error,
+        )
+        self._push(calls, calls.end(ended))
+        # Where this is not possible now, the end of the job that waits for it stops it.
+        await self._transport.append_fact(CancelledFact(job=call.job.id, by="--call-timeout"))
 
     def _push(self, calls: AttemptCalls, message: dict[str, Any] | None) -> None:
         if message is not None:
@@ -237,8 +267,14 @@ class Desk:
         return calls
 
     async def _hello(self, lane: int, _: dict[str, Any]) -> dict[str, Any]:
-        place = self._place | {"via": f"{self._identity.id}/{lane}"}
-        return {"worker": self._identity.id, "name": self._identity.name, "lane": lane, "place": place}
+        place = self._places[lane] | {"via": f"{self._identity.id}/{lane}"}
+        return {
+            "worker": self._identity.id,
+            "name": self._identity.name,
+            "lane": lane,
+            "place": place,
+            "codec": self._plane.codec,
+        }
 
     async def _job(self, lane: int, _: dict[str, Any]) -> dict[str, Any]:
         calls = self._attempt(lane)

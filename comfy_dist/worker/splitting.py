@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
+from comfy_dist.calls.planning import plan
+from comfy_dist.calls.showing import Shown
 from comfy_dist.engine import EngineEvent
-from comfy_dist.messages import Catalogue, Job
+from comfy_dist.messages import Catalogue, Job, StatusMessages
 from comfy_dist.worker.attempt_calls import AttemptCalls
+
+_ByNode: TypeAlias = dict[str, dict[str, Any]]
 
 
 class Split:
@@ -15,17 +19,13 @@ class Split:
     def __init__(self, calls: AttemptCalls, catalogue: Catalogue | None) -> None:
         self.calls = calls
         self._catalogue = catalogue
-        self._shown: Any = None
+        #: None: clients know the nodes as the engine does.
+        self._shown: Shown | None = None
 
     def planned(self, job: Job) -> Job:
         """The job as the engine gets it. Raises RegionError for a graph that cannot be split."""
         if self._catalogue is None:
             return job
-        if not any(str(node.get("class_type")).startswith("Cluster") for node in job.prompt.values()):
-            return job
-        from comfy_dist.calls.planning import plan
-        from comfy_dist.calls.showing import Shown
-
         if job.call is not None and not job.call.plan:
             # Its parent has planned it.
             self._shown = Shown.of_call(job.prompt)
@@ -36,20 +36,25 @@ class Split:
         self._shown = Shown(planned.shown)
         return job.model_copy(update={"prompt": planned.prompt, "outputs_to_execute": tuple(planned.targets)})
 
-    def event(self, event: EngineEvent) -> EngineEvent:
-        """With the ids that clients know."""
-        if self._shown is None:
-            return event
-        return EngineEvent(event.event, self._shown.event(event.event, event.data))
+    # With the ids that clients know
 
-    def outputs(
-        self, outputs: dict[str, dict[str, Any]], meta: dict[str, dict[str, Any]]
-    ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    def event(self, event: EngineEvent) -> EngineEvent:
+        return event if self._shown is None else EngineEvent(event.event, self._data(event.event, event.data))
+
+    def messages(self, messages: StatusMessages) -> StatusMessages:
+        return tuple((name, self._data(name, data)) for name, data in messages)
+
+    def error(self, error: dict[str, Any]) -> dict[str, Any]:
+        """The data of execution_error."""
+        return self._data("execution_error", error)
+
+    def outputs(self, outputs: _ByNode, meta: _ByNode) -> tuple[_ByNode, _ByNode]:
         """What output nodes showed, here and in calls, as if each were one node."""
         ended = self.calls.ended
         if self._shown is None and not ended:
             return outputs, meta
-        from comfy_dist.calls.showing import Shown
-
         shown = self._shown or Shown({})
         return shown.merged((outputs, meta), [(call.outputs, call.meta) for call in ended])
+
+    def _data(self, event: str, data: dict[str, Any]) -> dict[str, Any]:
+        return data if self._shown is None else self._shown.event(event, data)

@@ -6,11 +6,10 @@ import asyncio
 import functools
 import logging
 import math
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from comfy_dist.engine import Engine
-from comfy_dist.files.address import LOOPBACK
 from comfy_dist.files.job_files import JobFiles
 from comfy_dist.messages import WorkerState
 from comfy_dist.transport import Transport
@@ -21,6 +20,7 @@ from comfy_dist.worker.draining import Draining
 from comfy_dist.worker.lane import Lane, Limits
 from comfy_dist.worker.log_lines import LogLines
 from comfy_dist.worker.pausing import SAY_AGAIN_SECONDS, Pausing
+from comfy_dist.worker.plane_place import PlanePlace
 from comfy_dist.worker.presence import Identity, Presence
 from comfy_dist.worker.routes import REVIEW_SECONDS, Routes
 from comfy_dist.worker.standing import Standing
@@ -47,13 +47,14 @@ class Worker:
         second_look: float = SECOND_LOOK,
         retention: float = math.inf,
         files: JobFiles | None = None,
-        hosts: Callable[[], tuple[str, str]] = lambda: (LOOPBACK, LOOPBACK),
+        plane: PlanePlace = PlanePlace(),  # noqa: B008 - frozen
+        call_timeout: float | None = None,
     ) -> None:
         """`drain_timeout`: seconds a job may still take when the worker is told to stop; None: all it needs.
 
         `retention`: seconds for which the control stream keeps a fact. `files`: the exchange of files with
-        machines that do not share the workspace; None: every frontend does. `hosts`: where engines' processes
-        listen for those of other workers, and the name that these reach it by; blocking.
+        machines that do not share the workspace; None: every frontend does. `plane`: where engines' processes
+        listen for those of other workers. `call_timeout`: seconds that another worker may take for one call.
         """
         limits = limits or Limits()
         self._files = files
@@ -68,7 +69,9 @@ class Worker:
         self._standings = [Standing(engine, changed, identity.name, identity.tags) for engine in engines]
         others = [self._pausing.fold, self._routes.fold, lambda fact: self._desk.fold(fact)]
         self._arbiter = Arbiter(transport, identity.id, limits.max_attempts, second_look, others)
-        self._desk: Desk = Desk(identity, transport, self._arbiter, self._standings, workspace, hosts)
+        self._desk: Desk = Desk(
+            identity, transport, self._arbiter, self._standings, workspace, plane, call_timeout
+        )
         self._draining = Draining(drain_timeout)
         self._log_lines = LogLines()
         self._presence = Presence(

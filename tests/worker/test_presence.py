@@ -20,6 +20,7 @@ from comfy_dist.worker.desk import Desk
 from comfy_dist.worker.draining import Draining
 from comfy_dist.worker.log_lines import LogLines
 from comfy_dist.worker.pausing import Pausing
+from comfy_dist.worker.plane_place import PlanePlace
 from comfy_dist.worker.presence import Identity, Presence
 from comfy_dist.worker.standing import Standing
 from comfy_dist.workspace import Workspace
@@ -60,7 +61,7 @@ async def two(tmp_path: Path) -> AsyncIterator[Two]:
             standings.append(standing)
         draining, pausing = Draining(None), Pausing(worker, identity.id, identity.name, changed.set)
         presence = Presence(identity, worker, standings, draining, pausing, workspace, changed)
-        desk = Desk(identity, worker, Arbiter(worker, identity.id, 3), standings, workspace, lambda: ("", ""))
+        desk = Desk(identity, worker, Arbiter(worker, identity.id, 3), standings, workspace, PlanePlace())
         commands = Commands(identity, worker, standings, draining, presence, LogLines(), desk)
         obeying = asyncio.create_task(commands.obey())
         await asyncio.sleep(0)
