@@ -123,7 +123,10 @@ def _read_png(data: bytes | bytearray | memoryview, into: torch.Tensor) -> None:
 
 
 def _read_half(data: bytes | bytearray | memoryview, into: torch.Tensor) -> None:
-    into.copy_(torch.frombuffer(bytearray(data), dtype=torch.float16))
+    half = torch.frombuffer(bytearray(data), dtype=torch.float16)
+    if half.numel() != into.numel():
+        raise ValueError("not as many values as it has")
+    into.copy_(half)
 
 
 _DECODERS: dict[int, Callable[[bytes | bytearray | memoryview, torch.Tensor], None]] = {

@@ -106,6 +106,9 @@ class Holder:
             held, tensor = self.opened(ref.id, ref.token, *(rows or (None, None)))
         except Refused as error:
             raise NotPulled(f"A tensor of this process cannot be had: {error}") from None
-        if held.ready is not None:
-            held.ready.synchronize()
-        return plain(tensor).clone().cpu()
+        if held.ready is None:
+            return plain(tensor).clone()
+        held.ready.synchronize()
+        copy = plain(tensor).clone()
+        torch.cuda.synchronize(copy.device)
+        return copy

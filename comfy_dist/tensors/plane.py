@@ -19,6 +19,7 @@ from comfy_dist.tensors.ref import TensorRef
 from comfy_dist.tensors.relayed import Relay, answer
 from comfy_dist.tensors.server import PlaneServer
 from comfy_dist.tensors.shared import SHARED, host_id, sweep
+from comfy_dist.tensors.staging import to_gpu
 from comfy_dist.tensors.store import Handler, Held
 from comfy_dist.tensors.ways import Ways
 
@@ -94,8 +95,8 @@ class Plane:
         return await self._here(self._unpack(packed))
 
     async def pull(self, ref: TensorRef, start: int | None = None, stop: int | None = None) -> torch.Tensor:
-        """The tensor, or its rows `start` to `stop` of dimension 0, on the CPU and this process's own. Raises
-        NotPulled, naming the holder."""
+        """The tensor, or its rows `start` to `stop` of dimension 0, this process's own: on its GPU if the
+        holder has it on one and so can this process, else on the CPU. Raises NotPulled, naming the holder."""
         return await self._here(self._pull(ref, start, stop))
 
     async def drop(self, ref: TensorRef) -> None:
@@ -134,7 +135,12 @@ class Plane:
     async def _pull(self, ref: TensorRef, start: int | None, stop: int | None) -> torch.Tensor:
         rows = ref.rows(start, stop)
         own = self._holder.own(ref, rows)
-        return await self._fetcher.fetch(ref, rows) if own is None else own
+        if own is not None:
+            return own
+        tensor = await self._fetcher.fetch(ref, rows)
+        if ref.device.startswith("cuda") and torch.cuda.is_available():
+            return await asyncio.to_thread(to_gpu, tensor, torch.device("cuda"))
+        return tensor
 
     def _run(self, started: threading.Event) -> None:
         asyncio.set_event_loop(self.loop)

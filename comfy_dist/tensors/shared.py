@@ -2,9 +2,9 @@
 
 The reader makes a file in /dev/shm and names it in its request; the holder opens it, and that it can is the proof
 that both see the same memory. From then on nobody needs the name, so it goes at once. The holder writes one slot
-after another and says so with a byte on the HTTP connection; the reader copies it out and says so with a byte back.
-So a transfer takes a few megabytes of shared memory whatever its size, and its pages stay warm. Both read and write
-it as a file: a mapping of memory that another process cuts off would kill who touches it.
+after another and says so with a byte on the HTTP connection; the reader copies it out and says so with a byte
+back. So a transfer takes a few megabytes of shared memory whatever its size, and its pages stay warm. Both read
+and write it as a file: a mapping of memory that another process cuts off would kill who touches it.
 """
 
 from __future__ import annotations

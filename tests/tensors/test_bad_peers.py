@@ -1,0 +1,229 @@
+"""Whatever the other end says or does, the reader gets the tensor or an error that names the holder, soon."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from comfy_dist.tensors.errors import NotPulled
+from comfy_dist.tensors.memory import empty
+from comfy_dist.tensors.ref import TensorRef
+from tests.support.patience import PATIENCE
+from tests.tensors.planes import Wire, a_plane, changed, ref_of, same_bits
+
+Talk = Callable[[socket.socket], None]
+
+
+@contextmanager
+def a_peer(talk: Talk) -> Iterator[str]:
+    """Listens, reads a request, and then behaves as told; its address."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(65536)
+                    try:
+                        talk(connection)
+                    except OSError:
+                        continue
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join(PATIENCE)
+
+
+def head(size: int, length: int | None = None, status: str = "200 OK") -> bytes:
+    length = size if length is None else length
+    return f"HTTP/1.1 {status}\r\nContent-Length: {length}\r\nComfy-Tensor-Bytes: {size}\r\n\r\n".encode()
+
+
+SIZE = 40_000
+
+
+def slowly(connection: socket.socket) -> None:
+    connection.sendall(head(SIZE))
+    for _ in range(600):
+        connection.sendall(b"x")
+        time.sleep(0.05)
+
+
+def never(connection: socket.socket) -> None:
+    connection.settimeout(PATIENCE)
+    connection.recv(1)
+
+
+TALKS: dict[str, Talk] = {
+    "sends too little": lambda c: c.sendall(head(SIZE) + b"x" * 100),
+    "says it has less": lambda c: c.sendall(head(100) + b"x" * 100),
+    "says it has more": lambda c: c.sendall(head(SIZE + 4) + b"x" * (SIZE + 4)),
+    "sends another length than it says": lambda c: c.sendall(head(SIZE, SIZE * 2) + b"x" * SIZE * 2),
+    "says it has too much for any memory": lambda c: c.sendall(head(2**62)),
+    "has no idea of tensors": lambda c: c.sendall(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 40000\r\n\r\n" + b"x" * SIZE
+    ),
+    "is a web page": lambda c: c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n<html>hi</html>"),
+    "is a proxy": lambda c: c.sendall(b"HTTP/1.1 403 No\r\nContent-Length: 15\r\n\r\n<html>no</html>"),
+    "refuses with nonsense": lambda c: c.sendall(b'HTTP/1.1 500 No\r\nContent-Length: 9\r\n\r\n["error"]'),
+    "is not HTTP": lambda c: c.sendall(b"SSH-2.0-OpenSSH_9.2\r\n"),
+    "hangs up": lambda c: None,
+    "sends headers for ever": lambda c: c.sendall(b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 200_000),
+    "sends slowly": slowly,
+    "never answers": never,
+}
+
+
+@pytest.mark.parametrize("codec", ["raw", "zlib"])
+@pytest.mark.parametrize("way", TALKS)
+async def test_a_peer_that_misbehaves_is_named(way: str, codec: str) -> None:
+    ref = a_ref(torch.rand(10, 1000))
+    with a_plane(shared=None, codec=codec, patience=0.5) as reader, a_peer(TALKS[way]) as address:
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(NotPulled, match=address):
+                await reader.pull(changed(ref, address=address))
+
+
+def frame(kind: int, size: int, data: bytes) -> bytes:
+    return head(SIZE, 10**9) + bytes([kind]) + size.to_bytes(4, "big") + data
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(frame(0, SIZE * 2, b"x" * SIZE * 2), id="larger than the tensor"),
+        pytest.param(frame(0, 100, b"x" * 100), id="shorter than the tensor"),
+        pytest.param(frame(0, SIZE, b"x" * SIZE) + b"x", id="more after it"),
+        pytest.param(frame(1, 100, b"x" * 100), id="no zlib"),
+        pytest.param(frame(2, 100, b"x" * 100), id="no PNG"),
+        pytest.param(frame(3, 100, b"x" * 100), id="too few halves"),
+        pytest.param(frame(9, 100, b"x" * 100), id="an unknown codec"),
+    ],
+)
+async def test_pieces_that_are_none_are_refused(body: bytes) -> None:
+    ref = a_ref(torch.rand(10, 1000))
+    with (
+        a_plane(shared=None, codec="zlib") as reader,
+        a_peer(lambda c: c.sendall(body)) as address,
+        pytest.raises(NotPulled, match=r"piece|too little|too much"),
+    ):
+        await reader.pull(changed(ref, address=address))
+
+
+@pytest.mark.parametrize("way", ["never answers", "is a proxy", "sends too little", "unreachable", "no address"])
+async def test_what_an_address_does_not_give_comes_through_the_relay(
+    way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    wire, tensor = Wire(), torch.rand(10, 1000)
+    with (
+        a_plane(wire, "far/0") as holder,
+        a_plane(wire, "near/0", shared=None, patience=0.5) as reader,
+        a_peer(TALKS.get(way, never)) as address,
+    ):
+        address = {"unreachable": "http://127.0.0.1:1", "no address": "ftp:x"}.get(way, address)
+        ref = changed(ref_of(holder, tensor), address=address)
+        for _ in range(3):
+            assert same_bits(await reader.pull(ref), tensor)
+    said = [record for record in caplog.records if "Another way" in record.message]
+    assert len(said) == 1, "a way that fails says so once"
+
+
+async def test_nothing_is_allocated_before_the_holder_has_said_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def remembered(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        asked.append(shape)
+        return empty(shape, dtype)
+
+    for module in ("receiving", "relayed", "fetching"):
+        monkeypatch.setattr(f"comfy_dist.tensors.{module}.empty", remembered)
+    wire = Wire()
+    with a_plane(wire, "far/0") as holder, a_plane(wire, "near/0") as reader:
+        ref = ref_of(holder, torch.rand(10, 1000))
+        for address in (ref.address, ""):
+            with pytest.raises(NotPulled):
+                await reader.pull(changed(ref, shape=(2**40,), nbytes=2**42, address=address))
+        assert asked == []
+        await reader.pull(ref)
+        assert asked == [(10, 1000)]
+
+
+LIES = {
+    "a negative size": {"shape": [-1, 100]},
+    "a size that overflows": {"shape": [2**62, 2**62], "nbytes": 2**126},
+    "a size beyond numbers": {"shape": [10**40]},
+    "too many dimensions": {"shape": [1] * 65},
+    "other bytes than its shape": {"nbytes": 5},
+    "negative bytes": {"nbytes": -40000},
+    "an unknown dtype": {"dtype": "float7"},
+    "a dtype that is none": {"dtype": "load"},
+    "a shape that is text": {"shape": "10"},
+    "sizes that are text": {"shape": ["10", "1000"]},
+    "a size that is true": {"shape": [True, 1000]},
+    "no token": {"token": None},
+    "a list for an id": {"id": []},
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+async def test_a_reference_that_lies_is_refused(lie: str) -> None:
+    data = a_ref(torch.rand(10, 1000)).to_json() | LIES[lie]
+    with pytest.raises(NotPulled):
+        TensorRef.from_json(data)
+    with a_plane() as plane, pytest.raises(NotPulled):
+        await plane.unpack([{"$": "tensor", "ref": data}])
+
+
+@pytest.mark.parametrize(
+    "field",
+    [{"id": "../../x\r\ny: z"}, {"token": "a\r\nb: c"}, {"address": "http://[::1"}, {"address": "http://é:x"}],
+)
+async def test_text_that_is_no_part_of_a_request_is_refused(field: dict[str, str]) -> None:
+    with a_plane() as holder, a_plane() as reader, pytest.raises(NotPulled):
+        await reader.pull(changed(ref_of(holder, torch.rand(10, 1000)), **field))
+
+
+async def test_who_gives_up_leaves_nothing_behind() -> None:
+    with a_plane(shared=None) as reader, a_peer(never) as address:
+        ref = changed(a_ref(torch.rand(10, 1000)), address=address)
+        before = threading.active_count()
+        pulls = [asyncio.create_task(reader.pull(ref)) for _ in range(5)]
+        async with asyncio.timeout(PATIENCE):
+            while threading.active_count() < before + 5:
+                await asyncio.sleep(0.01)
+            for pull in pulls:
+                pull.cancel()
+            await asyncio.wait(pulls)
+            while threading.active_count() > before:
+                await asyncio.sleep(0.01)
+
+
+async def test_a_reader_that_hangs_up_does_the_holder_no_harm() -> None:
+    tensor = torch.rand(64, 1024, 64)
+    with a_plane() as holder, a_plane(shared=None) as reader:
+        ref = ref_of(holder, tensor)
+        port = int(ref.address.rpartition(":")[2])
+        for _ in range(5):
+            with socket.create_connection(("127.0.0.1", port)) as connection:
+                request = f"GET /tensors/{ref.id} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ref.token}\r\n\r\n"
+                connection.sendall(request.encode())
+                assert connection.recv(100)
+        assert same_bits(await reader.pull(ref), tensor)
+
+
+def a_ref(tensor: torch.Tensor) -> TensorRef:
+    """Of a holder that is gone."""
+    with a_plane() as holder:
+        return changed(ref_of(holder, tensor), host="")

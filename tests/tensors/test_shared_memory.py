@@ -1,0 +1,160 @@
+"""Processes of one machine share a little memory, and only while a tensor is on its way."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from comfy_dist.tensors import shared
+from comfy_dist.tensors.errors import NotPulled
+from comfy_dist.tensors.ref import TensorRef
+from tests.support.processes import clean_environment, finished
+from tests.support.small_disk import small_disk
+from tests.tensors.planes import a_plane, changed, ref_of, same_bits, shared_files
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is shared on Linux")
+LARGE = 12 * 2**20
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "shm"
+    path.mkdir()
+    return path
+
+
+async def test_a_ring_is_gone_when_the_tensor_is_there(folder: Path) -> None:
+    tensor = torch.rand(LARGE // 4)
+    with a_plane(shared=folder) as holder, a_plane(shared=folder) as reader:
+        before = folder.stat().st_mtime_ns
+        assert same_bits(await reader.pull(ref_of(holder, tensor)), tensor)
+        assert folder.stat().st_mtime_ns > before, "it was not used"
+        assert shared_files(folder) == []
+
+
+async def test_full_shared_memory_falls_to_http(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tensor = torch.rand(LARGE // 4)
+    with small_disk(tmp_path / "small") as folder:
+        with a_plane(shared=folder) as holder, a_plane(shared=folder) as reader:
+            for _ in range(2):
+                assert same_bits(await reader.pull(ref_of(holder, tensor)), tensor)
+        assert shared_files(folder) == []
+    assert [record.message for record in caplog.records if "bytes left" in record.message]
+
+
+@pytest.mark.parametrize("why", ["another folder", "none at the holder", "a folder that is not there"])
+async def test_a_holder_that_sees_other_memory_sends_by_http(why: str, folder: Path, tmp_path: Path) -> None:
+    """Containers of one machine have one boot id, and each its own /dev/shm."""
+    tensor = torch.rand(LARGE // 4)
+    (tmp_path / "other").mkdir()
+    theirs = {"another folder": tmp_path / "other", "none at the holder": None}.get(why, tmp_path / "gone")
+    with a_plane(shared=theirs) as holder, a_plane(shared=folder) as reader:
+        assert same_bits(await reader.pull(ref_of(holder, tensor)), tensor)
+        assert shared_files(folder) == []
+
+
+async def test_another_machine_is_not_asked_to_share(folder: Path) -> None:
+    tensor = torch.rand(LARGE // 4)
+    with a_plane(shared=folder) as holder, a_plane(shared=folder) as reader:
+        before = folder.stat().st_mtime_ns
+        for host in ("another", ""):
+            assert same_bits(await reader.pull(changed(ref_of(holder, tensor), host=host)), tensor)
+        assert folder.stat().st_mtime_ns == before
+
+
+async def test_a_name_that_a_reader_gives_opens_nothing_else(folder: Path) -> None:
+    (folder / "secret").write_bytes(b"x" * shared.SLOT * shared.SLOTS)
+    linked = f"comfy-dist-{'0' * 32}"
+    (folder / linked).symlink_to(folder / "secret")
+    short = f"comfy-dist-{'1' * 32}"
+    (folder / short).write_bytes(b"x")
+    for name in ("secret", "../shm/secret", linked, short, "", f"comfy-dist-{'2' * 32}", "\0"):
+        with pytest.raises(shared.Refused) as refused:
+            shared.open_ring(folder, name)
+        assert refused.value.status == 409
+
+
+async def test_what_a_reader_left_that_died_is_swept_at_a_start(folder: Path) -> None:
+    old, new = (folder / f"comfy-dist-{digit * 32}" for digit in "ab")
+    others = folder / "other-program"
+    for path in (old, new, others):
+        path.write_bytes(b"x")
+    for path in (old, others):
+        os.utime(path, times=(time.time() - 3600,) * 2)
+    with a_plane(shared=folder):
+        assert not old.exists()
+        assert new.exists()
+        assert others.exists()
+
+
+PROCESS = """
+import asyncio, json, sys, torch
+from pathlib import Path
+from comfy_dist.tensors.plane import Plane
+from comfy_dist.tensors.ref import TensorRef
+torch.set_num_threads(1)
+"""
+HOLDER = """
+plane = Plane({"listen": "127.0.0.1", "advertise": "127.0.0.1"})
+print(json.dumps(plane.pack(torch.rand(12, 1024, 1024), "owner")["ref"]), flush=True)
+sys.stdin.read()
+"""
+READER = """
+def peak():
+    lines = open("/proc/self/status").read().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
+
+ref = TensorRef.from_json(json.loads(sys.argv[1]))
+found = {}
+for way, folder in {"shared": Path("/dev/shm"), "http": None}.items():
+    plane = Plane({}, shared=folder)
+    # What the first transfer loads is not of the next.
+    asyncio.run(plane.pull(ref, 0, 1))
+    Path("/proc/self/clear_refs").write_text("5")
+    before = peak()
+    pulled = asyncio.run(plane.pull(ref, 0, 10))
+    found[way] = [peak() - before, pulled.nbytes]
+    del pulled
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def holder() -> Iterator[tuple[subprocess.Popen[str], TensorRef]]:
+    """A process that holds a tensor of 50 MB."""
+    with subprocess.Popen(
+        [sys.executable, "-c", PROCESS + HOLDER],
+        env=clean_environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        yield process, TensorRef.from_json(json.loads(process.stdout.readline()))
+        process.kill()
+
+
+def test_a_reader_needs_little_more_memory_than_the_slice(
+    holder: tuple[subprocess.Popen[str], TensorRef], tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", PROCESS + READER, json.dumps(holder[1].to_json())]
+    done = finished(command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for more, size in json.loads(done.stdout).values():
+        assert 0.9 * size <= more <= 1.1 * size
+
+
+async def test_a_holder_that_dies_is_named(holder: tuple[subprocess.Popen[str], TensorRef]) -> None:
+    process, ref = holder
+    process.kill()
+    process.wait()
+    with a_plane() as reader, pytest.raises(NotPulled, match=ref.address):
+        await reader.pull(ref)
