@@ -305,7 +305,7 @@ class Session:
             self._ended(guest, call, message)
 
     def _gone(self, guest: _Guest, call: str) -> None:
-        """Whoever executed the call is no more: its chunks go back, also those whose results are just being fetched;
+        """Whoever executed the call is no more: its chunks go back, those too whose results are still on their way;
         where they save, all that it has done."""
         for task in guest.fetching:
             task.cancel()
