@@ -50,6 +50,17 @@ class Workflow:
         }
 
 
+def shown_by(results: Sequence[Result]) -> dict[str, list[Any]]:
+    """What the output nodes of all workers showed, as if one node had: lists are joined, in the workers' order."""
+    together: dict[str, list[Any]] = {}
+    for result in results:
+        for output in result["outputs"].values():
+            for key, value in output.items():
+                if isinstance(value, list):
+                    together.setdefault(key, []).extend(value)
+    return together
+
+
 class ExecutesItself(ComfyDistError):
     """A saved workflow that executes itself, directly or through others."""
 

@@ -14,7 +14,7 @@ from comfy_dist.errors import ComfyDistError
 from comfy_dist.tensors.content import content_of
 
 #: Seconds in which a worker that is free begins. After that the node does it itself.
-BEGIN_SECONDS = 5.0
+BEGIN_SECONDS = 3.0
 #: Seconds between two looks at workers that have not begun, or have gone. Missed twice is gone for good.
 LOOK_SECONDS = 5.0
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from comfy_dist.engine import EngineEvent, NodeText, Preview
-from comfy_dist.messages import CallEnded, Job, Progress, Span, SpanKind, now_ms, spans_of
+from comfy_dist.messages import Call, CallEnded, Job, Progress, Span, SpanKind, now_ms, spans_of
 from comfy_dist.worker.progress import PREVIEW_WITH_METADATA, ProgressSender
 
 log = logging.getLogger(__name__)
@@ -128,6 +128,12 @@ class AttemptCalls:
             call.node = data.get("display_node") or data.get("node")
             call.value, call.max = data.get("value", 0), data.get("max", 1)
             self._tell(call)
+        if not _about(call).region:
+            # Its nodes are of another workflow: what its client knows of that is the node that called it.
+            if event == "progress":
+                node = _about(call).node
+                self._progress.emit(EngineEvent(event, {**data, "node": node, "display_node": node}))
+            return
         if event not in _ITS_OWN:
             self._progress.emit(EngineEvent(event, data))
 
@@ -141,8 +147,8 @@ class AttemptCalls:
         return _LENGTH.pack(len(head)) + head + body[picture:]
 
     def _tell(self, call: SentCall) -> None:
-        about = call.job.call
-        if about is None or not about.region:
+        about = _about(call)
+        if not about.region:
             return
         data = {
             "prompt_id": self.job.id,
@@ -172,8 +178,7 @@ class AttemptCalls:
     def spans(self) -> tuple[Span, ...]:
         spans = list(self._spans)
         for call in self.calls.values():
-            about = call.job.call
-            assert about is not None
+            about = _about(call)
             common: dict[str, Any] = {"worker": call.worker, "rank": about.rank, "node": about.node}
             ended = call.ended
             claimed = ended.started_at if ended is not None and ended.started_at else call.claimed_at
@@ -187,6 +192,11 @@ class AttemptCalls:
                     spans.append(Span(kind=SpanKind.EXECUTE, start=claimed, stop=stop, **common))
                 spans += [span.model_copy(update={"rank": about.rank}) for span in ended.spans]
         return spans_of(spans)
+
+
+def _about(call: SentCall) -> Call:
+    assert call.job.call is not None
+    return call.job.call
 
 
 def _push(call: SentCall, state: str) -> dict[str, Any]:

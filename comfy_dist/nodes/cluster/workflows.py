@@ -8,12 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from comfy_dist.calls.classes import LISTEN
 from comfy_dist.calls.planning import restore
 from comfy_dist.calls.sent_workflows import (
+    EXECUTE,
     Result,
     Workflow,
     called_within,
     in_place,
+    shown_by,
     within,
     without_execute_current,
 )
@@ -69,9 +72,13 @@ class ExecuteWorkflow(_Executing):
         return True
 
     @classmethod
-    def IS_CHANGED(cls, workflow_path: str, **_: Any) -> str:
-        """By the file: like any node, it does the same once."""
-        return hashlib.sha256(workflow_file(user_folder(), workflow_path).read_bytes()).hexdigest()
+    def IS_CHANGED(cls, workflow_path: str, **_: Any) -> str | float:
+        """By the file: like any node, it does the same once. One that may hear what nodes broadcast which are no
+        inputs of this one is never known to do the same."""
+        saved = workflow_file(user_folder(), workflow_path).read_bytes()
+        if any(name.encode() in saved for name in (LISTEN, EXECUTE)):
+            return float("nan")
+        return hashlib.sha256(saved).hexdigest()
 
     async def execute(
         self,
@@ -81,7 +88,7 @@ class ExecuteWorkflow(_Executing):
         node_id: str,
         inputs: str = "",
         target: str = ALL_OTHERS,
-    ) -> tuple[Any, list[Result]] | dict[str, Any]:
+    ) -> dict[str, Any]:
         """The image as it is, and what the workers have made. Raises ComfyDistError."""
         title = f"The workflow {canonical(workflow_path)}"
         here = _here()
@@ -110,9 +117,7 @@ class ExecuteCurrentWorkflow(_Executing):
         """What it depends on is the whole prompt, which no cache key of its has."""
         return float("nan")
 
-    async def execute(
-        self, image: Any, prompt: Any, node_id: str, target: str = ALL_OTHERS
-    ) -> tuple[Any, list[Result]] | dict[str, Any]:
+    async def execute(self, image: Any, prompt: Any, node_id: str, target: str = ALL_OTHERS) -> dict[str, Any]:
         """The image as it is, and what the workers have made. Raises ComfyDistError."""
         here = _here()
         if node_id not in prompt.get_original_prompt():
@@ -156,9 +161,9 @@ async def _executed(here: Here, workflow: Workflow, target: str) -> list[Result]
 
 def _given(
     here: Here, workflow: Workflow, results: list[Result] | None, prompt: Any, node_id: str, *, shown: bool
-) -> tuple[Any, list[Result]] | dict[str, Any]:
+) -> dict[str, Any]:
     if results is not None:
-        return workflow.image, results
+        return {"ui": shown_by(results), "result": (workflow.image, results)}
     own: Mapping[str, Any] = prompt.get_node(node_id)["inputs"]
     prefix = f"{node_id}.workflow"
     graph = in_place(workflow.prompt, workflow.targets, prefix, own["image"], shown=shown)
