@@ -152,11 +152,21 @@ class Cluster:
         self._stack = stack
         self._session: aiohttp.ClientSession | None = None
 
-    async def worker(self, name: str, engines: int = 1, **limits: Any) -> Running:
+    async def worker(
+        self, name: str, engines: int = 1, *, call_timeout: float | None = None, **limits: Any
+    ) -> Running:
         made = [Obedient(name, self.stage) for _ in range(engines)]
         workspace = Workspace.at(self._folder / f"worker-{name}")
         workspace.create()
-        worker = Worker(Identity.make(name, ()), self._join(), made, workspace, Limits(**limits), second_look=0.1)
+        worker = Worker(
+            Identity.make(name, ()),
+            self._join(),
+            made,
+            workspace,
+            Limits(**limits),
+            second_look=0.1,
+            call_timeout=call_timeout,
+        )
         serving = asyncio.create_task(worker.serve())
         self._stack.push_async_callback(_stop, serving)
         return Running(worker, made, serving)

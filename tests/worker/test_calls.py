@@ -275,6 +275,19 @@ async def test_nodes_are_told_what_is_wrong_with_what_they_ask(cluster: Cluster,
         assert (await node.link.ask("job"))["id"] == "job-here"
 
 
+async def test_a_call_that_takes_too_long_is_given_up(cluster: Cluster, client: Transport) -> None:
+    here = await running(cluster, client, "here", call_timeout=0.05)
+    await cluster.worker("there")
+    async with node_of(here) as node:
+        (id_,) = (await node.link.ask("send", calls=[call("Wait")]))["ids"]
+        ended = await node.until(lambda message: message.get("state") == "ended")
+        assert (ended["call"], ended["status"], ended["worker"]) == (id_, "failed", "there")
+        assert ended["error"]["exception_message"] == "It took longer than 0.05 s (--call-timeout)."
+    # Nor does its worker go on with it.
+    await client.submit(Job(id="next", prompt=prompt("Quick"), outputs_to_execute=("1",)))
+    await until(lambda: ("there", "next") in cluster.stage.executed)
+
+
 async def test_a_call_of_an_attempt_that_is_over_is_dropped(cluster: Cluster, client: Transport) -> None:
     about = Call(parent="gone", attempt=1, root="gone", home="w", worker="w")
     late = Job(id="late", prompt=prompt("Quick"), outputs_to_execute=("1",), urgency=Urgency.CALL, call=about)
