@@ -305,8 +305,8 @@ class Session:
             self._ended(guest, call, message)
 
     def _gone(self, guest: _Guest, call: str) -> None:
-        """Whoever executed the call is no more: its chunks go back, those too whose results are on their way; where
-        they save, all that it has done."""
+        """Whoever executed the call is no more: its chunks go back, those too whose results are on their way.
+        Where they save, so does all that it has done."""
         for task in guest.fetching:
             task.cancel()
         done = [index for index, who in self._doers.items() if who == call]
