@@ -175,6 +175,13 @@ def test_every_core_node_is_described_once() -> None:
     assert set(re.findall(r"^- `(\w+)`", described, re.MULTILINE)) <= NODE_CLASS_MAPPINGS.keys()
 
 
+def test_every_cluster_node_is_described_once() -> None:
+    from comfy_dist.nodes.cluster import NODE_DISPLAY_NAME_MAPPINGS
+
+    page = (ROOT / "docs/nodes-cluster.md").read_text("utf-8")
+    assert sorted(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == sorted(NODE_DISPLAY_NAME_MAPPINGS)
+
+
 def test_the_pins_cover_what_is_declared() -> None:
     import tomllib
 
