@@ -93,7 +93,8 @@ class AttemptCalls:
         for message in ended.trail:
             self._forward(call, message.event, json.loads(message.body))
         self._tell(call)
-        return _push(call, "ended") | {"status": ended.status, "outputs": ended.outputs, "error": ended.error}
+        told = {"status": ended.status, "outputs": ended.outputs, "error": ended.error, "node": call.node}
+        return _push(call, "ended") | told
 
     @property
     def ended(self) -> list[CallEnded]:
