@@ -39,12 +39,12 @@ class Graph:
 
     def resolve(self, link: Link) -> Link:
         """The link behind nodes that only hand something on. Raises RegionError if these go in a circle."""
-        passed: list[str] = []
+        passed: dict[str, None] = {}
         here = link
         while here[0] not in self.aliases and (further := passed_on(self.nodes.get(here[0]))) is not None:
             if here[0] in passed:
                 raise self.cycle([*passed, here[0]])
-            passed.append(here[0])
+            passed[here[0]] = None
             here = further
         here = self.aliases.get(here[0], here)
         for node_id in passed:

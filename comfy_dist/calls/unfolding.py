@@ -12,7 +12,7 @@ from comfy_dist.calls.listens import Channels
 from comfy_dist.calls.subgraphs import DEEPEST, NAME, Subgraphs, inline, too_deep
 
 #: Nodes that all UseSubgraphs of a prompt may come to.
-MOST_INLINED = 100_000
+MOST_INLINED = 20_000
 
 
 class Unfolded:
@@ -25,12 +25,9 @@ class Unfolded:
         self.nodes: dict[str, Any] = dict(prompt)
         self.needed: dict[str, None] = {}
         self._channels = Channels(prompt)
-        for node_id, node in prompt.items():
-            if class_of(node) == LISTEN and len(heard := self._channels.heard_by(node)) == 1:
-                self.give(node_id, RESULTS, heard[0])
-        #: Pieces are taken from the prompt as it came; Listens in them listen to what is in the piece.
-        self._given = dict(self.nodes)
         self._subgraphs = Subgraphs(prompt)
+        #: What pieces are made of: the prompt as it came, but that Listens in it listen to what is in the piece.
+        self._given = {node_id: self._listening(node) for node_id, node in prompt.items()}
         #: The names of the subgraphs that an inlined node came out of, outermost first.
         self._within: dict[str, tuple[str, ...]] = {}
         reached = list(targets)
@@ -43,6 +40,7 @@ class Unfolded:
                 self._inline(node_id)
             elif node_class == LISTEN:
                 self._channels.judge(node_id, self.nodes[node_id])
+                self.nodes[node_id] = self._listening(self.nodes[node_id])
             links = dict(links_of(self.nodes[node_id]))
             reached += (
                 [links[RESULTS][0]]
@@ -63,8 +61,14 @@ class Unfolded:
 
     def give(self, node_id: str, name: str, value: Any) -> None:
         """Add an input to a node."""
-        node = self.nodes[node_id]
-        self.nodes[node_id] = {**node, "inputs": {**inputs_of(node), name: value}}
+        self.nodes[node_id] = _given(self.nodes[node_id], name, value)
+
+    def _listening(self, node: Any) -> Any:
+        """A Listen with the Broadcast that it hears, unless it has one; any other node as it is."""
+        if class_of(node) != LISTEN or RESULTS in inputs_of(node):
+            return node
+        heard = self._channels.heard_by(node)
+        return _given(node, RESULTS, heard[0]) if len(heard) == 1 else node
 
     def _inline(self, use: str) -> None:
         name = inputs_of(self.nodes[use]).get(NAME)
@@ -92,3 +96,7 @@ class Unfolded:
         self._within.update(dict.fromkeys(graph, (*within, name)))
         if end is not None:
             self.give(use, RESULTS, end)
+
+
+def _given(node: Any, name: str, value: Any) -> dict[str, Any]:
+    return {**node, "inputs": {**inputs_of(node), name: value}}
