@@ -27,6 +27,22 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 PACKS = Path(__file__).parents[1] / "packs"
 #: Those with tests of their own.
 ELSEWHERE = {"ClusterExecuteWorkflow", "ClusterExecuteCurrentWorkflow", "ClusterInfo"}
+#: Another's pack, which has a node of one of our names.
+OTHERS = """
+class Info:
+    CATEGORY, FUNCTION, RETURN_TYPES = "theirs", "run", ("INT", "INT", "STRING")
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}}
+
+    def run(self):
+        return (7, 7, "theirs")
+
+
+NODE_CLASS_MAPPINGS = {"ClusterInfo": Info}
+NODE_DISPLAY_NAME_MAPPINGS = {"ClusterInfo": "Theirs"}
+"""
 _ids = itertools.count()
 
 
@@ -40,6 +56,7 @@ async def engine(
     workspace.create()
     shutil.copytree(PACKS / "distributed_nodes", workspace.custom_nodes / "distributed_nodes")
     Image.new("RGB", (3, 2), (200, 100, 50)).save(workspace.input / "some.png")
+    (workspace.custom_nodes / "others.py").write_text(OTHERS)
     if request.param == "graph":
         found: Engine = GraphEngine(workspace)
     else:
@@ -76,7 +93,7 @@ async def test_what_cannot_be_is_said_in_a_sentence(engine: Engine, name: str) -
     assert outcome.error["exception_type"].startswith("comfy_dist.")
 
 
-async def test_info_tells_of_one_rank(engine: Engine) -> None:
+async def test_info_tells_of_one_rank_also_where_another_pack_has_its_name(engine: Engine) -> None:
     prompt = {"info": node("ClusterInfo")} | {
         f"text {slot}": node("PreviewAny", source=["info", slot]) for slot in range(3)
     }
