@@ -17,6 +17,7 @@ from benchmarks import (
     long_queue,
     progress,
     scale,
+    tensors,
     way,
 )
 
@@ -33,6 +34,7 @@ BENCHMARKS = {
     "interrupt": interrupt.run,
     "ledger": ledger.run,
     "queue": long_queue.run,
+    "tensors": tensors.run,
 }
 
 

@@ -195,18 +195,24 @@ async def test_text_that_is_no_part_of_a_request_is_refused(field: dict[str, str
         await reader.pull(changed(ref_of(holder, torch.rand(10, 1000)), **field))
 
 
+def transfers() -> int:
+    return sum(thread.name == "tensor transfer" for thread in threading.enumerate())
+
+
 async def test_who_gives_up_leaves_nothing_behind() -> None:
     with a_plane(shared=None) as reader, a_peer(never) as address:
         ref = changed(a_ref(torch.rand(10, 1000)), address=address)
-        before = threading.active_count()
-        pulls = [asyncio.create_task(reader.pull(ref)) for _ in range(5)]
         async with asyncio.timeout(PATIENCE):
-            while threading.active_count() < before + 5:
+            while transfers():
+                # Of the tests before.
+                await asyncio.sleep(0.01)
+            pulls = [asyncio.create_task(reader.pull(ref)) for _ in range(5)]
+            while transfers() < 5:
                 await asyncio.sleep(0.01)
             for pull in pulls:
                 pull.cancel()
             await asyncio.wait(pulls)
-            while threading.active_count() > before:
+            while transfers():
                 await asyncio.sleep(0.01)
 
 
