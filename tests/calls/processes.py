@@ -22,8 +22,7 @@ PARENT = 0
 
 
 class Worker:
-    """Answers what nodes ask; lane 0 is the parent's. Calls are named call-1, call-2, …, and nobody takes them unless
-    a test does."""
+    """Answers what nodes ask; lane 0 is the parent's. Calls are named call-1, call-2, …; only tests take them."""
 
     def __init__(self) -> None:
         self.links = LinkServer(self.handle)
