@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 
 import aiohttp
@@ -31,7 +31,7 @@ class Cluster:
         shutil.copytree(PACKS / "testing_nodes", self.workspace / "custom_nodes" / "testing_nodes")
         self.processes: list[Process] = []
 
-    def _start(self, command: str, *arguments: str) -> Process:
+    def _start(self, command: str, *arguments: str, env: Mapping[str, str] | None = None) -> Process:
         common = [
             "--distributed-queue-connection-uri",
             self.uri,
@@ -40,14 +40,14 @@ class Cluster:
             "--cwd",
             str(self.workspace),
         ]
-        process = Process(module(f"comfy_dist.cli.{command}", *common, *arguments), cwd=self.folder)
+        process = Process(module(f"comfy_dist.cli.{command}", *common, *arguments), cwd=self.folder, env=env)
         self.processes.append(process)
         return process
 
-    def worker(self, name: str, *arguments: str) -> Process:
-        """A worker, not awaited."""
+    def worker(self, name: str, *arguments: str, env: Mapping[str, str] | None = None) -> Process:
+        """A worker, not awaited. `env`: what its environment has besides."""
         device = () if "--devices" in arguments else ("--cpu",)
-        return self._start("worker", *device, "--worker-name", name, "--health-port", "0", *arguments)
+        return self._start("worker", *device, "--worker-name", name, "--health-port", "0", *arguments, env=env)
 
     def frontend(self, name: str, *arguments: str, port: int = 0) -> tuple[Process, str]:
         """A frontend and its address."""

@@ -1,0 +1,143 @@
+"""Workers that stop, or are cut off, while they share a graph: what they say late counts for nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+
+import aiohttp
+import pytest
+
+from tests.cluster.conftest import Cluster
+from tests.faults.fleet import Fleet, shared
+from tests.support.comfy_client import ComfyClient
+from tests.support.rabbitmq import Rabbit
+from tests.support.talking import node
+from tests.support.wire import Wire
+
+#: Of a worker's engine: nobody is there.
+ELSEWHERE = "http://127.0.0.99:9"
+
+
+@pytest.fixture(scope="module")
+def started(cluster: Cluster) -> Iterator[Fleet]:
+    """Of worker 1 the broker soon notices that it is silent; to worker 3 no direct way leads."""
+    # A silent peer is given up after two of these.
+    soon = ("--distributed-queue-connection-uri", f"{cluster.uri}?heartbeat=1")
+    fleet = Fleet(cluster, 4, {1: soon, 3: ("--tensor-listen", "127.0.0.1", "--tensor-advertise", ELSEWHERE)})
+    yield fleet
+    fleet.write_logs()
+
+
+@pytest.fixture
+async def fleet(started: Fleet, session: aiohttp.ClientSession) -> Fleet:
+    started.client = ComfyClient(session, started.address)
+    await started.gather()
+    return started
+
+
+async def test_what_a_rank_says_that_was_stopped_for_long_is_dropped(fleet: Fleet) -> None:
+    place = fleet.place()
+    prompt_id = await fleet.begun(place)
+    fleet.signal(1, signal.SIGSTOP)
+    try:
+        # Of the others the parent alone goes on, when the stopped one is given up, with what that had.
+        place.leave("go-2")
+        place.leave("once-0")
+        await place.until_come(0, times=2)
+    finally:
+        fleet.signal(1, signal.SIGCONT)
+    place.spoil(1)
+    place.leave("go-1")
+    await fleet.until_idle(1)
+    place.leave()
+    await fleet.assert_right(prompt_id)
+
+
+async def test_a_parent_that_was_stopped_loses_nothing_that_its_ranks_made_meanwhile(fleet: Fleet) -> None:
+    place = fleet.place()
+    prompt_id = await fleet.begun(place)
+    fleet.signal(0, signal.SIGSTOP)
+    try:
+        place.leave("once-1")
+        place.leave("once-2")
+
+        async def gone() -> bool:
+            return not (place.at / "once-1").exists() and not (place.at / "once-2").exists()
+
+        await fleet.client.until(gone)
+    finally:
+        fleet.signal(0, signal.SIGCONT)
+    place.leave("go-0")
+    await fleet.assert_right(prompt_id)
+
+
+async def test_engines_that_no_direct_way_leads_to_are_reached_through_the_broker(fleet: Fleet) -> None:
+    for parent, seed in ((3, 71), (0, 72)):
+        place = fleet.place()
+        prompt_id = await fleet.post(shared(place.at, batch=9, world=4, seed=seed), parent)
+        await place.until_come(0, 1, 2, 3)
+        place.leave()
+        await fleet.assert_right(prompt_id, batch=9, seed=seed)
+        others = [number for number in range(4) if number != 3]
+        assert any(f"{ELSEWHERE} cannot be reached" in fleet.workers[number].log for number in others)
+
+
+async def test_a_rank_that_is_cut_off_from_the_broker_hands_in_what_it_has(fleet: Fleet, cluster: Cluster) -> None:
+    """It says nothing of its end until it is back, and nobody waits for that."""
+    async with Wire(cluster.uri) as wire:
+        await fleet.replace(1, "--distributed-queue-connection-uri", f"{wire.uri}?heartbeat=1")
+        place = fleet.place()
+        prompt_id = await fleet.begun(place)
+        wire.cut()
+        await asyncio.to_thread(fleet.workers[1].wait_for, "was lost; connecting again")
+        place.leave()
+        await fleet.assert_right(prompt_id)
+        wire.mend()
+        await fleet.until_idle(1)
+        await fleet.assert_well()
+
+        # So long that the others take it for gone.
+        place, end = fleet.place(), fleet.place()
+        prompt = shared(place.at, seed=5)
+        prompt["shown"] = node("DistShow", value=["work", 0])
+        prompt["end"] = node("FaultHold", value=["in", 0], at=str(end.at))
+        prompt["digest"] = node("DistDigest", value=["end", 0])
+        prompt_id = await fleet.post(prompt)
+        await place.until_come(0, 1, 2)
+        wire.is_silent = True
+        place.leave("go-2")
+        place.leave("once-0")
+        await place.until_come(0, times=2)
+        place.spoil(1)
+        place.leave("go-1")
+        wire.mend()
+        await fleet.until_idle(1)
+        place.leave()
+        await end.until_come(0)
+        end.leave()
+        ran = await fleet.ended(prompt_id)
+        assert ran.status == "success", ran.error
+        alone = {
+            "made": prompt["made"],
+            "work": node("DistScale", value=["made", 0]),
+            "shown": node("DistShow", value=["work", 0]),
+            "digest": node("DistDigest", value=["work", 0]),
+        }
+        expected = await fleet.run(alone)
+        assert ran.outputs == expected.outputs
+        await fleet.replace(1)
+
+
+async def test_a_restart_of_the_broker_in_the_middle_costs_nothing(fleet: Fleet, rabbit: Rabbit) -> None:
+    place = fleet.place()
+    prompt_id = await fleet.begun(place)
+    await asyncio.to_thread(rabbit.stop)
+    place.leave()
+    await asyncio.to_thread(rabbit.start)
+    await fleet.assert_right(prompt_id)
+
+
+async def test_all_that_was_cut_off_or_stopped_works_on(fleet: Fleet) -> None:
+    await fleet.assert_well()

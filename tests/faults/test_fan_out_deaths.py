@@ -1,0 +1,154 @@
+"""Workers and engines that die while they share a graph: its result is what one worker makes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+
+import aiohttp
+import pytest
+
+from tests.cluster.conftest import Cluster
+from tests.faults.fleet import Fleet, shared
+from tests.support.comfy_client import ComfyClient
+from tests.support.talking import node
+
+
+@pytest.fixture(scope="module")
+def started(cluster: Cluster) -> Iterator[Fleet]:
+    fleet = Fleet(cluster, 3)
+    yield fleet
+    fleet.write_logs()
+
+
+@pytest.fixture
+async def fleet(started: Fleet, session: aiohttp.ClientSession) -> Fleet:
+    started.client = ComfyClient(session, started.address)
+    await started.gather()
+    return started
+
+
+async def test_a_rank_whose_worker_is_killed_in_the_middle_is_done_by_others(fleet: Fleet) -> None:
+    place = fleet.place()
+    prompt_id = await fleet.begun(place)
+    fleet.kill(1)
+    place.leave()
+    await fleet.assert_right(prompt_id)
+
+
+async def test_a_worker_killed_before_it_took_a_chunk_costs_nothing(fleet: Fleet) -> None:
+    """Another prompt keeps it from coming; both of them begin anew where they must."""
+    place, elsewhere = fleet.place(), fleet.place()
+    busy = await fleet.post(
+        {
+            "text": node("PrimitiveString", value=str(elsewhere.at)),
+            "gate": node("TestGate", path=str(elsewhere.at / "go"), value=["text", 0]),
+            "sink": node("TestSink", value=["gate", 0]),
+        },
+        None,
+    )
+    victim = await fleet.executing(busy)
+    parent = next(number for number in fleet.workers if number != victim)
+    prompt_id = await fleet.post(shared(place.at), parent)
+    await place.until_come(*(number for number in fleet.workers if number != victim))
+    fleet.kill(victim)
+    fleet.start(victim)
+    elsewhere.leave()
+    place.leave()
+    await fleet.assert_right(prompt_id)
+    assert (await fleet.ended(busy)).status == "success"
+
+
+async def test_results_that_die_before_they_are_pulled_are_made_again(fleet: Fleet) -> None:
+    """The rank has told the parent of them, which is just about to have them."""
+    place = fleet.place()
+    prompt = shared(place.at)
+    died = place.at / "died"
+    prompt["dies"] = node("FaultDieWhenPulled", value=["work", 0], worker=1, died=str(died))
+    prompt["in"] = node("ClusterFanInImages", input=["dies", 0])
+    prompt_id = await fleet.post(prompt)
+    await place.until_come(0, 1, 2)
+    place.leave("go-1")
+    await asyncio.to_thread(fleet.workers[1].process.wait)
+    assert died.exists()
+    place.leave()
+    await fleet.assert_right(prompt_id)
+
+
+async def test_a_rank_whose_engine_is_killed_is_done_by_others(fleet: Fleet) -> None:
+    place = fleet.place()
+    prompt_id = await fleet.begun(place)
+    fleet.engine(1).kill()
+    place.leave("go-0")
+    place.leave("go-2")
+    # Nobody lets the first worker go: it is done without what it takes up again.
+    await fleet.assert_right(prompt_id)
+    await fleet.until_idle()
+
+
+async def test_the_job_of_a_parent_whose_engine_is_killed_begins_anew(fleet: Fleet) -> None:
+    """With other calls: whoever still held for the first ones is let go by nobody, and stops."""
+    place = fleet.place()
+    prompt_id = await fleet.begun(place)
+    fleet.engine(0).kill()
+    await place.until_come(0, 1, 2, times=2)
+    place.leave()
+    await fleet.assert_right(prompt_id)
+
+
+async def test_the_job_of_a_killed_parent_is_done_by_another_worker(fleet: Fleet) -> None:
+    place = fleet.place()
+    prompt_id = await fleet.post(shared(place.at), None)
+    await place.until_come(0, 1, 2)
+    parent = await fleet.executing(prompt_id)
+    others = [number for number in fleet.workers if number != parent]
+    fleet.kill(parent)
+    await place.until_come(*others, times=2)
+    place.leave()
+    await fleet.assert_right(prompt_id)
+
+
+async def test_eight_jobs_that_fan_out_by_eight_all_end_though_a_worker_is_killed(fleet: Fleet) -> None:
+    places = [fleet.place() for _ in range(8)]
+    prompts = [shared(place.at, batch=8, world=2, seed=n) for n, place in enumerate(places)]
+    ids = [await fleet.post(prompt, None) for prompt in prompts]
+
+    async def held() -> bool:
+        return any(place.come()[1] for place in places)
+
+    await fleet.client.until(held)
+    fleet.kill(1)
+    fleet.start(1)
+    for place in places:
+        place.leave()
+    for n, prompt_id in enumerate(ids):
+        await fleet.assert_right(prompt_id, batch=8, seed=n)
+
+
+async def test_a_rank_told_twice_to_stop_gives_back_what_it_has(fleet: Fleet) -> None:
+    place = fleet.place()
+    prompt_id = await fleet.begun(place)
+    worker = fleet.workers[1]
+    worker.process.send_signal(signal.SIGTERM)
+    await asyncio.to_thread(worker.wait_for, "stops as soon as")
+    assert await asyncio.to_thread(worker.stop, signal.SIGTERM) == 0
+    place.leave()
+    await fleet.assert_right(prompt_id)
+
+
+async def test_a_rank_that_is_drained_finishes_what_it_has(fleet: Fleet) -> None:
+    place = fleet.place()
+    prompt_id = await fleet.begun(place)
+    worker = fleet.workers[1]
+    worker.process.send_signal(signal.SIGTERM)
+    await asyncio.to_thread(worker.wait_for, "stops as soon as")
+    place.leave("go-1")
+    assert await asyncio.to_thread(worker.process.wait, 60) == 0
+    place.leave()
+    await fleet.assert_right(prompt_id)
+    assert place.come()[1] >= 1
+
+
+async def test_all_that_died_is_replaced_and_works(fleet: Fleet) -> None:
+    await fleet.assert_well()
