@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 #: Bytes of a tensor in a second from which no codec of ours could be faster.
-_FAST = 150e6
+_FAST = 60e6
 #: Transfers over a slow link after which the slower codec is tried again.
 _AGAIN = 32
 #: Bytes below which time says nothing of the link.

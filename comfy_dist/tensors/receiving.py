@@ -20,10 +20,13 @@ from comfy_dist.tensors.memory import DTYPES, bytes_of, empty
 from comfy_dist.tensors.ref import TensorRef
 from comfy_dist.tensors.sending import FRAME, SIZE_HEADER
 from comfy_dist.tensors.slicing import PIECE
+from comfy_dist.tensors.waiting import receive, wait_in_kernel
 from comfy_dist.tensors.ways import CONNECT_SECONDS
 
 #: Bytes of a refusal that are read.
 _SENTENCE = 4096
+#: Bytes that are read of a response at first; more than its buffer holds.
+_BUFFERED = 2**16
 #: What a holder refuses no matter which way it is asked.
 _FINAL = (403, 410, 416)
 Rows = tuple[int, int] | None
@@ -100,6 +103,14 @@ class Request:
         except (RuntimeError, MemoryError, OSError) as error:
             raise NotPulled(f"There is no memory for a tensor of {wanted} bytes ({text_of(error)}).") from None
 
+    def received(self, response: http.client.HTTPResponse, view: memoryview) -> int:
+        """Fill it with the body; how much there was. Raises OSError."""
+        # What came with the headers lies in a buffer; what follows is still in the socket.
+        first = response.read1(min(_BUFFERED, len(view)))
+        view[: len(first)] = first
+        wait_in_kernel(self.connection, self._patience)
+        return len(first) + receive(self.connection, view[len(first) :])
+
 
 def get(request: Request, rows: Rows, codec: str, lossy: bool) -> torch.Tensor:
     """Raises WayFailed, NotPulled."""
@@ -113,7 +124,7 @@ def get(request: Request, rows: Rows, codec: str, lossy: bool) -> torch.Tensor:
             return tensor
         tensor = request.allocated(response, rows, request.ref.nbytes if rows is None else None)
         view = bytes_of(tensor)
-        if response.length != len(view) or response.readinto(view) != len(view):
+        if response.length != len(view) or request.received(response, view) != len(view):
             raise WayFailed(f"{request.ref.address} sent other than the {len(view)} bytes that it holds.")
         return tensor
 

@@ -23,6 +23,7 @@ from comfy_dist.tensors.aside import aside
 from comfy_dist.tensors.errors import Refused
 from comfy_dist.tensors.slicing import PIECE, memory_of, on_cpu, stretches
 from comfy_dist.tensors.store import HeldTensor
+from comfy_dist.tensors.waiting import wait_in_kernel
 
 #: Says that a response is a tensor of ours, and how many bytes it has unencoded.
 SIZE_HEADER = "Comfy-Tensor-Bytes"
@@ -92,14 +93,18 @@ async def _taken_over(request: web.Request, response: web.StreamResponse, patien
     # What a reader says from here on is for the thread.
     transport.pause_reading()
     connection: socket.socket = transport.get_extra_info("socket").dup()
-    connection.settimeout(patience)
+    wait_in_kernel(connection, patience)
     return connection
 
 
 async def _write(request: web.Request, connection: socket.socket, write: Callable[[socket.socket], None]) -> None:
     def work() -> None:
         with connection:
-            write(connection)
+            try:
+                write(connection)
+            finally:
+                # The event loop has the same socket, and must not wait on it.
+                connection.setblocking(False)
 
     def abort() -> None:
         with contextlib.suppress(OSError):
