@@ -345,6 +345,21 @@ def test_info_opens_a_region_where_nothing_else_does() -> None:
     assert planned.targets == ("4", "1.region")
 
 
+def test_a_region_that_depends_on_the_rank_is_cloned_as_a_whole() -> None:
+    prompt = {
+        **OPENED,
+        "3": node("ClusterInfo"),
+        "4": node(FAN_OUT, input=["3", 0]),
+        "5": node(FAN_IN, input=["4", 0]),
+        "6": node(FAN_IN, input=["4", 0]),
+        "7": mapped("2", whole=["5", 0]),
+        "8": node(FAN_IN, input=["7", 0]),
+        "9": save("8"),
+        "10": save("6"),
+    }
+    assert layout_of(prompt, "2.region").members == ("4", "5", "6", "7", "4.region")
+
+
 def test_a_listen_without_its_broadcast_is_left_to_run_time() -> None:
     assert plan({"1": node("ClusterListenTensorBroadcast", channel="far"), "2": save("1")}, NODES, ()) is None
 
