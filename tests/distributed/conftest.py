@@ -84,7 +84,8 @@ def graph_engine(workspace: Workspace, number: int) -> Engine:
 async def working(folder: Path, count: int, join: Callable[[], Transport], make: Make) -> AsyncIterator[Workers]:
     workspace = Workspace.at(folder / "workspace")
     workspace.create()
-    shutil.copytree(PACKS / "distributed_nodes", workspace.custom_nodes / "distributed_nodes")
+    for pack in ("distributed_nodes", "failing_nodes"):
+        shutil.copytree(PACKS / pack, workspace.custom_nodes / pack)
     engines = [make(workspace, number) for number in range(count)]
     async with AsyncExitStack() as stack:
         cluster = await stack.enter_async_context(in_process(folder, join))
