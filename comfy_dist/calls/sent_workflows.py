@@ -61,6 +61,15 @@ def shown_by(results: Sequence[Result]) -> dict[str, list[Any]]:
     return together
 
 
+def gives_way(name: str, waits_for: Mapping[str, Sequence[str]]) -> bool:
+    """Whether that worker is the first by name in a circle of workers that wait for each other."""
+    reached = list(waits_for.get(name, ()))
+    for each in reached:
+        # Through workers after it alone: of every circle exactly the first finds one.
+        reached += [other for other in waits_for.get(each, ()) if each > name and other not in reached]
+    return name in reached
+
+
 class ExecutesItself(ComfyDistError):
     """A saved workflow that executes itself, directly or through others."""
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from comfy_dist.calls.here import Here
 from comfy_dist.calls.running_job import RunningJob
-from comfy_dist.calls.sent_workflows import Result, Workflow, listeners, tuned_to
+from comfy_dist.calls.sent_workflows import Result, Workflow, gives_way, listeners, tuned_to
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.tensors.content import content_of
 
 #: Seconds in which a worker that is free begins. After that the node does it itself.
 BEGIN_SECONDS = 3.0
-#: Seconds between two looks at workers that have not begun, or have gone. Missed twice is gone for good.
-LOOK_SECONDS = 5.0
+#: Seconds between two looks at workers that have not begun, or have gone.
+LOOK_SECONDS = 2.5
+#: Seconds without a sign of a worker after which it does not come back.
+GONE_SECONDS = 30.0
 
 
 class WorkflowFailed(ComfyDistError):
@@ -35,7 +38,7 @@ async def on_all_others(here: Here, job: RunningJob, workflow: Workflow) -> list
     called = _Called(here, workflow)
     try:
         await called.send(job, names)
-        await called.until_ended()
+        await called.until_ended(own)
     finally:
         called.unfollow()
     return called.results()
@@ -57,7 +60,7 @@ async def on_any(here: Here, job: RunningJob, workflow: Workflow) -> list[Result
         if alone and not await called.has_begun():
             await here.ask("void", calls=called.ids)
             return None
-        await called.until_ended()
+        await called.until_ended(own)
     finally:
         called.unfollow()
     return called.results()
@@ -81,6 +84,8 @@ class _Called:
         self._heard: dict[str, dict[str, Any]] = {}
         self._targets: dict[str, str | None] = {}
         self._left_out: set[str] = set()
+        #: What was told last of whom this node waits for.
+        self._waits: list[str] = []
         self._news = asyncio.Event()
 
     async def send(self, job: RunningJob, targets: Sequence[str | None]) -> None:
@@ -105,23 +110,46 @@ class _Called:
                 return False
         return True
 
-    async def until_ended(self) -> None:
-        missed = dict.fromkeys(self.ids, 0)
+    async def until_ended(self, own: str) -> None:
+        """`own`: id of this worker."""
+        seen = dict.fromkeys(self.ids, time.monotonic())
         while True:
             waiting = [each for each in self.ids if self._state(each) != "ended" and each not in self._left_out]
             for each in self.ids:
                 self._refuse_failure(each)
+            if self._waits:
+                await self._tell_waits(waiting)
             if not waiting:
                 return
             if await self._told_within(LOOK_SECONDS):
                 continue
-            live = {worker["name"] for worker in (await self._here.ask("peers"))["workers"]}
+            workers = (await self._here.ask("peers"))["workers"]
+            await self._tell_waits(waiting)
+            await self._give_way_in_a_circle(own, workers)
+            live = {worker["name"] for worker in workers}
             for each in waiting:
                 target = self._targets[each]
                 there = target is None or target in live or self._state(each) == "started"
-                missed[each] = 0 if there else missed[each] + 1
-                if missed[each] > 1:
+                if there:
+                    seen[each] = time.monotonic()
+                elif time.monotonic() - seen[each] > GONE_SECONDS:
                     await self._give_up(each)
+
+    async def _tell_waits(self, waiting: Sequence[str]) -> None:
+        """For whom this node waits to begin, where that is news."""
+        targets = {self._targets[each] for each in waiting if self._state(each) != "started"}
+        waits = sorted(target for target in targets if target is not None)
+        if waits != self._waits:
+            self._waits = waits
+            await self._here.ask("waits", node=self._workflow.node, workers=waits)
+
+    async def _give_way_in_a_circle(self, own: str, workers: Sequence[Mapping[str, Any]]) -> None:
+        """Of workers that wait for each other to begin one gives its job back; it comes again when others have
+        ended. Never returns then."""
+        name = next((worker["name"] for worker in workers if worker["id"] == own), "")
+        if gives_way(name, {worker["name"]: worker["waits_for"] for worker in workers}):
+            await self._here.ask("give_way")
+            await asyncio.Event().wait()
 
     def results(self) -> list[Result]:
         ended = [self._heard[each] for each in self.ids if each not in self._left_out]

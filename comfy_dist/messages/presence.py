@@ -78,6 +78,8 @@ class Announcement(Message):
     devices: tuple[Device, ...] = Field((), max_length=MOST)
     #: At most one for each of its engines.
     jobs: tuple[CurrentJob, ...] = Field((), max_length=MOST)
+    #: Names of workers of which it waits for one to begin a call, on each of its engines.
+    waits_for: tuple[Label, ...] = Field((), max_length=MOST)
     #: What jobs may ask for (--worker-tags).
     tags: tuple[Label, ...] = Field((), max_length=MOST)
     #: Model files that its last jobs used and that it may still have in memory, the newest first.

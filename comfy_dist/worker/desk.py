@@ -104,6 +104,8 @@ class Desk:
             "listen": self._listen,
             "workflow": self._workflow,
             "free": self._free,
+            "waits": self._waits,
+            "give_way": self._give_way,
             "chunks": self._chunks,
             "spans": self._spans,
         }
@@ -301,6 +303,7 @@ class Desk:
                     "engine": worker.engine,
                     "devices": [device.name for device in worker.devices],
                     "state": worker.state.value,
+                    "waits_for": list(worker.waits_for),
                 }
                 for worker in able
             ],
@@ -458,6 +461,17 @@ class Desk:
         self._standings[lane].ask_to_free(
             unload_models=bool(arguments.get("unload_models")), free_memory=bool(arguments.get("free_memory"))
         )
+
+    async def _waits(self, lane: int, arguments: dict[str, Any]) -> None:
+        """For these workers, by name, to begin the calls that are for them alone."""
+        self._attempt(lane)
+        self._standings[lane].wait_for(str(arguments["node"]), [str(name) for name in arguments["workers"]])
+
+    async def _give_way(self, lane: int, _: dict[str, Any]) -> None:
+        """Have the job be given back, as two workers that wait for each other would wait for ever."""
+        self._attempt(lane)
+        self._standings[lane].gives_way = True
+        self.interrupted(lane)
 
     async def _chunks(self, lane: int, arguments: dict[str, Any]) -> None:
         node, done, items = arguments["node"], arguments["done"], arguments["items"]

@@ -281,7 +281,11 @@ class Lane:
         if isinstance(ending, (Finished, Failed)):
             # In the moment that it was to be given back.
             return ending
-        given_back = stopping or (self._standing.replaced and isinstance(ending, AttemptFailed))
+        given_back = (
+            stopping
+            or (self._standing.replaced and isinstance(ending, AttemptFailed))
+            or (self._standing.gives_way and isinstance(ending, Cancelled))
+        )
         return None if given_back else ending
 
     async def _release(self, delivery: Delivery, number: int) -> None:

@@ -107,6 +107,13 @@ class Presence:
         return known[0].model_copy(update={"devices": devices})
 
     @property
+    def _waits_for(self) -> tuple[str, ...]:
+        """Of whom one must begin before this worker can take anything."""
+        each = [standing.waits_for for standing in self._standings]
+        names = (name for waits in each for workers in waits.values() for name in workers)
+        return tuple(dict.fromkeys(names)) if all(each) else ()
+
+    @property
     def running(self) -> list[ProgressSender]:
         return [standing.progress for standing in self._standings if standing.progress is not None]
 
@@ -128,6 +135,7 @@ class Presence:
             ram_free=self._memory[1],
             devices=catalogue.devices if catalogue else (),
             jobs=tuple(progress.current for progress in self.running),
+            waits_for=self._waits_for,
             tags=self._identity.tags,
             models=tuple(dict.fromkeys(name for standing in self._standings for name in standing.models)),
             paused=self._pausing.paused,

@@ -55,6 +55,10 @@ class Standing:
         self._free: dict[str, bool] = {}
         #: Whether somebody asked for the end of the engine under this job: nobody is to blame for it then.
         self.replaced = False
+        #: Workers that nodes of the job in hand wait for to begin their calls.
+        self.waits_for: dict[str, tuple[str, ...]] = {}
+        #: Whether that job is to be given back, so that one which waits for this worker goes first.
+        self.gives_way = False
 
     @property
     def device(self) -> str:
@@ -100,7 +104,7 @@ class Standing:
             log.debug("The catalogue could not be taken anew: %s", error)
 
     def begin(self, progress: ProgressSender) -> None:
-        self.replaced = False
+        self.replaced = self.gives_way = False
         self.progress = progress
         self.become(WorkerState.BUSY)
 
@@ -112,6 +116,13 @@ class Standing:
         self.finished += isinstance(ending, Finished)
         self.failed += isinstance(ending, (Failed, AttemptFailed))
         self.progress = None
+        self.waits_for = {}
+        self.changed.set()
+
+    def wait_for(self, node: str, workers: Sequence[str]) -> None:
+        self.waits_for = {name: each for name, each in self.waits_for.items() if name != node}
+        if workers:
+            self.waits_for[node] = tuple(workers)
         self.changed.set()
 
     async def replace_engine(self) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from comfy_dist.calls.sent_workflows import (
     ExecutesItself,
     called_within,
+    gives_way,
     in_place,
     listeners,
     tuned_to,
@@ -131,6 +132,26 @@ def test_in_place_named_subgraphs_and_channels_are_those_of_the_workflow() -> No
     assert graph["9.workflow.7"]["inputs"]["results"] == ["9.workflow.6", 0]
     [clone] = [id_ for id_, each in graph.items() if each == node("ImageInvert", image=["9.workflow.4", 0])]
     assert graph["9.workflow.5"]["inputs"]["results"] == [clone, 0]
+
+
+NAMES = st.sampled_from("abcde")
+
+
+@given(st.dictionaries(NAMES, st.frozensets(NAMES)))
+def test_one_worker_of_every_circle_gives_way_and_no_other(waits: dict[str, frozenset[str]]) -> None:
+    def reached(start: str) -> set[str]:
+        found = set(waits.get(start, ()))
+        while more := {other for each in found for other in waits.get(each, ())} - found:
+            found |= more
+        return found
+
+    graph = {name: sorted(each) for name, each in waits.items()}
+    stuck = {name for name in waits if name in reached(name)}
+    yielding = {name for name in waits if gives_way(name, graph)}
+    assert yielding <= stuck
+    # Without those that give way nobody waits in a circle any more.
+    waits = {name: each - yielding for name, each in waits.items() if name not in yielding}
+    assert not any(name in reached(name) for name in waits)
 
 
 def test_a_workflow_that_executes_itself_is_refused() -> None:

@@ -167,6 +167,22 @@ async def test_workers_that_all_ask_for_any_other_all_end(three: Workers, tmp_pa
         assert len(results_of(ran)) == 1
 
 
+async def test_workers_that_all_wait_for_all_others_all_end(three: Workers, tmp_path: Path) -> None:
+    """Each call is for one worker alone, and that waits in a node: whoever gives way comes again."""
+    name = save(three, "each other.json", listening())
+    prompts = []
+    for number in range(3):
+        prompt = calling(name, seed=200 + number)
+        prompt["met"] = node("DistMeet", value=["image", 0], at=str(tmp_path / "meeting"), workers=3)
+        prompt["call"]["inputs"]["image"] = ["met", 0]
+        prompts.append(await three.post(prompt, f"w{number}"))
+    for number, prompt_id in enumerate(prompts):
+        ran = await three.ended(prompt_id)
+        assert ran.status == "success", ran.error
+        others = [f"w{other}" for other in range(3) if other != number]
+        assert [each["worker"] for each in results_of(ran)] == others
+
+
 async def test_where_nobody_else_can_execute_it_nothing_is_executed(three: Workers, tmp_path: Path) -> None:
     workflow = listening(tmp_path / "log")
     workflow["2"] = node("DistWithin1", value=["1", 0])
