@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +17,7 @@ from comfy_dist.tensors.errors import NotPulled
 from comfy_dist.tensors.memory import DTYPES
 from comfy_dist.tensors.plane import Plane
 from comfy_dist.tensors.relayed import PIECE
+from tests.support.patience import PATIENCE
 from tests.tensors.planes import Wire, a_plane, changed, ref_of, same_bits
 
 
@@ -139,6 +143,26 @@ async def test_any_loop_may_wait(ends: Ends) -> None:
     tensor = torch.rand(2, 1000)
     ref = ref_of(ends.holder, tensor)
     assert same_bits(await asyncio.to_thread(lambda: asyncio.run(ends.reader.pull(ref))), tensor)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts open files as Linux shows them")
+async def test_no_file_or_thread_is_left_by_many_pulls(ends: Ends) -> None:
+    ref = ref_of(ends.holder, torch.zeros(shared.LEAST // 2))
+    await ends.reader.pull(ref)
+
+    def left() -> tuple[int, int]:
+        transfers = sum(thread.name == "tensor transfer" for thread in threading.enumerate())
+        return len(list(Path("/proc/self/fd").iterdir())), transfers
+
+    async with asyncio.timeout(PATIENCE):
+        while left()[1]:
+            await asyncio.sleep(0.01)
+        before = left()
+        for _ in range(20):
+            await asyncio.gather(*(ends.reader.pull(ref) for _ in range(2)))
+        # The other end of a connection may need a moment.
+        while left() > before:
+            await asyncio.sleep(0.01)
 
 
 async def test_a_relay_carries_bounded_pieces() -> None:
