@@ -450,7 +450,8 @@ class Desk:
             job = self._attempt(lane).job
             return {"prompt": job.prompt, "targets": list(job.outputs_to_execute)}
         catalogue = self._standings[lane].catalogue
-        nodes = catalogue.nodes if catalogue is not None else {}
+        # Others are to execute it, who may have classes that are not here.
+        nodes = await self._peers.nodes() | (catalogue.nodes if catalogue is not None else {})
         prompt, targets = await asyncio.to_thread(
             load_workflow, self._workspace.user, str(arguments["path"]), nodes, str(arguments.get("inputs") or "")
         )

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -56,6 +57,12 @@ class Peers:
         found = self._registry.place(asked)
         able = {worker.id for worker in found.able}
         return [worker for worker in taking if worker.id in able], found.missing or ANYBODY
+
+    async def nodes(self) -> dict[str, Any]:
+        """The /object_info of every class that some of them have."""
+        await self.able(ANYBODY)
+        catalogue = self._registry.catalogue
+        return dict(catalogue.nodes) if catalogue is not None else {}
 
     def name_of(self, worker_id: str) -> str:
         """The id, where the worker was not seen."""

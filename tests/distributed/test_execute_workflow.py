@@ -191,6 +191,15 @@ async def test_where_nobody_else_can_execute_it_nothing_is_executed(three: Worke
     assert not (tmp_path / "log").exists()
 
 
+@pytest.mark.parametrize("target", ["all", "any"])
+async def test_a_workflow_may_have_nodes_that_only_others_have(three: Workers, target: str) -> None:
+    workflow = listening()
+    workflow["2"] = node("DistWithin1", value=["1", 0])
+    prompt = calling(save(three, "only there.json", workflow), target=target)
+    ran = await three.done(prompt, parent="w2")
+    assert [each["worker"] for each in results_of(ran)] == ["w0"]
+
+
 async def test_the_current_workflow_is_executed_once_by_everybody(three: Workers, tmp_path: Path) -> None:
     log = tmp_path / "log"
     prompt = {
