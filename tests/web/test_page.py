@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -191,4 +192,75 @@ async def test_the_queue_shows_running_and_pending_jobs_and_cancels_them(browser
 
     await stop.click()
     await expect(active).to_contain_text("0 active", timeout=PAGE_MS)
+    assert browser.errors == []
+
+
+def ranks_of(prompt_id: str) -> list[str]:
+    """What a worker sends of three other ranks: one at work on node 3, one that waits, one that is done."""
+    common = {"prompt_id": prompt_id, "region": "4", "world": 4, "node": "3", "value": 4, "max": 10}
+    ranks = [("running", "gpu-box-7"), ("waiting", ""), ("done", "gpu-box-9")]
+    told = [
+        {**common, "rank": rank, "call": f"call-{rank}", "state": state, "worker": name}
+        for rank, (state, name) in enumerate(ranks, start=1)
+    ]
+    told.append({"prompt_id": prompt_id, "region": "4", "done": 5, "items": 9})
+    return [json.dumps({"type": "distributed_progress", "data": data}) for data in told]
+
+
+async def test_ranks_are_shown_at_the_nodes_of_their_region_while_the_prompt_runs(
+    browser: Browser, tmp_path: Path
+) -> None:
+    fetch(f"{browser.address}/settings", {**RETURNING_USER, "Comfy.Queue.History.Expanded": False})
+    sockets: list[Any] = []
+
+    def pass_on(socket: Any) -> None:
+        socket.connect_to_server()
+        sockets.append(socket)
+
+    await browser.page.route_web_socket(re.compile(r"/ws(\?|$)"), pass_on)
+    # What is written on the canvas when it is drawn.
+    await browser.page.add_init_script(
+        """const write = CanvasRenderingContext2D.prototype.fillText;
+        window.written = [];
+        CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) {
+            window.written.push(text);
+            return write.call(this, text, ...rest);
+        };
+        window.drawn = () => {
+            window.written.length = 0;
+            app.canvas.draw(true, true);
+            return [...window.written];
+        };"""
+    )
+    await browser.open()
+    gate = tmp_path / "gate"
+    prompt = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 3, "color": 255}},
+        "2": {"class_type": "ClusterFanOutImage", "inputs": {"input": ["1", 0]}},
+        "3": {"class_type": "TestGate", "inputs": {"path": str(gate), "value": ["2", 0]}},
+        "4": {"class_type": "ClusterFanInImages", "inputs": {"input": ["3", 0]}},
+        "5": {"class_type": "SaveImage", "inputs": {"images": ["4", 0], "filename_prefix": "ranks"}},
+    }
+    await browser.load(prompt, "ranks")
+    await browser.page.evaluate("Object.assign(app.canvas.ds, {scale: 0.9, offset: [-150, 250]})")
+    async with browser.page.expect_response("**/api/prompt", timeout=PAGE_MS) as accepted:
+        await browser.run.click()
+    prompt_id = (await (await accepted.value).json())["prompt_id"]
+    # Executed as a clone, it is shown as the node that it stands for.
+    await browser.page.wait_for_function(
+        "app.graph.nodes.some(node => node.type === 'TestGate' && node.progress === 0.5)", timeout=PAGE_MS
+    )
+    assert "gpu-box-7" not in await browser.page.evaluate("drawn()")
+    for message in ranks_of(prompt_id):
+        sockets[-1].send(message)
+    await browser.page.wait_for_function("drawn().includes('3/4 ranks · 5/9')", timeout=PAGE_MS)
+    written = await browser.page.evaluate("drawn()")
+    # At the nodes that open and close the region, and a line for the rank that is at work, there and at its node.
+    assert written.count("3/4 ranks · 5/9") == 2
+    assert written.count("gpu-box-7 · TestGate") == written.count("gpu-box-7") == 1
+    assert not any("gpu-box-9" in text for text in written)
+    await browser.photograph("page-ranks")
+
+    gate.touch()
+    await browser.page.wait_for_function("!drawn().some(text => text.includes('/4 ranks'))", timeout=PAGE_MS)
     assert browser.errors == []

@@ -4,6 +4,7 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 
+const OPENS = /^Cluster(FanOut|GetInstanceWorkItem)/;
 const CLOSES = /^Cluster(FanIn|Gather)/;
 const ENDS = ["execution_success", "execution_error", "execution_interrupted"];
 const COLOURS = { running: "#3b82f6", done: "#22c55e", failed: "#ef4444", waiting: "#6b7280" };
@@ -42,23 +43,35 @@ function nodeOf(id) {
   return graph.getNodeById(String(id).split(":")[0]) ?? null;
 }
 
-/** The nodes behind `opener` that close what it opens, those of regions within left out. */
-function closersOf(opener) {
-  const seen = new Set([opener]);
+/** The nodes that open and close the region that has this node at its border. */
+function borderOf(node) {
+  const openers = OPENS.test(node.type) ? [node] : reached(node, sourcesOf, OPENS);
+  const closers = openers.flatMap((opener) => reached(opener, targetsOf, CLOSES));
+  return { openers, border: new Set([node, ...openers, ...closers]) };
+}
+
+/** The first nodes of these classes on every way from `start`. */
+function reached(start, neighbours, classes) {
+  const seen = new Set([start]);
   const found = [];
   for (const node of seen) {
-    if (node !== opener && CLOSES.test(node.type)) {
-      found.push(node);
-      continue;
-    }
-    for (const output of node.outputs ?? []) {
-      for (const id of output.links ?? []) {
-        const target = app.canvas.graph.getNodeById(app.canvas.graph.getLink(id)?.target_id);
-        if (target) seen.add(target);
-      }
-    }
+    if (node !== start && classes.test(node.type)) found.push(node);
+    else for (const next of neighbours(node)) if (next) seen.add(next);
   }
   return found;
+}
+
+function sourcesOf(node) {
+  return (node.inputs ?? []).map((input) => nodeOf(linkOf(input.link)?.origin_id));
+}
+
+function targetsOf(node) {
+  const links = (node.outputs ?? []).flatMap((output) => output.links ?? []);
+  return links.map((link) => nodeOf(linkOf(link)?.target_id));
+}
+
+function linkOf(id) {
+  return id == null ? null : app.canvas.graph.getLink(id);
 }
 
 /** What is to be shown above each node: {node: {badges, lines}}. */
@@ -67,18 +80,17 @@ function shown() {
   const panel = (node) => panels.get(node) ?? panels.set(node, { badges: [], lines: [] }).get(node);
   for (const regions of prompts.values()) {
     for (const [id, region] of regions) {
-      const opener = nodeOf(id.split(".")[0]);
+      const named = nodeOf(id.split(".")[0]);
       const over = region.items > 0 && region.done >= region.items;
       const all = [...region.ranks.values()].sort((a, b) => a.rank - b.rank);
       const busy = all.filter(({ state }) => state === "failed" || (state === "running" && !over));
-      if (opener) {
-        const badge = badgeOf(all, region, over);
-        for (const node of [opener, ...closersOf(opener)]) panel(node).badges.push(badge);
-        panel(opener).lines.push(...busy.map((rank) => ({ rank, at: titleOf(rank.node) })));
-      }
+      const { openers, border } = named ? borderOf(named) : { openers: [], border: [] };
+      const badge = badgeOf(all, region, over);
+      for (const node of border) panel(node).badges.push(badge);
+      if (openers.length) panel(openers[0]).lines.push(...busy.map((rank) => ({ rank, at: titleOf(rank.node) })));
       for (const rank of busy) {
         const node = nodeOf(rank.node);
-        if (node && node !== opener) panel(node).lines.push({ rank, at: "" });
+        if (node && !openers.includes(node)) panel(node).lines.push({ rank, at: "" });
       }
     }
   }
