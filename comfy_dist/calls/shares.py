@@ -163,8 +163,13 @@ class Pool:
         chunks_left = self._most - len(self._chunks)
         if chunks_left == 1:
             return left
-        rounds = chunks_left / (1 + len(others) + len(awaited))
-        return max(1, int(share * (_later(rounds) if speed else _first(rounds))))
+        ranks = 1 + len(others) + len(awaited)
+        rounds = chunks_left / ranks
+        if speed:
+            return max(1, int(share * _later(rounds)))
+        # When others will come is a guess: nobody's first part is more than an equal one of what is not done.
+        held = sum(self._chunks[index].items for each in self._takers.values() for index in each.open)
+        return max(1, int(min(share, (left + held) // ranks) * _first(rounds)))
 
     def _usual_speed(self, now: float) -> float:
         """Of ranks whose own is not known: the mean, before that the most that those at work can reach yet."""

@@ -203,3 +203,20 @@ def test_the_parent_gets_what_is_left_however_slow_it_is() -> None:
     course = _simulate(64, [0.2] + [0.05] * 7, 0.004)
     assert 0 not in course.refused
     assert course.items[0] >= 2
+
+
+@given(
+    st.integers(2, 12),
+    st.integers(0, 30),
+    st.integers(1, 8),
+    st.lists(st.floats(0.001, 5.0), min_size=12, max_size=12),
+)
+def test_whoever_comes_while_nobody_is_ready_gets_something(
+    world: int, more: int, chunks_per_worker: int, waits: list[float]
+) -> None:
+    """As long as there is an item for each, whenever they come."""
+    pool = Pool(world + more, world, ranked=False, chunks_per_worker=chunks_per_worker)
+    now = 0.0
+    for n in range(world):
+        assert pool.take(f"call {n}" if n else "", now) is not None
+        now += waits[n]
