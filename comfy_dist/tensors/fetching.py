@@ -54,8 +54,8 @@ class Fetcher:
         if not all(shape := ref.shape_of(rows)):
             return empty(shape, DTYPES[ref.dtype])
         reasons = []
-        known = list(self._known(ref, rows))
-        for name, pull in [way for way in known if self._ways.good(way[0])] or known:
+        # Those that failed a moment ago come last.
+        for name, pull in sorted(self._known(ref, rows), key=lambda way: not self._ways.good(way[0])):
             try:
                 tensor = await pull()
             except WayFailed as error:

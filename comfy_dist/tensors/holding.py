@@ -96,6 +96,9 @@ class Holder:
             rows = rows_of(tuple(held.tensor.shape), start, stop)
         except NotPulled as error:
             raise Refused(416, str(error)) from None
+        if held.ready is not None:
+            # What is copied of it from here on waits, on the GPU, until it has been computed.
+            torch.cuda.current_stream(held.tensor.device).wait_event(held.ready)
         return held, held.tensor if rows is None else held.tensor[rows[0] : rows[1]]
 
     def own(self, ref: TensorRef, rows: tuple[int, int] | None) -> torch.Tensor | None:
@@ -106,9 +109,7 @@ class Holder:
             held, tensor = self.opened(ref.id, ref.token, *(rows or (None, None)))
         except Refused as error:
             raise NotPulled(f"A tensor of this process cannot be had: {error}") from None
-        if held.ready is None:
-            return plain(tensor).clone()
-        held.ready.synchronize()
         copy = plain(tensor).clone()
-        torch.cuda.synchronize(copy.device)
+        if held.ready is not None:
+            torch.cuda.synchronize(copy.device)
         return copy

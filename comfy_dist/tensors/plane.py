@@ -55,7 +55,7 @@ class Plane:
         )
         self._asker = Asker(relay, ways)
         self._shared = shared
-        self.loop = asyncio.SelectorEventLoop()
+        self.loop: asyncio.AbstractEventLoop
         self._stop = asyncio.Event()
         started = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(started,), name="tensor plane", daemon=True)
@@ -143,13 +143,13 @@ class Plane:
         return tensor
 
     def _run(self, started: threading.Event) -> None:
-        asyncio.set_event_loop(self.loop)
+        # Not uvloop, where a process has it: sending takes connections over, which it does not let go.
         try:
-            self.loop.run_until_complete(self._serve(started))
+            with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+                self.loop = runner.get_loop()
+                runner.run(self._serve(started))
         finally:
             started.set()
-            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-            self.loop.close()
 
     async def _serve(self, started: threading.Event) -> None:
         await asyncio.to_thread(sweep, self._shared)

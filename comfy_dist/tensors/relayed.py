@@ -15,7 +15,7 @@ from comfy_dist.tensors.holding import Holder
 from comfy_dist.tensors.memory import DTYPES, empty
 from comfy_dist.tensors.questions import answered
 from comfy_dist.tensors.ref import TensorRef
-from comfy_dist.tensors.slicing import elements, on_cpu
+from comfy_dist.tensors.slicing import elements
 
 #: Bytes of a tensor in one message. Every dtype's size divides it.
 PIECE = 2**19
@@ -53,15 +53,15 @@ def _piece(holder: Holder, id_: str, token: str, rows: Any, first: int, codec: s
     """Elements from `first` on, as many as a message carries."""
     match rows:
         case None:
-            held, tensor = holder.opened(id_, token, None, None)
+            _, tensor = holder.opened(id_, token, None, None)
         case [int(start), int(stop)]:
-            held, tensor = holder.opened(id_, token, start, stop)
+            _, tensor = holder.opened(id_, token, start, stop)
         case _:
             raise Refused(416, "These are no rows.")
     if not 0 <= first < tensor.numel():
         raise Refused(416, f"It has no element {first}.")
     stretch = elements(tensor, first, min(first + PIECE // tensor.itemsize, tensor.numel()))
-    kind, data = codecs.encode(on_cpu(held, stretch), codec, None, lossy=False)
+    kind, data = codecs.encode(stretch.cpu(), codec, None, lossy=False)
     return {"kind": kind, "data": base64.b64encode(data).decode(), "nbytes": tensor.nbytes}
 
 

@@ -21,7 +21,7 @@ from aiohttp import web
 from comfy_dist.tensors import codecs, shared
 from comfy_dist.tensors.aside import aside
 from comfy_dist.tensors.errors import Refused
-from comfy_dist.tensors.slicing import PIECE, memory_of, on_cpu, stretches
+from comfy_dist.tensors.slicing import PIECE, memory_of, stretches
 from comfy_dist.tensors.store import HeldTensor
 from comfy_dist.tensors.waiting import wait_in_kernel
 
@@ -41,7 +41,7 @@ async def send(
     if codec not in codecs.CODECS:
         raise Refused(400, f"A codec is one of {', '.join(codecs.CODECS)}.")
     if codec != "raw":
-        return await _send_frames(request, held, tensor, codec, "lossy" in request.query)
+        return await _send_frames(request, tensor, codec, "lossy" in request.query)
     response = _response(tensor)
     response.content_length = tensor.nbytes
 
@@ -118,15 +118,13 @@ async def _write(request: web.Request, connection: socket.socket, write: Callabl
             request.transport.abort()
 
 
-async def _send_frames(
-    request: web.Request, held: HeldTensor, tensor: torch.Tensor, codec: str, lossy: bool
-) -> web.StreamResponse:
+async def _send_frames(request: web.Request, tensor: torch.Tensor, codec: str, lossy: bool) -> web.StreamResponse:
     response = _response(tensor)
     await response.prepare(request)
     shape = tuple(tensor.shape)
     image = codecs.image_shape(shape)
     for stretch in stretches(tensor, codecs.piece_elements(shape, tensor.itemsize, codec, PIECE)):
-        piece = await asyncio.to_thread(on_cpu, held, stretch)
+        piece = await asyncio.to_thread(stretch.cpu)
         kind, data = await asyncio.to_thread(codecs.encode, piece, codec, image, lossy)
         await response.write(FRAME.pack(kind, len(data)))
         await response.write(data)

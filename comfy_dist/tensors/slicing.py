@@ -49,10 +49,3 @@ def memory_of(held: HeldTensor, tensor: torch.Tensor) -> Iterator[memoryview]:
         yield bytes_of(tensor)
     else:
         yield from map(bytes_of, stretches(tensor, step))
-
-
-def on_cpu(held: HeldTensor, stretch: torch.Tensor) -> torch.Tensor:
-    """A stretch that `elements` gave, where Python can read it."""
-    if held.ready is not None:
-        held.ready.synchronize()
-    return stretch.cpu()

@@ -216,6 +216,17 @@ async def test_who_gives_up_leaves_nothing_behind() -> None:
                 await asyncio.sleep(0.01)
 
 
+async def test_who_waits_for_a_plane_that_is_closed_waits_no_longer() -> None:
+    with a_plane(shared=None) as reader, a_peer(never) as address:
+        pull = asyncio.create_task(reader.pull(changed(a_ref(torch.rand(10, 1000)), address=address)))
+        async with asyncio.timeout(PATIENCE):
+            while not transfers():
+                await asyncio.sleep(0.01)
+            await asyncio.to_thread(reader.close)
+            with pytest.raises(asyncio.CancelledError):
+                await pull
+
+
 async def test_a_reader_that_hangs_up_does_the_holder_no_harm() -> None:
     tensor = torch.rand(64, 1024, 64)
     with a_plane() as holder, a_plane(shared=None) as reader:
