@@ -8,11 +8,10 @@ import time
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
-from comfy_dist.calls.clones import NodeOf, rank_prompt, unheld
+from comfy_dist.calls.clones import NodeOf, rank_prompt
 from comfy_dist.calls.errors import LinkLost, LinkRefused
 from comfy_dist.calls.here import Here
 from comfy_dist.calls.layout import Layout
-from comfy_dist.calls.links import class_of, shown_as
 from comfy_dist.calls.offered import Offered, Values, bounds, items_in, items_of_all
 from comfy_dist.calls.parts import Local, expansion, values_needed
 from comfy_dist.calls.running_job import RunningJob
@@ -62,7 +61,6 @@ class Parent:
             saves=bool(layout.outputs),
             workers=json.dumps(sorted(workers, key=lambda each: str(each["name"]))),
             offsets=self._offsets,
-            class_of=self._class_of,
         )
         self._since = 0
 
@@ -143,12 +141,6 @@ class Parent:
             "session": peer,
         }
         self.session.invite([{**call, "rank": rank} for rank in range(1, self.session.pool.world)])
-
-    def _class_of(self, shown: str) -> str:
-        """The class of the member that clients see under that id."""
-        nodes = map(self._node_of, self.layout.members)
-        found = (node for id, node in zip(self.layout.members, nodes, strict=True) if shown_as(id, node) == shown)
-        return next((class_of(unheld(node)) for node in found), "")
 
     def _whole(self) -> Any:
         """The batch that results are joined like: what is given to slices alone is taken away again."""

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,7 +63,6 @@ class Session:
         saves: bool = False,
         workers: str = "",
         offsets: Mapping[str, int] | None = None,
-        class_of: Callable[[str], str] = lambda _: "",
     ) -> None:
         self.id = uuid.uuid4().hex
         self.pool = pool
@@ -71,7 +70,6 @@ class Session:
         self.workers = workers
         self.offsets = offsets or {}
         self._closers = tuple(closers)
-        self._class_of = class_of
         self._saves = saves
         self._results: dict[int, dict[str, Values]] = {}
         #: Who did each chunk that is done.
@@ -321,24 +319,22 @@ class Session:
         guest.ended = True
         error = message.get("error") or {}
         if message.get("status") == "failed" and not _out_of_reach(error):
-            self._failure = self._failure or RankFailed(self._sentence(guest, message, error))
+            self._failure = self._failure or RankFailed(_sentence(guest, error))
         elif message.get("status") == "finished":
             self.pool.lost(call)
         else:
             self._gone(guest, call)
         self._changed.set()
 
-    def _sentence(self, guest: _Guest, message: Mapping[str, Any], error: Mapping[str, Any]) -> str:
-        worker = f" on worker {guest.worker}" if guest.worker else ""
-        why = str(error.get("exception_message") or "").strip() or "it does not say why."
-        # Engines name the node of the prompt that expanded into the one at fault; clients saw that one last.
-        node = message.get("node") or error.get("node_id")
-        if not node:
-            return f"Rank {guest.rank}{worker} failed: {why}"
-        class_type = self._class_of(node) or error.get("node_type")
-        return f"Rank {guest.rank}{worker} failed at node {node} ({class_type}): {why}"
-
 
 def _out_of_reach(error: Mapping[str, Any]) -> bool:
     """Whether the rank failed only because what its parent holds did not reach it."""
     return str(error.get("exception_type", "")).endswith((".NotPulled", ".NotAnswered"))
+
+
+def _sentence(guest: _Guest, error: Mapping[str, Any]) -> str:
+    worker = f" on worker {guest.worker}" if guest.worker else ""
+    why = str(error.get("exception_message") or "").strip() or "it does not say why."
+    if not error.get("node_id"):
+        return f"Rank {guest.rank}{worker} failed: {why}"
+    return f"Rank {guest.rank}{worker} failed at node {error['node_id']} ({error.get('node_type')}): {why}"

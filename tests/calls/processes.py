@@ -31,7 +31,9 @@ class Worker:
         self.jobs: dict[int, dict[str, Any]] = {PARENT: {"id": "parent", "attempt": 1, "call": None}}
         self.engines = 3
         self.sent: list[dict[str, Any]] = []
-        self.before_ids: Callable[[str], None] | None = None
+
+    async def taken(self, call: str) -> None:
+        """What happens to a call before its id is told."""
 
     async def handle(self, lane: int, op: str, arguments: dict[str, Any]) -> Any:
         self.asked.append((lane, op, arguments))
@@ -50,8 +52,7 @@ class Worker:
                 ids = [f"call-{len(self.sent) + n}" for n in range(1, len(arguments["calls"]) + 1)]
                 self.sent += arguments["calls"]
                 for call in ids:
-                    if self.before_ids is not None:
-                        self.before_ids(call)
+                    await self.taken(call)
                 return {"ids": ids}
             case "relay":
                 return await self.links.ask(int(arguments["via"].split("/")[1]), arguments["body"], PATIENCE)
@@ -112,7 +113,7 @@ class Calling:
             job = await here.job()
             offered = Offered(here.plane, session.id, divided, values or {})
             peer = session.open(here, job, offered)
-            session.invite([{"rank": rank} for rank in range(1, session.pool.world)])
+            session.invite([{"rank": rank, "session": peer} for rank in range(1, session.pool.world)])
             return cls(here, job, session, Peer.model_validate(peer))
 
         return await here.thread.run(opened())

@@ -177,7 +177,11 @@ async def test_a_question_of_another_participant_is_handed_on_and_its_refusal_to
 async def test_what_becomes_of_a_call_is_heard_even_before_its_id_is_known() -> None:
     async with a_worker() as worker, worker.process(PARENT) as here:
         heard: list[tuple[str, str]] = []
-        worker.before_ids = lambda call: worker.push(call, "started")
+
+        async def started(call: str) -> None:
+            worker.push(call, "started")
+
+        worker.taken = started  # type: ignore[method-assign]
 
         async def send() -> list[str]:
             await here.job()

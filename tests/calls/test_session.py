@@ -1,0 +1,349 @@
+"""A region's parent gets every result exactly once, whatever becomes of the ranks that it has called."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import torch
+
+from comfy_dist.calls.errors import RankFailed, Stopped
+from comfy_dist.calls.here import Here
+from comfy_dist.calls.session import Session
+from comfy_dist.calls.shares import Pool
+from comfy_dist.calls.turns import turns
+from comfy_dist.messages import Peer
+from comfy_dist.tensors.errors import NotAnswered
+from comfy_dist.tensors.plane import Plane
+from tests.calls.processes import PARENT, Calling, Worker, a_worker, until
+from tests.support.patience import PATIENCE
+from tests.tensors.planes import SERVED
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+#: Larger than what is written out instead of being held: 4 KiB for an item.
+WHOLE = torch.arange(6 * 1024, dtype=torch.float32).reshape(6, 1, 1024, 1)
+
+
+class Cluster:
+    """A worker with the parent's process, and the planes of two that help."""
+
+    def __init__(self, worker: Worker, here: Here, far: Plane, other: Plane) -> None:
+        self.worker = worker
+        self.here = here
+        self.far = far
+        self.other = other
+
+    async def calling(self, *, ranked: bool = True, saves: bool = False, items: int = 6) -> Calling:
+        """A session for three that has called the others: call-1 and call-2, counted from what was sent before."""
+        session = Session(Pool(items, 3, ranked), ("in",), node="9", saves=saves)
+        self.sent = len(self.worker.sent)
+        return await Calling.of(self.here, session, {"out": [WHOLE[:items]]}, {"in_0": [{"seed": 7}]})
+
+    def call(self, rank: int) -> str:
+        return f"call-{self.sent + rank}"
+
+    def push(self, rank: int, state: str, attempt: int = 1, **more: Any) -> None:
+        self.worker.push(self.call(rank), state, attempt, **more)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def planes() -> AsyncIterator[tuple[Plane, Plane]]:
+    far, other = Plane(SERVED | {"via": "far/0"}), Plane(SERVED | {"via": "other/0"})
+    yield far, other
+    far.close()
+    other.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def cluster(planes: tuple[Plane, Plane]) -> AsyncIterator[Cluster]:
+    async with a_worker() as worker, worker.process(PARENT) as here:
+        yield Cluster(worker, here, *planes)
+        if here._job is not None and not here._job.over:
+            worker.stop()
+            await until(lambda: here._job is None or here._job.over)
+        assert here.plane.held.count == 0
+        assert not turns
+    for plane in planes:
+        plane.release("rank")
+        assert plane.held.count == 0
+
+
+async def did(plane: Plane, answer: dict[str, Any]) -> dict[str, Any]:
+    """A rank's work on the chunk that it was given: the negative of each item."""
+    (values,) = [await plane.unpack(sent["packed"]) for sent in answer["slices"].values()]
+    results = {"in": plane.pack([-value for value in values], "rank")}
+    return {"chunk": answer["chunk"]["index"], "results": results}
+
+
+async def helps(calling: Calling, plane: Plane, call: str, answer: dict[str, Any], attempt: int = 1) -> None:
+    """Go on as a rank until it is sent home."""
+    while answer["chunk"] is not None or answer["again"]:
+        done = await did(plane, answer) if answer["chunk"] else None
+        answer = await calling.ask(plane, call, done, attempt)
+
+
+async def parent_does_the_rest(calling: Calling, chunk: Any = None) -> torch.Tensor:
+    """Go on as the parent until all is there: the results, joined."""
+    chunk = chunk or await calling.next()
+    while chunk is not None:
+        chunk = await calling.next(chunk.index, {"in": [-WHOLE[chunk.start : chunk.stop]]})
+    joined = torch.cat([value for values in calling.session.results()["in"] for value in values])
+    await calling.here.thread.run(_closed(calling.session))
+    return joined
+
+
+async def _closed(session: Session) -> None:
+    session.close()
+
+
+def _is_whole(result: torch.Tensor, items: int = 6) -> bool:
+    return torch.equal(result, -WHOLE[:items])
+
+
+@pytest.mark.parametrize("ranked", [True, False])
+async def test_ranks_do_chunks_and_the_results_are_in_order(cluster: Cluster, ranked: bool) -> None:
+    calling = await cluster.calling(ranked=ranked)
+    own = await calling.next()
+    answers = {
+        rank: await calling.ask(plane, cluster.call(rank), values=True)
+        for rank, plane in ((2, cluster.other), (1, cluster.far))
+    }
+    assert answers[1]["workers"] == calling.session.workers
+    assert await cluster.far.unpack(answers[1]["values"]["in_0"]["packed"]) == [{"seed": 7}]
+    for rank, plane in ((1, cluster.far), (2, cluster.other)):
+        await helps(calling, plane, cluster.call(rank), answers[rank])
+        assert plane.held.count == 0, "what was fetched is held no longer"
+    assert _is_whole(await parent_does_the_rest(calling, own))
+
+
+async def test_equal_content_is_known_by_it_and_other_content_is_not(cluster: Cluster) -> None:
+    def contents(answer: dict[str, Any]) -> tuple[str, str]:
+        return answer["slices"]["out"]["content"], answer["values"]["in_0"]["content"]
+
+    seen = []
+    for _ in range(2):
+        calling = await cluster.calling()
+        seen.append([contents(await calling.ask(cluster.far, cluster.call(rank), values=True)) for rank in (1, 2)])
+        await parent_closes(calling)
+    assert seen[0] == seen[1]
+    assert seen[0][0][0] != seen[0][1][0]
+    assert seen[0][0][1] == seen[0][1][1]
+
+
+async def parent_closes(calling: Calling) -> None:
+    await calling.here.thread.run(_closed(calling.session))
+
+
+async def test_a_rank_that_is_gone_before_it_delivers_costs_nothing(cluster: Cluster) -> None:
+    calling = await cluster.calling()
+    own = await calling.next()
+    taken = await calling.ask(cluster.far, cluster.call(1))
+    assert taken["chunk"] is not None
+    rest = asyncio.ensure_future(parent_does_the_rest(calling, own))
+    await until(lambda: not calling.session.pool.outstanding(""))
+    cluster.push(1, "gone")
+    assert _is_whole(await asyncio.wait_for(rest, PATIENCE))
+
+
+async def test_results_that_can_be_had_no_more_are_made_anew(cluster: Cluster) -> None:
+    """A rank that ends between its delivery and the fetching of it."""
+    calling = await cluster.calling()
+    own = await calling.next()
+    with_nobody = Plane(SERVED | {"via": "dying/0"})
+    done = await did(with_nobody, await calling.ask(with_nobody, cluster.call(1)))
+    with_nobody.close()
+    await helps(calling, cluster.far, cluster.call(1), await calling.ask(cluster.far, cluster.call(1), done))
+    assert _is_whole(await parent_does_the_rest(calling, own))
+    assert calling.session._doers[done["chunk"]] == ""
+
+
+async def test_what_comes_late_is_dropped(cluster: Cluster) -> None:
+    """Of an attempt that was given up, and of one that another has taken the place of."""
+    calling = await cluster.calling()
+    late = await calling.ask(cluster.far, cluster.call(1))
+    old = await calling.ask(cluster.far, cluster.call(2))
+    cluster.push(1, "gone")
+    await until(lambda: not calling.session.pool.outstanding(cluster.call(1)))
+    new = await calling.ask(cluster.other, cluster.call(2), attempt=2)
+    assert new["chunk"] in (old["chunk"], late["chunk"])
+    wrong = {"in": cluster.far.pack([WHOLE[:1] * 0], "rank")}
+    for rank, answer in ((1, late), (2, old)):
+        done = {"chunk": answer["chunk"]["index"], "results": wrong}
+        said = await calling.ask(cluster.far, cluster.call(rank), done)
+        assert (said["chunk"], said["again"]) == (None, False)
+    await helps(calling, cluster.other, cluster.call(2), new, attempt=2)
+    assert _is_whole(await parent_does_the_rest(calling))
+
+
+async def test_the_first_of_two_results_for_one_chunk_counts(cluster: Cluster) -> None:
+    calling = await cluster.calling()
+    first = await calling.ask(cluster.far, cluster.call(1))
+    other = await calling.ask(cluster.other, cluster.call(2))
+    done = await did(cluster.far, first)
+    next_ = await calling.ask(cluster.far, cluster.call(1), done)
+    wrong = cluster.far.pack([WHOLE[:1] * 0], "rank")
+    index = first["chunk"]["index"]
+    for plane, rank in ((cluster.far, 1), (cluster.other, 2)):
+        await calling.ask(plane, cluster.call(rank), {"chunk": index, "results": {"in": wrong}})
+    await helps(calling, cluster.other, cluster.call(2), other)
+    await helps(calling, cluster.far, cluster.call(1), next_)
+    assert _is_whole(await parent_does_the_rest(calling))
+
+
+async def test_a_question_that_is_repeated_is_answered_alike(cluster: Cluster) -> None:
+    calling = await cluster.calling(ranked=False)
+    first, again = [await calling.ask(cluster.far, cluster.call(1)) for _ in range(2)]
+    assert first == again
+    done = await did(cluster.far, first)
+    second, again = [await calling.ask(cluster.far, cluster.call(1), done) for _ in range(2)]
+    assert second["chunk"] == again["chunk"]
+    assert second["chunk"] is None or second["chunk"]["index"] != first["chunk"]["index"]
+    cluster.push(1, "gone")
+    assert _is_whole(await parent_does_the_rest(calling))
+
+
+async def test_what_is_no_question_of_its_ranks_is_refused_and_harms_nobody(cluster: Cluster) -> None:
+    calling = await cluster.calling()
+    call = cluster.call(1)
+    taken = await calling.ask(cluster.far, call)
+    index = taken["chunk"]["index"]
+    for question, sentence in (
+        ({}, "call"),
+        ({"call": call}, "attempt"),
+        ({"call": call, "attempt": -1}, "attempt"),
+        ({"call": [], "attempt": 1}, "call"),
+        ({"call": call, "attempt": 1, "done": 3}, "done"),
+        ({"call": call, "attempt": 1, "done": {"chunk": -1, "results": {}}}, "chunk"),
+        ({"call": call, "attempt": 1, "done": {"chunk": index, "results": {}}}, "gives results for in"),
+        ({"call": call, "attempt": 1, "done": {"chunk": index, "results": {"in": 1, "more": 2}}}, "in"),
+        ({"call": "stranger", "attempt": 1}, "stranger"),
+    ):
+        assert sentence in await calling.refusal(cluster.far, question)
+    forged = calling.peer.model_copy(update={"token": calling.peer.token[:-1] + "-"})
+    assert await calling.refusal(cluster.far, {"call": call, "attempt": 1}, forged)
+    await helps(calling, cluster.far, call, taken)
+    assert _is_whole(await parent_does_the_rest(calling))
+
+
+@pytest.mark.parametrize("results", [7, "text", {"a": 1}, {"$": "tensor", "ref": {"id": "x"}}, {"$": "nothing"}])
+async def test_results_that_are_none_are_made_anew(cluster: Cluster, results: Any) -> None:
+    calling = await cluster.calling()
+    taken = await calling.ask(cluster.far, cluster.call(1))
+    done = {"chunk": taken["chunk"]["index"], "results": {"in": results}}
+    await helps(calling, cluster.far, cluster.call(1), await calling.ask(cluster.far, cluster.call(1), done))
+    assert _is_whole(await parent_does_the_rest(calling))
+    assert calling.session._doers[done["chunk"]] == ""
+
+
+async def test_a_rank_that_fails_fails_the_parent_with_its_words(cluster: Cluster) -> None:
+    calling = await cluster.calling()
+    await calling.next()
+    await calling.ask(cluster.far, cluster.call(2))
+    waiting = asyncio.ensure_future(parent_does_the_rest(calling))
+    error = {"node_id": "5", "node_type": "Blur", "exception_message": "no room\n", "exception_type": "E"}
+    cluster.push(2, "ended", status="failed", error=error)
+    with pytest.raises(RankFailed, match=r"Rank 2 on worker far failed at node 5 \(Blur\): no room$"):
+        await asyncio.wait_for(waiting, PATIENCE)
+    assert (await calling.ask(cluster.other, cluster.call(1)))["chunk"] is None
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [
+        {"status": "finished"},
+        {"status": "cancelled"},
+        {"status": "failed", "error": {"exception_type": "comfy_dist.tensors.errors.NotPulled", "node_id": "3"}},
+    ],
+)
+async def test_a_call_that_ends_without_its_result_only_costs_time(
+    cluster: Cluster, ended: dict[str, Any]
+) -> None:
+    """It was cancelled, went home, or could not reach its parent."""
+    calling = await cluster.calling()
+    await calling.ask(cluster.far, cluster.call(1))
+    rest = asyncio.ensure_future(parent_does_the_rest(calling))
+    cluster.push(1, "ended", **ended)
+    assert _is_whole(await asyncio.wait_for(rest, PATIENCE))
+
+
+@pytest.mark.parametrize("how", ["stop", "lost"])
+async def test_who_waits_for_ranks_stops_within_a_second(cluster: Cluster, how: str) -> None:
+    calling = await cluster.calling()
+    await calling.ask(cluster.far, cluster.call(1))
+    waiting = asyncio.ensure_future(parent_does_the_rest(calling))
+    await until(lambda: len(calling.session.pool.chunks) == 3 and not calling.session.pool.outstanding(""))
+    began = time.monotonic()
+    if how == "stop":
+        cluster.worker.stop()
+    else:
+        cluster.worker.links._links[PARENT].cut("as if the worker were gone")
+    with pytest.raises(Stopped):
+        await asyncio.wait_for(waiting, 1)
+    assert time.monotonic() - began < 1
+    assert cluster.here.plane.held.count == 0
+    with pytest.raises(NotAnswered):
+        await calling.ask(cluster.far, cluster.call(1))
+
+
+async def test_where_output_nodes_are_inside_a_chunk_counts_when_its_call_has_ended(cluster: Cluster) -> None:
+    calling = await cluster.calling(saves=True)
+    own = await calling.next()
+    first = await calling.ask(cluster.far, cluster.call(1))
+    again = await calling.ask(cluster.other, cluster.call(2))
+    await helps(calling, cluster.far, cluster.call(1), first)
+    await helps(calling, cluster.other, cluster.call(2), again)
+    rest = asyncio.ensure_future(parent_does_the_rest(calling, own))
+    # All results are here, and those of a call that is gone are made again: nobody knows what was saved.
+    await until(lambda: len(calling.session._results) == 3)
+    cluster.push(1, "gone")
+    await until(lambda: len(calling.session.pool.outstanding("")) == 0 and len(calling.session._results) == 3)
+    assert not rest.done()
+    cluster.push(2, "ended", status="finished")
+    assert _is_whole(await asyncio.wait_for(rest, PATIENCE))
+    assert calling.session.void()["chunks"] == {cluster.call(1): [], cluster.call(2): [again["chunk"]["index"]]}
+
+
+async def test_a_rank_that_is_quicker_than_the_id_of_its_call_is_waited_for(cluster: Cluster) -> None:
+    early: list[asyncio.Future[dict[str, Any]]] = []
+
+    async def called(call: str) -> None:
+        """The call is taken before its id is told."""
+        peer = Peer.model_validate(cluster.worker.sent[0]["session"])
+        question = {"call": call, "attempt": 1, "worker": "far"}
+        early.append(asyncio.ensure_future(cluster.far.ask(peer, question, PATIENCE)))
+
+    cluster.worker.taken = called
+    calling = await cluster.calling()
+    await until(lambda: len(early) == 2)
+    assert {(await each)["chunk"]["index"] for each in early} == {0, 1}
+    await parent_closes(calling)
+
+
+async def test_nothing_is_left_of_a_thousand_regions(cluster: Cluster) -> None:
+    async def one(helped: bool) -> None:
+        calling = await cluster.calling()
+        own = await calling.next()
+        if helped:
+            await helps(calling, cluster.far, cluster.call(1), await calling.ask(cluster.far, cluster.call(1)))
+        assert _is_whole(await parent_does_the_rest(calling, own))
+        cluster.worker.asked.clear()
+
+    def objects() -> int:
+        gc.collect()
+        return sum(type(each) in (Session, Pool, torch.Tensor, asyncio.Task) for each in gc.get_objects())
+
+    for _ in range(20):
+        await one(helped=True)
+    before = objects()
+    for number in range(980):
+        await one(helped=number % 5 == 0)
+    assert objects() <= before + 20
+    assert cluster.here.plane.held.count == 0
+    assert cluster.far.held.count == 0
+    assert not cluster.here._heard
