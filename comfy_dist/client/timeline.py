@@ -84,8 +84,8 @@ def _together(spans: Iterator[Span]) -> int:
 def timeline(title: str, whole: Sequence[Span], spans: Sequence[Span]) -> str:
     """An SVG for light and dark pages, without scripts.
 
-    `whole` is the prompt's own wait and execution, a lane above those of its `spans`. Raises ValueError where both
-    are empty.
+    `whole` is the prompt's own wait and execution, and the nodes that its worker executed, in a lane above
+    those of the ranks' `spans`. Raises ValueError where both are empty.
     """
     lanes = lanes_of(spans)
     every = [*whole, *spans]

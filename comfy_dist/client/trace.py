@@ -25,9 +25,9 @@ class Trace:
     """What the record of a prompt says of when it did what."""
 
     prompt_id: str
-    #: The prompt's own wait and execution.
+    #: The prompt's own wait and execution, and when its worker executed which node.
     whole: tuple[Span, ...]
-    #: What its ranks and nodes did; records of older versions and of other servers have none.
+    #: What its ranks did; records of older versions and of other servers have none of these and of nodes.
     spans: tuple[Span, ...]
 
     def as_json(self) -> dict[str, Any]:
@@ -74,7 +74,11 @@ def trace_of(prompt_id: str, job: Mapping[str, Any]) -> Trace:
         {"kind": SpanKind.QUEUE, "start": created or start, "stop": start},
         {"kind": SpanKind.EXECUTE, "start": start, "stop": stop},
     )
-    return Trace(prompt_id, spans_of(whole), spans_of(job.get("trace") or ()))
+    found = spans_of(job.get("trace") or ())
+    # What no rank did, the worker of the prompt did by itself.
+    ranks = [span for span in found if span.worker or span.rank]
+    nodes = [span for span in found if span not in ranks]
+    return Trace(prompt_id, (*spans_of(whole), *nodes), tuple(ranks))
 
 
 def draw(trace: Trace, file: Path | None) -> None:

@@ -176,7 +176,10 @@ class Attempt:
             "meta": meta,
             "messages": messages,
             "timings": outcome.timings,
-            "spans": self._split.calls.spans() if self._split is not None else (),
+            "spans": (
+                *self._progress.nodes.end(now_ms()),
+                *(self._split.calls.spans() if self._split is not None else ()),
+            ),
             "last_sequence": self._progress.last,
             "trail": self._progress.take_trail(),
             "attempt": self.number,

@@ -11,6 +11,7 @@ from pydantic_core import to_json
 from comfy_dist.engine import EngineEvent, NodeText, Preview
 from comfy_dist.messages import Call, CurrentJob, Job, Progress, Trailing, now_ms
 from comfy_dist.transport import Transport
+from comfy_dist.worker.node_spans import NodeSpans
 
 #: These end a prompt: a frontend sends them when the event log has the end, so that none is ever lost.
 TERMINAL = frozenset({"execution_success", "execution_error", "execution_interrupted"})
@@ -35,6 +36,8 @@ class ProgressSender:
         )
         #: Sequence number of the last message.
         self.last = 0
+        #: When which node was executed.
+        self.nodes = NodeSpans(job.prompt)
         #: Set when a node begins or progresses; whoever watches clears it.
         self.changed = asyncio.Event()
         self._transport = transport
@@ -63,6 +66,7 @@ class ProgressSender:
         message = self._send(event.event, node, to_json({"type": event.event, "data": data}, inf_nan_mode="null"))
         if event.event == "executing":
             self._executing = message
+            self.nodes.executing(node, now_ms())
             self._now(node=node, value=0, max=1)
         elif event.event == "progress":
             self._now(value=data.get("value", 0), max=data.get("max", 1))

@@ -118,6 +118,14 @@ def test_a_record_without_spans_still_shows_its_wait_and_its_execution() -> None
     assert len(bars(timeline("a", found.whole, found.spans))) == 2
 
 
+def test_nodes_that_no_rank_executed_are_the_prompts_own() -> None:
+    job = {"create_time": BEGAN, "execution_start_time": BEGAN, "execution_end_time": BEGAN + 4000}
+    own = span(SpanKind.NODE, 3000, 4000, worker="", name="Save Image", node="7")
+    found = trace_of("a", {**job, "trace": [each.model_dump() for each in (own, *FAN_OUT)]})
+    assert own in found.whole
+    assert set(found.spans) == set(FAN_OUT)
+
+
 @pytest.mark.parametrize("missing", ["execution_start_time", "execution_end_time"])
 def test_what_has_not_ended_or_never_began_is_told(missing: str) -> None:
     job = {"create_time": 1, "execution_start_time": 2, "execution_end_time": 3}
