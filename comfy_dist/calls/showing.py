@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Self, TypeAlias
 
-from comfy_dist.calls.links import shown_as
+from comfy_dist.calls.classes import RANK, RUNS
+from comfy_dist.calls.links import class_of, shown_as
 
 #: {node id: what an output node showed}, mostly lists.
 Outputs: TypeAlias = Mapping[str, Mapping[str, Any]]
@@ -27,10 +28,16 @@ def shown_in(prompt: Mapping[str, Any]) -> dict[str, str]:
 class Shown:
     """The ids under which clients see the nodes of one planned prompt."""
 
-    def __init__(self, shown: Mapping[str, str], *, is_call: bool = False) -> None:
+    def __init__(
+        self, shown: Mapping[str, str], prompt: Mapping[str, Any] | None = None, *, is_call: bool = False
+    ) -> None:
+        """`prompt`: nodes that clients see, under their ids or those that they are shown as."""
         #: Grows with what events tell of clones.
         self._shown = dict(shown)
+        self._prompt = prompt or {}
         self._is_call = is_call
+        #: What began last, as clients know it.
+        self._begun = ""
 
     @classmethod
     def of_call(cls, prompt: Mapping[str, Any]) -> Self:
@@ -38,7 +45,7 @@ class Shown:
         shown = {
             node_id: as_id for node_id, node in prompt.items() if (as_id := shown_as(node_id, node)) != node_id
         }
-        return cls(shown, is_call=True)
+        return cls(shown, prompt, is_call=True)
 
     def of(self, node_id: str) -> str:
         """The id under which clients see a node that an event was about."""
@@ -49,11 +56,18 @@ class Shown:
         node_id, display = data.get("node"), data.get("display_node")
         if isinstance(node_id, str) and isinstance(display, str) and node_id != display:
             self._shown.setdefault(node_id, self.of(display))
+        if name == "executing" and isinstance(node_id, str):
+            self._begun = self.of(node_id)
         nodes = data.get("nodes")
         if name == "progress_state" and isinstance(nodes, Mapping):
             # A client finds what a state is about in the state.
             return {**data, "nodes": {each: self._named(state) for each, state in nodes.items()}}
+        expanded = data.get("node_type") in (*RUNS, RANK)
         data = self._named(data)
+        if expanded and name in ("execution_error", "execution_interrupted") and self._begun:
+            # Engines name the node that expanded into the one at fault.
+            data["node_id"] = self._begun
+            data["node_type"] = self._class_of(self._begun) or data["node_type"]
         for field in ("nodes", "executed"):
             if isinstance(ids := data.get(field), list):
                 data[field] = list(dict.fromkeys(self.of(each) if isinstance(each, str) else each for each in ids))
@@ -84,6 +98,11 @@ class Shown:
                 about.setdefault(shown, _meta_of(shown))
             _add(together.setdefault(shown, {}), entry)
         return together, {shown: its_meta for shown, its_meta in about.items() if its_meta}
+
+    def _class_of(self, shown: str) -> str:
+        """The class of the node that clients see under that id."""
+        nodes = (node for node_id, node in self._prompt.items() if shown_as(node_id, node) == shown)
+        return class_of(self._prompt.get(shown)) or next(map(class_of, nodes), "")
 
     def _entry(self, node_id: str, meta: Mapping[str, Any]) -> str:
         """The node that an entry belongs to. What nodes expand into by themselves keeps its own, as in ComfyUI."""

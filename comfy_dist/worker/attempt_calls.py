@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 _ITS_OWN = frozenset(
     {"executing", "execution_start", "execution_cached", "execution_success", "execution_error", "progress_state"}
 )
+#: Of the data of a rank's execution_error, what is told of the parent's.
+_OF_A_RANK = ("node_id", "node_type", "traceback", "current_inputs")
 _LENGTH = struct.Struct(">I")
 
 
@@ -93,7 +95,7 @@ class AttemptCalls:
         for message in ended.trail:
             self._forward(call, message.event, json.loads(message.body))
         self._tell(call)
-        told = {"status": ended.status, "outputs": ended.outputs, "error": ended.error, "node": call.node}
+        told = {"status": ended.status, "outputs": ended.outputs, "error": ended.error}
         return _push(call, "ended") | told
 
     @property
@@ -101,6 +103,16 @@ class AttemptCalls:
         """Those that ended, in the order of ranks."""
         calls = sorted(self.calls.values(), key=lambda call: call.job.call.rank if call.job.call else 0)
         return [call.ended for call in calls if call.ended is not None]
+
+    def blamed(self, error: dict[str, Any]) -> dict[str, Any]:
+        """The data of execution_error; where a rank's failure is told, at its node, with what it was doing."""
+        if not str(error.get("exception_type", "")).endswith(".RankFailed"):
+            return error
+        for call in self.ended:
+            why = str(call.error.get("exception_message", "")).strip()
+            if call.status == "failed" and why in error["exception_message"]:
+                return error | {key: call.error[key] for key in _OF_A_RANK if key in call.error}
+        return error
 
     # What its client sees
 
@@ -191,7 +203,8 @@ class AttemptCalls:
                 if about.session is None and claimed:
                     stop = max(ended.ended_at, claimed)
                     spans.append(Span(kind=SpanKind.EXECUTE, start=claimed, stop=stop, **common))
-                spans += [span.model_copy(update={"rank": about.rank}) for span in ended.spans]
+                told_by = {"rank": about.rank, "worker": call.worker}
+                spans += [span.model_copy(update=told_by) for span in ended.spans]
         return spans_of(spans)
 
 

@@ -33,7 +33,7 @@ class Split:
         planned = plan(job.prompt, self._catalogue.nodes, job.outputs_to_execute)
         if planned is None:
             return job
-        self._shown = Shown(planned.shown)
+        self._shown = Shown(planned.shown, job.prompt)
         return job.model_copy(update={"prompt": planned.prompt, "outputs_to_execute": tuple(planned.targets)})
 
     # With the ids that clients know
@@ -57,4 +57,7 @@ class Split:
         return shown.merged((outputs, meta), [(call.outputs, call.meta) for call in ended])
 
     def _data(self, event: str, data: dict[str, Any]) -> dict[str, Any]:
-        return data if self._shown is None else self._shown.event(event, data)
+        if self._shown is None:
+            return data
+        data = self._shown.event(event, data)
+        return self.calls.blamed(data) if event == "execution_error" else data

@@ -91,6 +91,25 @@ def test_events_name_nodes_that_clients_know() -> None:
     assert shown.event("executing", {"node": None, "prompt_id": "p"}) == {"node": None, "prompt_id": "p"}
 
 
+def test_the_node_at_fault_is_named_not_the_one_that_expanded_into_it() -> None:
+    prompt = {"3": {"class_type": "Scale", "inputs": {}}, "5": {"class_type": "ClusterFanInImages", "inputs": {}}}
+    failed = {"node_id": "1.region", "node_type": "ComfyDistRun", "executed": [], "exception_message": "no"}
+    shown = Shown({"1.region": "5"}, prompt)
+    shown.event("executing", {"node": "1.region", "display_node": "1.region", "prompt_id": "p"})
+    told = shown.event("execution_error", failed)
+    assert (told["node_id"], told["node_type"]) == ("5", "ClusterFanInImages")
+    shown.event("executing", {"node": "1.region.0.3", "display_node": "3", "prompt_id": "p"})
+    told = shown.event("execution_error", failed)
+    assert (told["node_id"], told["node_type"]) == ("3", "Scale")
+    # A node that clients have sent is at fault itself.
+    assert shown.event("execution_error", {**failed, "node_id": "7", "node_type": "Mine"})["node_id"] == "7"
+    inner = {"1.region.0.3": {"class_type": "Scale", "inputs": {}, "override_display_id": "3"}}
+    rank = Shown.of_call(inner)
+    rank.event("executing", {"node": "1.region.0.2.region.1.3", "display_node": "3", "prompt_id": "p"})
+    told = rank.event("execution_error", {**failed, "node_id": "rank", "node_type": "ComfyDistRank"})
+    assert (told["node_id"], told["node_type"]) == ("3", "Scale")
+
+
 def test_states_keep_their_keys_and_name_known_nodes() -> None:
     state = {
         "node_id": "a.0.3",
