@@ -129,7 +129,9 @@ class Offered:
 
     async def _once(self, key: object, values: Mapping[str, Values]) -> dict[str, Any]:
         if key not in self._packed:
-            self._packed[key] = asyncio.create_task(self._pack(values))
+            task = self._packed[key] = asyncio.create_task(self._pack(values))
+            # Whoever asked for it may have gone.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(self._packed[key])
 
     async def _pack(self, values: Mapping[str, Values]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from comfy_dist.calls.offered import Offered, Values, bounds, items_in, items_of
 from comfy_dist.calls.parts import Local, expansion, values_needed
 from comfy_dist.calls.running_job import RunningJob
 from comfy_dist.calls.session import Session
-from comfy_dist.calls.shares import Pool
+from comfy_dist.calls.shares import MAX_CHUNKS, Pool
 from comfy_dist.calls.turns import Expansion, turns, wait_for
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.tensors.batches import is_latent, join
@@ -24,6 +24,9 @@ from comfy_dist.tensors.errors import CannotTravel
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+#: Regions that are kept in a process without a worker, far more than lie inside each other.
+MOST_TURNS = 64
 
 
 class NothingDivided(ComfyDistError):
@@ -55,7 +58,7 @@ class Parent:
         items = items_of_all(self._divided) if layout.openers else engines
         workers = [{key: each[key] for key in ("name", "engine", "devices")} for each in peers.get("workers", ())]
         self.session = Session(
-            Pool(items, max(1, min(items, engines)), layout.ranked, layout.chunks_per_worker),
+            Pool(items, max(1, min(items, engines, MAX_CHUNKS)), layout.ranked, layout.chunks_per_worker),
             layout.closers,
             node=layout.shown,
             saves=bool(layout.outputs),
@@ -69,6 +72,12 @@ class Parent:
 
     async def begin(self) -> Expansion:
         """Invite others, and take the first chunk. Raises Stopped."""
+        if self._job is None:
+            # Nobody tells when a prompt is over.
+            for old in list(turns)[:-MOST_TURNS]:
+                turns.pop(old, None)
+        else:
+            self._job.at_end(self.session, self.session.close)
         turns[self.session.id] = self
         if self._here is not None and self._job is not None and self.session.pool.world > 1:
             await self._invite(self._here, self._job)
@@ -97,12 +106,12 @@ class Parent:
         try:
             chunk = await self.session.next(done, results)
         except BaseException:
-            self.session.close()
+            self._end()
             raise
         if chunk is None:
             if self._here is not None:
                 self._here.tell("void", **self.session.void())
-            self.session.close()
+            self._end()
             return None
         self._since = time.time_ns()
         part = Local(
@@ -113,6 +122,11 @@ class Parent:
             self.session.workers,
         )
         return Expansion(*expansion(self.layout, self._node_of, chunk, part, self.session.id))
+
+    def _end(self) -> None:
+        self.session.close()
+        if self._job is not None:
+            self._job.forget(self.session)
 
     async def _invite(self, here: Here, job: RunningJob) -> None:
         """Where what ranks need cannot travel, nobody is invited, and the parent does everything."""

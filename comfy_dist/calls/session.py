@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 
 #: Who the parent is to the pool.
 PARENT = ""
-#: Seconds that a rank is kept at most while its results are fetched; it asks again then.
-FETCH_SECONDS = 20.0
+#: Seconds that a rank is kept at most while its results are fetched; it asks again then. Relays wait longer.
+FETCH_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -79,6 +79,8 @@ class Session:
         self._job: RunningJob | None = None
         self._offered: Offered | None = None
         self._invited = asyncio.Event()
+        #: What was said of calls before their ids were known here.
+        self._early: list[Mapping[str, Any]] = []
         self._changed = asyncio.Event()
         self._failure: ComfyDistError | None = None
         self._over = False
@@ -110,6 +112,8 @@ class Session:
             self._guests = {call: _Guest(rank) for rank, call in enumerate(ids, 1)}
         finally:
             self._invited.set()
+        for message in self._early:
+            self.heard(message)
 
     async def next(self, done: int | None = None, results: Mapping[str, Values] | None = None) -> Chunk | None:
         """The parent's next chunk, its last one having given `results`. None: all results are there.
@@ -290,6 +294,9 @@ class Session:
 
     def heard(self, message: Mapping[str, Any]) -> None:
         """The worker says how a call fares."""
+        if not self._invited.is_set():
+            self._early.append(message)
+            return
         call, state, attempt = str(message["call"]), message["state"], int(message["attempt"])
         guest = self._guests.get(call)
         if guest is None or guest.ended or attempt < guest.attempt:
@@ -328,8 +335,8 @@ class Session:
 
 
 def _out_of_reach(error: Mapping[str, Any]) -> bool:
-    """Whether the rank failed only because what its parent holds did not reach it."""
-    return str(error.get("exception_type", "")).endswith((".NotPulled", ".NotAnswered"))
+    """Whether the rank failed only because values cannot get from the parent to it, or back."""
+    return str(error.get("exception_type", "")).endswith((".NotPulled", ".CannotTravel"))
 
 
 def _sentence(guest: _Guest, error: Mapping[str, Any]) -> str:
