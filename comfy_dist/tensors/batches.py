@@ -102,13 +102,20 @@ def _cut_latent(latent: Latent, start: int, stop: int) -> dict[str, Any]:
 def _join_tensors(parts: Sequence[torch.Tensor]) -> torch.Tensor:
     # Where there are no items, their size says nothing.
     filled = [part for part in parts if part.shape[:1] != (0,)] or parts[:1]
-    if len(filled) == 1:
-        return filled[0]
-    if len({part.shape[1:] for part in filled}) > 1 or filled[0].ndim < 3:
+    if len(filled) > 1 and filled[0].ndim < 3:
+        raise UnusableBatch(f"These are no batches: {_shapes_of(parts)}. Gather a list of them.")
+    return _join_rows(filled)
+
+
+def _join_rows(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The rows of all, in order. Raises UnusableBatch where they are of several sizes."""
+    if len(parts) == 1:
+        return parts[0]
+    if len({part.shape[1:] for part in parts}) > 1:
         raise UnusableBatch(
             f"Items of one batch have one size; these are {_shapes_of(parts)}. Resize them, or gather a list."
         )
-    return torch.cat([part.to(filled[0].device) for part in filled])
+    return torch.cat([part.to(parts[0].device) for part in parts])
 
 
 def _join_latents(parts: Sequence[Latent], like: Latent | None) -> dict[str, Any]:
@@ -122,7 +129,7 @@ def _join_latents(parts: Sequence[Latent], like: Latent | None) -> dict[str, Any
             continue
         values = [part[key] for part in filled if key in part]
         in_rows = [_rows(value) for value in values] == counts
-        joined[key] = _join_rows(values, counts, whole.get(key)) if in_rows else values[0]
+        joined[key] = _join_beside(values, counts, whole.get(key)) if in_rows else values[0]
     positions = _positions(filled)
     given_by_cut = like is not None and "batch_index" not in like and positions == list(range(sum(counts)))
     if positions is not None and not given_by_cut:
@@ -150,12 +157,12 @@ def _join_masks(parts: Sequence[Latent], counts: Sequence[int], whole: torch.Ten
         return first
     if whole is not None:
         whole = _with_batch(whole, parts[0])
-    return _join_rows([_with_batch(mask, part) for mask, part in zip(masks, parts, strict=True)], counts, whole)
+    return _join_beside([_with_batch(mask, part) for mask, part in zip(masks, parts, strict=True)], counts, whole)
 
 
-def _join_rows(parts: Sequence[torch.Tensor], counts: Sequence[int], whole: Any) -> torch.Tensor:
+def _join_beside(parts: Sequence[torch.Tensor], counts: Sequence[int], whole: Any) -> torch.Tensor:
     """A row for every item, or fewer where they mean the same: as `whole` had them, or one that is everyone's."""
-    rows = _join_tensors([_in_turn(part, 0, count) for part, count in zip(parts, counts, strict=True)])
+    rows = _join_rows([_in_turn(part, 0, count) for part, count in zip(parts, counts, strict=True)])
     if isinstance(whole, torch.Tensor) and _same(_in_turn(whole, 0, sum(counts)), rows):
         return whole
     everyones = parts[0].shape[0] == 1 or [part.shape[0] for part in parts] != list(counts)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfy_dist.tensors.batches import UnusableBatch, cut, items_of, join
@@ -65,6 +65,7 @@ def latents(draw: Draw) -> dict[str, Any]:
 batches = st.one_of(images(), masks(), latents(), st.lists(st.integers(), max_size=9))
 
 
+@settings(max_examples=300)
 @given(batch=batches, data=st.data())
 def test_what_was_cut_anywhere_is_joined_to_what_it_was(batch: Any, data: st.DataObject) -> None:
     items = items_of(batch)
@@ -125,6 +126,14 @@ def test_a_mask_made_on_the_way_is_joined_as_one_worker_would_have_made_it() -> 
     # Where only one has a mask, all of the others' pictures is denoised.
     assert same(join([parts[0], own[1]], whole)["noise_mask"][2:], own[1]["noise_mask"])
     assert join([parts[0], own[1]], whole)["noise_mask"][:2].eq(1).all()
+
+
+@pytest.mark.parametrize("more", [(), (2,), (2, 3), (2, 3, 4)])
+def test_what_a_latent_carries_beside_goes_with_its_items(more: tuple[int, ...]) -> None:
+    whole = latent(3, beside=numbers(3, *more))
+    parts = [cut(whole, start, start + 1) for start in range(3)]
+    assert [part["beside"].shape for part in parts] == [(1, *more)] * 3
+    assert same(join(parts, whole), whole)
 
 
 def test_lists_are_joined_in_order() -> None:
