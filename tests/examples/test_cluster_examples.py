@@ -30,6 +30,8 @@ PICTURES = {
     "refinement": 6,
     "named-subgraph": 7,
 }
+#: Of several nodes that open one region, those that do it beside the others.
+BESIDE = "As they were"
 
 
 async def workers(folder: Path, count: int) -> AsyncIterator[Workers]:
@@ -63,8 +65,10 @@ def digested(prompt: Prompt) -> Prompt:
 
 
 def meeting(prompt: Prompt, at: Path, workers: int) -> Prompt:
-    """With nodes behind those that open regions where so many workers wait for each other."""
-    openers = [id_ for id_, each in prompt.items() if each["class_type"] in OPENERS]
+    """With a node in each region where so many workers wait for each other. Of two, each might begin with another."""
+    openers = [
+        id_ for id_, each in prompt.items() if each["class_type"] in OPENERS and each["_meta"]["title"] != BESIDE
+    ]
     assert openers
     made = {}
     for id_, each in prompt.items():
@@ -79,12 +83,12 @@ def meeting(prompt: Prompt, at: Path, workers: int) -> Prompt:
 
 
 def saved(ran: Ran, workers: Workers) -> list[tuple[Any, ...]]:
-    """Size and every pixel of all pictures."""
-    files = [file for output in ran.outputs.values() for file in output.get("images", ())]
+    """Size and every pixel of all pictures, by the nodes that saved them."""
+    files = [(id_, file) for id_ in sorted(ran.outputs) for file in ran.outputs[id_].get("images", ())]
     made = []
-    for file in files:
+    for id_, file in files:
         with Image.open(workers.workspace.output / file["subfolder"] / file["filename"]) as picture:
-            made.append((picture.size, picture.tobytes()))
+            made.append((id_, picture.size, picture.tobytes()))
     return made
 
 
