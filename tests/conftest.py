@@ -38,6 +38,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     chaos.addoption("--chaos-seconds", type=float, default=36.0, help="how long faults come (36)")
     chaos.addoption("--chaos-jobs", type=int, default=500, help="how many jobs run meanwhile (500)")
     chaos.addoption("--chaos-seed", type=int, help="repeat a run (random, printed)")
+    leaks = parser.getgroup("leaks", "tests/faults/test_fan_out_leaks.py")
+    leaks.addoption("--fan-outs", type=int, default=200, help="how many graphs are shared out (200)")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import pytest
 
 from tests.cluster.conftest import cluster, session
+from tests.distributed.conftest import three
 
-__all__ = ["cluster", "session"]
+__all__ = ["cluster", "session", "three"]
 
 
 @dataclass(frozen=True)

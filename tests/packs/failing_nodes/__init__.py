@@ -107,19 +107,37 @@ class FaultDieWhenPulled(_Passing):
         return (value,)
 
 
-class FaultLock(_Passing):
-    """Gives something that cannot leave its process."""
+class FaultMake(_Passing):
+    """Something else in place of an image: an object that cannot leave its process, a number, or the image cut to
+    as many rows as it has pixels brighter than 0, so that no two are of one size."""
+
+    RETURN_TYPES = ("IMAGE",)
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {}}
+        return {"required": {"value": (ANY, {}), "kind": (["object", "number", "sizes"],)}}
 
-    def run(self):
-        return (object(),)
+    def run(self, value, kind):
+        if kind == "sizes":
+            return (value[:, : 1 + int((value > 0).sum()) % value.shape[1]],)
+        return (object() if kind == "object" else 7,)
+
+
+class FaultObjects(_Passing):
+    """A list of objects that cannot leave their process."""
+
+    OUTPUT_IS_LIST = (True,)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"count": ("INT", {"default": 1})}}
+
+    def run(self, count):
+        return ([object() for _ in range(count)],)
 
 
 class FaultHeld:
-    """Shows what this process holds now: tensors for others, their bytes, regions, and its memory in bytes."""
+    """Shows what this process holds: tensors for others, their bytes, regions, open files, and memory in bytes."""
 
     __test__ = False
     RETURN_TYPES = ()
@@ -137,21 +155,23 @@ class FaultHeld:
 
     def run(self):
         from comfy_dist.calls.here import here
+        from comfy_dist.calls.turns import turns
 
         gc.collect()
-        process = here()
-        plane = process._plane if process is not None else None
+        plane = here().plane
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return {
             "ui": {
-                "tensors": [plane.held.count if plane is not None else 0],
-                "bytes": [plane.held.nbytes if plane is not None else 0],
-                "regions": [len(process.turns) if process is not None else 0],
+                "tensors": [plane.held.count],
+                "bytes": [plane.held.nbytes],
+                "regions": [len(turns)],
+                "files": [len(list(Path("/proc/self/fd").iterdir()))],
                 "memory": [pages * os.sysconf("SC_PAGESIZE")],
             }
         }
 
 
 NODE_CLASS_MAPPINGS = {
-    node.__name__: node for node in (FaultImages, FaultHold, FaultDieWhenPulled, FaultLock, FaultHeld)
+    node.__name__: node
+    for node in (FaultImages, FaultHold, FaultDieWhenPulled, FaultMake, FaultObjects, FaultHeld)
 }
