@@ -65,7 +65,7 @@ def digested(prompt: Prompt) -> Prompt:
 
 
 def meeting(prompt: Prompt, at: Path, workers: int) -> Prompt:
-    """With a node in each region where so many workers wait for each other. Of two, each might begin with another."""
+    """With a node in each region where so many workers wait for each other."""
     openers = [
         id_ for id_, each in prompt.items() if each["class_type"] in OPENERS and each["_meta"]["title"] != BESIDE
     ]
