@@ -54,6 +54,11 @@ class Workers:
         self.workspace = workspace
         self.engines = engines
 
+    async def all_idle(self) -> None:
+        """Wait until each can take a call; each has its own patience, as one processor may start them all."""
+        for least in range(1, len(self.engines) + 1):
+            await self.frontend.wait(lambda answer, least=least: _idle(answer) >= least, "/distributed/workers")
+
     async def post(self, prompt: Prompt, parent: str | None = "w0") -> str:
         extra = {"worker": parent} if parent is not None else {}
         return await self.frontend.prompt(prompt, extra_data=extra)
@@ -71,6 +76,10 @@ class Workers:
         ran = await self.run(prompt, parent)
         assert ran.status == "success", ran.error
         return ran
+
+
+def _idle(answer: Any) -> int:
+    return sum(worker["state"] == "idle" for worker in answer["workers"])
 
 
 Make = Callable[[Workspace, int], Engine]
@@ -94,12 +103,8 @@ async def working(folder: Path, count: int, join: Callable[[], Transport], make:
             worker = Worker(Identity.make(f"w{number}", ()), join(), [engine], workspace, second_look=0.1)
             serving = asyncio.create_task(worker.serve())
             stack.push_async_callback(_drained, worker, serving)
-
-        def all_idle(answer: Any) -> bool:
-            return [worker["state"] for worker in answer["workers"]] == ["idle"] * count
-
-        await frontend.wait(all_idle, "/distributed/workers")
         workers = Workers(frontend, workspace, engines)
+        await workers.all_idle()
         # The first region that w0 executes makes it look who is there.
         await workers.done(placed(region("Image", batch=1), 8))
         yield workers
