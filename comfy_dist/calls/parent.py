@@ -57,8 +57,10 @@ class Parent:
         engines = int(peers.get("engines", 1))
         items = items_of_all(self._divided) if layout.openers else engines
         workers = [{key: each[key] for key in ("name", "engine", "devices")} for each in peers.get("workers", ())]
+        world = max(1, min(items, engines, MAX_CHUNKS))
+        # Who is alone shares with nobody: one chunk, as batches are for.
         self.session = Session(
-            Pool(items, max(1, min(items, engines, MAX_CHUNKS)), layout.ranked, layout.chunks_per_worker),
+            Pool(items, world, layout.ranked, layout.chunks_per_worker if world > 1 else 1),
             layout.closers,
             node=layout.shown,
             saves=bool(layout.outputs),
