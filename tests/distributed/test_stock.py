@@ -1,0 +1,83 @@
+"""The same on three workers that have a stock ComfyUI each. With COMFYUI_DIR set."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from comfy_dist.engine import Engine
+from comfy_dist.engine.comfyui import ComfyuiEngine, Options, Started
+from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
+from comfy_dist.workspace import Workspace
+from tests.distributed.conftest import Workers, working
+from tests.distributed.graphs import EXACT, placed, undivided
+
+# Collected here once more: their workers are those of this module's `three`.
+from tests.distributed.test_again import (
+    test_a_change_after_the_region_executes_nothing_in_it,  # noqa: F401
+    test_a_change_within_the_region_alone_is_executed_by_all,  # noqa: F401
+    test_a_rank_that_fails_fails_the_parent_with_its_words_and_the_next_try_ends,  # noqa: F401
+    test_each_worker_loads_a_model_once,  # noqa: F401
+    test_output_nodes_inside_run_once_for_each_item,  # noqa: F401
+    test_pictures_saved_inside_are_all_there_in_order,  # noqa: F401
+    test_the_very_same_again_is_cached_and_sends_nothing,  # noqa: F401
+    test_what_shows_or_divides_inside_is_the_same_again,  # noqa: F401
+)
+from tests.distributed.test_execute_workflow import (  # noqa: F401
+    test_a_saved_workflow_is_executed_on_every_other_worker,
+    test_a_worker_that_fails_fails_the_node_with_its_name_and_node,
+    test_a_worker_that_finds_nobody_free_executes_it_itself,
+    test_any_worker_that_is_free_executes_it_once,
+    test_the_current_workflow_is_executed_once_by_everybody,
+    test_workers_that_all_wait_for_all_others_all_end,
+)
+from tests.distributed.test_many_at_once import test_eight_jobs_that_each_fan_out_by_eight_all_end  # noqa: F401
+from tests.engines.conftest import COMFYUI_DIR, stock_installation
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.skipif(not COMFYUI_DIR, reason="COMFYUI_DIR names no ComfyUI"),
+]
+
+
+class _Numbered(Started):
+    """Its nodes know the number of the worker."""
+
+    number = 0
+
+    def link(self, environment: Mapping[str, str]) -> bool:
+        return super().link({**environment, "TEST_WORKER": str(self.number)})
+
+
+def _engine(workspace: Workspace, number: int) -> Engine:
+    started = _Numbered(stock_installation(), workspace, Options(device="cpu"))
+    started.number = number
+    return ComfyuiEngine(workspace, started)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def three(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workers]:
+    broker = MemoryBroker()
+    folder = tmp_path_factory.mktemp("stock")
+    async with working(folder, 3, lambda: MemoryTransport(broker), _engine) as workers:
+        yield workers
+
+
+@pytest.mark.parametrize("world", [1, 3])
+@pytest.mark.parametrize("case", EXACT)
+async def test_a_graph_that_stock_workers_share_gives_what_one_gives(
+    three: Workers, case: str, world: int, tmp_path: Path
+) -> None:
+    alone = await three.done(undivided(EXACT[case](7)))
+    ran = await three.done(placed(EXACT[case](7), world, str(tmp_path), world))
+    assert ran.outputs == alone.outputs
+
+
+@pytest.mark.parametrize("batch", [0, 1])
+async def test_a_small_batch_is_no_other_case_there(three: Workers, batch: int) -> None:
+    for case in ("images of 3 channels", "latents, a noise mask", "masks"):
+        alone = await three.done(undivided(EXACT[case](batch)))
+        assert (await three.done(placed(EXACT[case](batch), 3))).outputs == alone.outputs
