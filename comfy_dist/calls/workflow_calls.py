@@ -17,7 +17,7 @@ from comfy_dist.tensors.content import content_of
 #: Seconds in which a worker that is free begins. After that the node does it itself.
 BEGIN_SECONDS = 3.0
 #: Seconds between two looks at workers that have not begun, or have gone.
-LOOK_SECONDS = 2.5
+LOOK_SECONDS = 1.0
 #: Seconds without a sign of a worker after which it does not come back.
 GONE_SECONDS = 30.0
 

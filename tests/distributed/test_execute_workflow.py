@@ -57,6 +57,13 @@ def results_of(ran: Ran) -> list[dict[str, Any]]:
     return found
 
 
+async def all_idle(workers: Workers) -> None:
+    def idle(answer: Any) -> bool:
+        return all(worker["state"] == "idle" for worker in answer["workers"])
+
+    await workers.frontend.wait(idle, "/distributed/workers")
+
+
 def who(log: Path) -> Counter[int]:
     return Counter(json.loads(line)["worker"] for line in log.read_text().splitlines())
 
@@ -108,6 +115,7 @@ async def test_each_image_reaches_its_own_call(three: Workers) -> None:
 
 async def test_any_worker_that_is_free_executes_it_once(three: Workers, tmp_path: Path) -> None:
     log = tmp_path / "log"
+    await all_idle(three)
     ran = await three.done(calling(save(three, "any.json", listening(log)), target="any"))
     [result] = results_of(ran)
     assert result == {"worker": result["worker"], "outputs": {"3": {"shown": await made_of(three, 7)}}}
@@ -242,9 +250,7 @@ async def test_an_interrupt_reaches_everybody(three: Workers, tmp_path: Path) ->
         (gate / f"open {number}").touch()
     entry = await three.frontend.ended(prompt_id)
     assert [name for name, _ in entry["status"]["messages"]][-1] == "execution_interrupted"
-    await three.frontend.wait(
-        lambda answer: [worker["state"] for worker in answer["workers"]] == ["idle"] * 3, "/distributed/workers"
-    )
+    await all_idle(three)
 
 
 async def test_a_workflow_that_executes_itself_ends(three: Workers) -> None:
@@ -253,6 +259,17 @@ async def test_a_workflow_that_executes_itself_ends(three: Workers) -> None:
     ran = await three.run(calling(save(three, "itself.json", workflow)))
     assert ran.status == "error"
     assert "executes itself (itself.json → itself.json)" in ran.error["exception_message"]
+
+
+async def test_a_workflow_that_was_just_saved_is_listed(three: Workers) -> None:
+    def names(answer: Any) -> list[str]:
+        found: list[str] = answer["ClusterExecuteWorkflow"]["input"]["required"]["workflow_path"][0]
+        return found
+
+    path = "/object_info/ClusterExecuteWorkflow"
+    assert "new/one.json" not in names(await three.frontend.get(path))
+    save(three, "new/one.json", listening())
+    await three.frontend.wait(lambda answer: "new/one.json" in names(answer), path)
 
 
 @pytest.mark.parametrize(
