@@ -23,6 +23,8 @@ class Done(_Said):
     chunk: int = Field(ge=0)
     #: By closing node: packed values (tensors/packing.py), the list that its link brought.
     results: dict[str, Any]
+    #: Milliseconds since its slices were known.
+    took: int = Field(0, ge=0, le=2**40)
 
 
 class Question(_Said):

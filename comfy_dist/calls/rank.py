@@ -52,12 +52,12 @@ class Rank:
         self._here = here
         self._job = job
         self._peer = Peer.model_validate(job.call["session"])
-        self._call = job.call
         #: What the parent said with the first chunk.
         self._values: Mapping[str, str] = {}
         self._carriage = Carried({}, {})
         self._workers = "[]"
-        self._since = 0
+        #: When the slices of its chunk were known.
+        self._since = 0.0
 
     async def wait(self, work: Coroutine[Any, Any, T]) -> T:
         return await wait_for(self._here, self._job, work)
@@ -75,10 +75,10 @@ class Rank:
 
     async def next(self, done: int, results: Mapping[str, Values]) -> Expansion | None:
         """As of a Turn. Where the parent cannot be reached any more that is the end too. Raises CannotTravel."""
-        self._tell_span(done)
+        took = round((time.monotonic() - self._since) * 1000)
         plane, owner = self._here.plane, self._job.id
         packed = {closer: plane.pack(values, owner, LEASE_SECONDS) for closer, values in results.items()}
-        answer = await self._ask({"done": {"chunk": done, "results": packed}})
+        answer = await self._ask({"done": {"chunk": done, "results": packed, "took": took}})
         while answer.again:
             answer = await self._ask({})
         return self._expansion(answer, {})
@@ -104,7 +104,7 @@ class Rank:
             self._workers,
             shared,
         )
-        self._since = time.time_ns()
+        self._since = time.monotonic()
         return Expansion(*expansion(self.layout, self._node_of, answer.chunk, part, self._job.id))
 
     async def _ask(self, more: Mapping[str, Any]) -> Answer:
@@ -122,19 +122,6 @@ class Rank:
                     break
                 await asyncio.sleep(seconds)
         return Answer()
-
-    def _tell_span(self, index: int) -> None:
-        """When it executed a chunk."""
-        span = {
-            "kind": "execute",
-            "start": self._since // 1_000_000,
-            "stop": time.time_ns() // 1_000_000,
-            "name": f"chunk {index}",
-            "worker": self._here.worker,
-            "rank": self._call.get("rank", 0),
-            "node": self.layout.shown,
-        }
-        self._here.tell("spans", spans=[span])
 
 
 async def help_with(layout: Layout, node_of: NodeOf, here: Here) -> Expansion | None:

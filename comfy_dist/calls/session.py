@@ -24,6 +24,7 @@ from comfy_dist.calls.running_job import RunningJob
 from comfy_dist.calls.shares import Chunk, Pool
 from comfy_dist.calls.turns import turns
 from comfy_dist.errors import ComfyDistError
+from comfy_dist.messages import now_ms
 from comfy_dist.tensors.packing import refs
 
 log = logging.getLogger(__name__)
@@ -232,13 +233,15 @@ class Session:
         if not self.pool.done(done.chunk, call, time.monotonic()):
             return
         self._doers[done.chunk] = call
+        now = now_ms()
+        self._tell_span("execute", guest, done.chunk, now - done.took, now)
         task = self._start(self._fetch(guest, call, done))
         guest.fetching.add(task)
         task.add_done_callback(guest.fetching.discard)
 
     async def _fetch(self, guest: _Guest, call: str, done: Done) -> None:
         assert self._here is not None
-        began = time.time_ns()
+        began = now_ms()
         plane = self._here.plane
         try:
             results = await plane.unpack(done.results)
@@ -253,7 +256,7 @@ class Session:
         if self._doers.get(done.chunk) != call or done.chunk in self._results:
             return
         self._keep(done.chunk, call, results)
-        self._here.tell("spans", spans=[self._span(guest, done.chunk, began)])
+        self._tell_span("transfer", guest, done.chunk, began, now_ms())
         for ref in refs(done.results):
             await plane.drop(ref)
 
@@ -279,16 +282,19 @@ class Session:
             self.pool.undone(index)
         self._changed.set()
 
-    def _span(self, guest: _Guest, index: int, began: int) -> dict[str, Any]:
-        return {
-            "kind": "transfer",
-            "start": began // 1_000_000,
-            "stop": time.time_ns() // 1_000_000,
+    def _tell_span(self, kind: str, guest: _Guest, index: int, start: int, stop: int) -> None:
+        """For the timeline (messages/trace.py). All by this process's clock, whatever the ranks' say."""
+        assert self._here is not None
+        span = {
+            "kind": kind,
+            "start": start,
+            "stop": stop,
             "name": f"chunk {index}",
             "worker": guest.worker,
             "rank": guest.rank,
             "node": self.node,
         }
+        self._here.tell("spans", spans=[span])
 
     # What becomes of calls
 

@@ -1,0 +1,70 @@
+"""What is seen of a region: who helps while it runs, and where the time went when it has ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfy_dist.client.timeline import lanes_of, timeline
+from comfy_dist.client.trace import trace_of
+from comfy_dist.messages import SpanKind
+from tests.distributed.conftest import Workers
+from tests.distributed.graphs import placed, region
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def calls_of(prompt_id: str, answer: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    """The calls of the prompt that GET /distributed/workers shows, by rank, each with its worker's name."""
+    return {
+        job["rank"]: {**job, "worker": worker["name"]}
+        for worker in answer["workers"]
+        for job in worker["jobs"]
+        if job.get("root") == prompt_id
+    }
+
+
+async def test_who_helps_is_seen_while_it_runs_and_traced_when_it_has_ended(
+    three: Workers, tmp_path: Path
+) -> None:
+    # All three wait in their first chunk until a fourth, who is us, has come.
+    graph = placed(region("Image", 9), 3, str(tmp_path), workers=4)
+    async with three.frontend.socket("watcher") as socket:
+        extra = {"worker": "w0"}
+        prompt_id = await three.frontend.prompt(graph, client_id="watcher", extra_data=extra)
+        for rank in (1, 2):
+            at_meeting = {"prompt_id": prompt_id, "rank": rank, "state": "running", "node": "meet"}
+            told = await socket.event("distributed_progress", **at_meeting)
+            assert (told["region"], told["world"]) == ("in", 3)
+            states = [
+                data["state"]
+                for name, data in socket.events(prompt_id)
+                if name == "distributed_progress" and data.get("rank") == rank
+            ]
+            assert list(dict.fromkeys(states)) == ["waiting", "running"]
+
+        calls = await three.frontend.wait(
+            lambda answer: len(found := calls_of(prompt_id, answer)) == 2 and found, "/distributed/workers"
+        )
+        assert set(calls) == {1, 2}
+        assert {call["worker"] for call in calls.values()} == {"w1", "w2"}
+        assert {(call["parent"], call["world"]) for call in calls.values()} == {(prompt_id, 3)}
+        assert all(call["region"] for call in calls.values())
+
+        (tmp_path / "meet" / "we").touch()
+        ran = await three.ended(prompt_id)
+        assert ran.status == "success", ran.error
+        await socket.end(prompt_id)
+
+    job = await three.frontend.get(f"/jobs/{prompt_id}")
+    trace = trace_of(prompt_id, job)
+    lanes = lanes_of(trace.spans)
+    assert {(lane.rank, lane.worker) for lane in lanes} == {(0, "w0"), *((n, calls[n]["worker"]) for n in (1, 2))}
+    kinds = {lane.rank: {span.kind for span in lane.spans} for lane in lanes}
+    assert SpanKind.EXECUTE in kinds[0]
+    assert all(SpanKind.QUEUE in kinds[rank] for rank in (1, 2))
+    # Who has delivered last may be told of too late; the others' are always there.
+    assert any({SpanKind.EXECUTE, SpanKind.TRANSFER} <= kinds[rank] for rank in (1, 2))
+    assert timeline("its picture", trace.whole, trace.spans).count(">rank ") == 3
