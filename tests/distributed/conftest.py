@@ -74,7 +74,9 @@ class Workers:
 
     async def done(self, prompt: Prompt, parent: str | None = "w0") -> Ran:
         ran = await self.run(prompt, parent)
-        assert ran.status == "success", ran.error
+        error = ran.error
+        why = f"{error.get('node_type')}: {error.get('exception_message')} {''.join(error.get('traceback', ()))}"
+        assert ran.status == "success", why
         return ran
 
 
