@@ -83,7 +83,7 @@ def without_execute_current(prompt: Mapping[str, Any]) -> Prompt:
     return {
         node_id: {
             **node,
-            "inputs": {name: _passed(prompt, passing, each) for name, each in node["inputs"].items()},
+            "inputs": {name: _passed(prompt, passing, each) for name, each in inputs_of(node).items()},
         }
         for node_id, node in prompt.items()
         if node_id not in passing
@@ -157,7 +157,7 @@ def in_place(prompt: Mapping[str, Any], targets: Sequence[str], prefix: str, ima
     return {
         f"{prefix}.{node_id}": {
             "class_type": node["class_type"],
-            "inputs": {name: relinked(value) for name, value in node["inputs"].items()},
+            "inputs": {name: relinked(value) for name, value in inputs_of(node).items()},
             **({"override_display_id": shown_as(node_id, node)} if shown else {}),
         }
         for node_id, node in unfolded.nodes.items()
@@ -171,6 +171,6 @@ def _prefixed(prefix: str, link: Link) -> Link:
 
 def _with_inputs(prompt: Mapping[str, Any], nodes: frozenset[str], inputs: Mapping[str, Any]) -> Prompt:
     return {
-        node_id: {**node, "inputs": {**node["inputs"], **inputs}} if node_id in nodes else node
+        node_id: {**node, "inputs": {**inputs_of(node), **inputs}} if node_id in nodes else node
         for node_id, node in prompt.items()
     }
