@@ -16,7 +16,7 @@ import jwt
 import pytest
 
 from comfy_dist.frontend.tokens import LEEWAY
-from comfy_dist.messages import Progress
+from comfy_dist.messages import Announcement, CurrentJob, Progress, WorkerState
 from comfy_dist.transport import Transport
 from comfy_dist.transport.amqp import AmqpTransport
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
@@ -143,6 +143,34 @@ async def test_everyone_sees_and_cancels_their_own_on_every_frontend(studio: Stu
     await carol.other.running(last)
     await carol.other.post("/interrupt", {"prompt_id": last})
     await bob.one.ended(last)
+
+
+async def test_a_call_is_seen_by_whose_prompt_it_helps_with(studio: Studio) -> None:
+    alice, bob, carol = studio.alice, studio.bob, studio.carol
+    prompt_id = await alice.one.prompt(prompt("Wait"))
+    await alice.one.running(prompt_id)
+    # A call that a call has sent.
+    call = CurrentJob(id="call-2", parent="call-1", root=prompt_id, region="4", rank=1, world=3)
+    helper = Announcement(
+        id="h-1", name="h", host="h", pid=1, version="1", state=WorkerState.BUSY, engine="graph", jobs=(call,)
+    )
+    await studio.transport.announce(helper)
+
+    def seen(answer: dict[str, Any]) -> list[Any]:
+        keys = ("id", "parent", "root", "region", "rank", "world")
+        return [
+            [job[key] for key in keys]
+            for worker in answer["workers"]
+            for job in worker["jobs"]
+            if worker["name"] == "h"
+        ]
+
+    [its] = await alice.one.wait(seen, "/distributed/workers")
+    assert its == ["call-2", "call-1", prompt_id, "4", 1, 3]
+    assert seen(await carol.one.get("/distributed/workers")) == [its]
+    assert seen(await bob.one.get("/distributed/workers")) == []
+    await alice.one.post("/interrupt")
+    await alice.one.ended(prompt_id)
 
 
 @on_both_transports
