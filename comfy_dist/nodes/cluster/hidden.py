@@ -66,7 +66,7 @@ class Run(_Hidden):
 
 
 class RunAll(Run):
-    """The same for a region that goes to output nodes instead of closing ones."""
+    """The same for a region with output nodes that are executed for what they do; it may have closing ones too."""
 
     OUTPUT_NODE = True
 
@@ -98,7 +98,8 @@ class Step(_Hidden):
         if expansion is not None:
             return _expanded(expansion, max(1, len(found.layout.closers)))
         outputs = found.outputs()
-        return (*outputs, *[None] * (MOST - len(outputs)))
+        # A Run without closing nodes links to an output all the same, and takes a list of it.
+        return (*outputs, *[[]] * (MOST - len(outputs)))
 
 
 class Rank(_Hidden):
