@@ -54,7 +54,7 @@ _EPILOGS = {
     "trace": """The picture has a lane for the prompt and one for each rank that took part in it, with the
 worker's name. A rank waits for a worker that takes it, executes chunks of the batch and moves their
 data, which goes on beside the execution of the next. Point at a bar to read what it is and how long it
-took. What workers tell is by their own clocks. Prompts that no rank took part in, and those of a stock
+took. The nodes of a rank are by its own clock. Prompts that no rank took part in, and those of a stock
 ComfyUI, have one lane.
 
   comfyui-client trace 3f0c9a52-7d1e-4b66-9a0b-2f5d8c1e7a43 -o fan-out.svg"""
