@@ -76,12 +76,15 @@ class Bars:
             self._progress.remove_task(self._tasks.pop(key))
         for key, rank in shown.items():
             at = _at(state.prompt, rank) if rank.state == "running" else rank.state
-            self._bar(key, f" {rank}", rank.fraction, 1.0, at)
+            self._bar(key, f" {rank}", rank.fraction or 0.0, None if rank.fraction is None else 1.0, at)
 
-    def _bar(self, key: tuple[Any, ...], label: str, completed: float, total: float, at: str) -> None:
+    def _bar(self, key: tuple[Any, ...], label: str, completed: float, total: float | None, at: str) -> None:
+        """Without a total it shows that something goes on, not how far it is."""
         if key not in self._tasks:
-            self._tasks[key] = self._progress.add_task(label, total=total, at=at, key=key)
-        self._progress.update(self._tasks[key], description=label, completed=completed, at=at)
+            self._tasks[key] = self._progress.add_task(label, at=at, key=key)
+        id_ = self._tasks[key]
+        self._progress.update(id_, description=label, completed=completed, at=at)
+        next(task for task in self._progress.tasks if task.id == id_).total = total
 
     def remove(self, prompt_id: str) -> None:
         self._prompts.pop(prompt_id, None)

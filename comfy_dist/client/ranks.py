@@ -46,12 +46,15 @@ class Rank:
         return self.region, self.rank
 
     @property
-    def fraction(self) -> float:
-        """Of the node that it executes; whole when it is done, and not before: other nodes may come."""
+    def fraction(self) -> float | None:
+        """Of the node that it executes; whole when it is done, and not before: other nodes may come. None: most
+        nodes do not tell."""
         if self.state == "done":
             return 1.0
         if self.state == "waiting" or self.max <= 0:
             return 0.0
+        if self.max == 1 and not self.value:
+            return None
         return max(0.0, min(0.99, self.value / self.max))
 
     def __str__(self) -> str:

@@ -149,6 +149,8 @@ function drawLines(ctx, left, bottom, lines) {
     const middle = top + PADDING / 2 + (place + 0.5) * ROW;
     ctx.fillStyle = "#e6edf3";
     ctx.fillText(text, left + PADDING, middle);
+    // Most nodes tell no progress.
+    if (rank.state === "running" && !(rank.max > 1 || rank.value > 0)) return;
     const bar = left + widest + 2 * PADDING;
     box(ctx, bar, middle - 3, BAR, 6, "#3f4754");
     const part = rank.state === "failed" ? 1 : Math.min(1, Math.max(0, rank.max > 0 ? rank.value / rank.max : 0));
