@@ -25,7 +25,7 @@ from comfy_dist.transport import Transport
 log = logging.getLogger(__name__)
 
 #: Of these a slow client is given only the newest; everything else it always gets.
-REPLACEABLE = frozenset({"status", "progress", "progress_state", "preview"})
+REPLACEABLE = frozenset({"status", "progress", "progress_state", "preview", "distributed_progress"})
 #: Messages that must wait before replaceable ones replace each other.
 BACKLOG = 32
 #: A client that lets this many messages wait is cut off; it reconnects and asks again.
@@ -199,7 +199,7 @@ class Hub:
         if prompt.ended or (progress.attempt, progress.sequence) <= (prompt.attempt, prompt.sequence):
             return
         prompt.attempt, prompt.sequence, prompt.begun = progress.attempt, progress.sequence, True
-        replaces = (progress.event, progress.job_id) if progress.event in REPLACEABLE else None
+        replaces = (progress.event, progress.job_id, progress.call) if progress.event in REPLACEABLE else None
         clients = self._of(progress.client_id, progress.user)
         if progress.binary:
             for client in clients:

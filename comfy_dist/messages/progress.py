@@ -24,5 +24,7 @@ class Progress(Message):
     event: str
     #: Display id of the node it is about.
     node: str | None = None
+    #: Of distributed_progress: the call that it is about.
+    call: str | None = None
     binary: bool = False
     body: bytes

@@ -63,7 +63,9 @@ class ProgressSender:
         if event.event in TERMINAL and data.get("exception_type") != "ExecutionBlocked":
             return
         node = data.get("display_node") or data.get("node")
-        message = self._send(event.event, node, to_json({"type": event.event, "data": data}, inf_nan_mode="null"))
+        body = to_json({"type": event.event, "data": data}, inf_nan_mode="null")
+        call = data.get("call") if event.event == "distributed_progress" else None
+        message = self._send(event.event, node, body, call=call)
         if event.event == "executing":
             self._executing = message
             self.nodes.executing(node, now_ms())
@@ -75,7 +77,9 @@ class ProgressSender:
         self.current = self.current.model_copy(update=changes)
         self.changed.set()
 
-    def _send(self, event: str, node: object, body: bytes, *, binary: bool = False) -> Progress | None:
+    def _send(
+        self, event: str, node: object, body: bytes, *, binary: bool = False, call: str | None = None
+    ) -> Progress | None:
         if self._job.client_id is None and event not in FOR_EVERYONE:
             return None
         self.last += 1
@@ -87,6 +91,7 @@ class ProgressSender:
             attempt=self.current.attempt,
             event=event,
             node=None if node is None else str(node),
+            call=call,
             binary=binary,
             body=body,
         )

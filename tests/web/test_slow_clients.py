@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -12,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfy_dist.frontend import hub
-from comfy_dist.frontend.hub import BACKLOG, Mailbox
+from comfy_dist.frontend.hub import BACKLOG, Hub, Mailbox
+from comfy_dist.frontend.identity import ANYONE
 from comfy_dist.messages import Progress
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
 from tests.support.in_process import in_process
@@ -31,6 +33,33 @@ def test_the_newest_of_each_kind_and_all_that_must_come_are_sent_in_order(kinds:
     for kind in ("status", "progress"):
         assert [each for each in put if each.startswith(kind)][-1:] == [e for e in sent if e.startswith(kind)][-1:]
     assert len([each for each in sent if not each.startswith("None")]) <= BACKLOG + 2
+
+
+async def test_of_each_rank_the_newest_waits_for_a_slow_client() -> None:
+    transport = MemoryTransport(MemoryBroker())
+    await transport.open()
+    clients = Hub(transport)
+    nobody: Any = None
+    slow = await clients.join(nobody, "slow", ANYONE)
+    ranks = 3
+    for number in range(1, 1000):
+        rank = number % ranks
+        clients.pass_on(
+            Progress(
+                job_id="job",
+                client_id="slow",
+                sequence=number,
+                attempt=1,
+                event="distributed_progress",
+                node="7",
+                call=f"call {rank}",
+                body=f"{rank}: {number}".encode(),
+            )
+        )
+    waiting = [slow.mailbox.take() for _ in range(len(slow.mailbox))]
+    assert len(waiting) <= BACKLOG + ranks
+    assert waiting[-ranks:] == ["1: 997", "2: 998", "0: 999"]
+    await transport.close()
 
 
 def test_a_mailbox_that_nobody_empties_holds_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
