@@ -163,7 +163,9 @@ class Attempt:
             outputs, home = self._report.shown(outputs), self._report.home
             self._report.ended(outputs)
         if self._split is not None:
-            outputs, meta = self._split.outputs(outputs, meta)
+            outputs, meta, again = self._split.outputs(outputs, meta, messages)
+            for event in again:
+                self._progress.emit(event)
             messages = self._split.messages(messages)
         common: dict[str, Any] = {
             "job_id": self.job.id,

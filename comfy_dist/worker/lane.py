@@ -37,6 +37,7 @@ from comfy_dist.worker.pausing import Pausing
 from comfy_dist.worker.presence import Identity
 from comfy_dist.worker.progress import ProgressSender
 from comfy_dist.worker.routes import Routes
+from comfy_dist.worker.shown_before import ShownBefore
 from comfy_dist.worker.splitting import Split
 from comfy_dist.worker.standing import Standing
 from comfy_dist.worker.telling import tell
@@ -92,11 +93,13 @@ class Lane:
         self._insist = draining.insist
         self._limits = limits
         self._files = files
+        self._before = ShownBefore()
         self.attempt: Attempt | None = None
 
     async def start(self) -> None:
         """Start the engine. Raises ComfyDistError where that cannot be."""
         self._standing.models = ()
+        self._before.forget()
         self._standing.learn(await self._engine.start())
 
     async def serve(self) -> None:
@@ -222,7 +225,7 @@ class Lane:
                 progress=progress,
                 interrupt_grace=self._limits.interrupt_grace,
                 files=self._files,
-                split=Split(calls, self._standing.catalogue) if self._engine.linked else None,
+                split=Split(calls, self._standing.catalogue, self._before) if self._engine.linked else None,
             )
             start = News(NEWS_SECONDS, lambda: self._tell(job, attempt.started()))
             try:

@@ -7,8 +7,9 @@ from typing import Any, TypeAlias
 from comfy_dist.calls.planning import plan
 from comfy_dist.calls.showing import Shown
 from comfy_dist.engine import EngineEvent
-from comfy_dist.messages import Catalogue, Job, StatusMessages
+from comfy_dist.messages import Catalogue, Job, Prompt, StatusMessages
 from comfy_dist.worker.attempt_calls import AttemptCalls
+from comfy_dist.worker.shown_before import ShownBefore
 
 _ByNode: TypeAlias = dict[str, dict[str, Any]]
 
@@ -16,9 +17,13 @@ _ByNode: TypeAlias = dict[str, dict[str, Any]]
 class Split:
     """Of one attempt, on an engine whose nodes can send calls."""
 
-    def __init__(self, calls: AttemptCalls, catalogue: Catalogue | None) -> None:
+    def __init__(self, calls: AttemptCalls, catalogue: Catalogue | None, before: ShownBefore) -> None:
+        """`before`: what regions showed in earlier prompts of this engine."""
         self.calls = calls
         self._catalogue = catalogue
+        self._before = before
+        #: As the engine has it, where it was planned here.
+        self._prompt: Prompt = {}
         #: None: clients know the nodes as the engine does.
         self._shown: Shown | None = None
 
@@ -34,6 +39,7 @@ class Split:
         if planned is None:
             return job
         self._shown = Shown(planned.shown, job.prompt)
+        self._prompt = planned.prompt
         return job.model_copy(update={"prompt": planned.prompt, "outputs_to_execute": tuple(planned.targets)})
 
     # With the ids that clients know
@@ -48,13 +54,27 @@ class Split:
         """The data of execution_error."""
         return self._data("execution_error", error)
 
-    def outputs(self, outputs: _ByNode, meta: _ByNode) -> tuple[_ByNode, _ByNode]:
-        """What output nodes showed, here and in calls, as if each were one node."""
+    def outputs(
+        self, outputs: _ByNode, meta: _ByNode, messages: StatusMessages
+    ) -> tuple[_ByNode, _ByNode, list[EngineEvent]]:
+        """What output nodes showed, here and in calls, as if each were one node; and what is still to be told of
+        those in regions that were cached. `messages` as the engine gave them.
+        """
         ended = self.calls.ended
         if self._shown is None and not ended:
-            return outputs, meta
+            return outputs, meta, []
+        calls = [(call.outputs, call.meta) for call in ended]
+        before = self._before.added(self._prompt, messages, [(outputs, meta), *calls])
         shown = self._shown or Shown({})
-        return shown.merged((outputs, meta), [(call.outputs, call.meta) for call in ended])
+        again, _ = shown.merged(({}, {}), before)
+        events = [
+            EngineEvent(
+                "executed",
+                {"node": node, "display_node": node, "output": output, "prompt_id": self.calls.job.id},
+            )
+            for node, output in again.items()
+        ]
+        return *shown.merged((outputs, meta), [*calls, *before]), events
 
     def _data(self, event: str, data: dict[str, Any]) -> dict[str, Any]:
         if self._shown is None:
