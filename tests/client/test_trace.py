@@ -6,11 +6,15 @@ import xml.etree.ElementTree as ET
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from comfy_dist.client.server import Server
 from comfy_dist.client.timeline import HEAD, LANE, LEFT, RIGHT, WIDTH, lanes_of, timeline
-from comfy_dist.client.trace import NothingToTrace, trace_of
+from comfy_dist.client.trace import NothingToTrace, trace, trace_of
+from comfy_dist.client.watch import Unknown
 from comfy_dist.messages import Span, SpanKind
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -131,3 +135,20 @@ def test_what_has_not_ended_or_never_began_is_told(missing: str) -> None:
     job = {"create_time": 1, "execution_start_time": 2, "execution_end_time": 3}
     with pytest.raises(NothingToTrace, match=r"Prompt a .*\.$"):
         trace_of("a", {key: value for key, value in job.items() if key != missing})
+
+
+async def test_a_server_without_that_route_is_traced_from_its_history() -> None:
+    messages = [["execution_start", {"timestamp": BEGAN}], ["execution_success", {"timestamp": BEGAN + 1500}]]
+    entry = {"prompt": [1, "a", {}, {}, []], "outputs": {}, "status": {"messages": messages}}
+
+    async def history(request: web.Request) -> web.Response:
+        asked = request.match_info["id"]
+        return web.json_response({asked: entry} if asked == "a" else {})
+
+    stock = web.Application()
+    stock.router.add_get("/history/{id}", history)
+    async with TestServer(stock) as listening, Server(str(listening.make_url(""))) as server:
+        found = await trace(server, "a")
+        assert (found.seconds, found.spans) == (1.5, ())
+        with pytest.raises(Unknown, match=r"no prompt b in queue or history\.$"):
+            await trace(server, "b")
