@@ -49,10 +49,23 @@ class Ran:
 class Workers:
     """Workers w0, w1, … and a frontend; prompts are executed by w0, which asks the others for help."""
 
-    def __init__(self, frontend: Frontend, workspace: Workspace, engines: Sequence[Engine]) -> None:
+    def __init__(
+        self, frontend: Frontend, workspace: Workspace, engines: Sequence[Engine], workers: Sequence[Worker]
+    ) -> None:
         self.frontend = frontend
         self.workspace = workspace
         self.engines = engines
+        self.workers = workers
+
+    async def restarted(self, number: int, pid: int | None) -> None:
+        """Wait until the engine that was that process is another one, and known to be idle."""
+        engine = self.engines[number]
+        assert isinstance(engine, GraphEngine)
+        async with asyncio.timeout(PATIENCE):
+            # It takes long enough for everybody to hear that it starts.
+            while engine.pid in (None, pid) or not self.workers[number].healthy:
+                await asyncio.sleep(0.05)
+        await self.all_idle()
 
     async def all_idle(self) -> None:
         """Wait until each can take a call; each has its own patience, as one processor may start them all."""
@@ -101,11 +114,13 @@ async def working(folder: Path, count: int, join: Callable[[], Transport], make:
     async with AsyncExitStack() as stack:
         cluster = await stack.enter_async_context(in_process(folder, join))
         frontend, _ = await cluster.frontend("f")
+        participants: list[Worker] = []
         for number, engine in enumerate(engines):
             worker = Worker(Identity.make(f"w{number}", ()), join(), [engine], workspace, second_look=0.1)
+            participants.append(worker)
             serving = asyncio.create_task(worker.serve())
             stack.push_async_callback(_drained, worker, serving)
-        workers = Workers(frontend, workspace, engines)
+        workers = Workers(frontend, workspace, engines, participants)
         await workers.all_idle()
         # The first region that w0 executes makes it look who is there.
         await workers.done(placed(region("Image", batch=1), 8))

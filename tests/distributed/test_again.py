@@ -99,12 +99,13 @@ async def test_a_rank_that_fails_fails_the_parent_with_its_words_and_the_next_tr
 
 async def test_an_engine_that_dies_in_a_rank_costs_nothing(three: Workers, tmp_path: Path) -> None:
     """Its chunk is done by others, or by it when it is back."""
+    pid = three.engines[1].pid
     prompt = region("Image", 7)
     prompt["dies"] = node("DistCrash", value=["work", 0], workers="1", unless=str(tmp_path / "died"))
     prompt["in"] = node("ClusterFanInImages", input=["dies", 0])
     ran = await three.done(placed(prompt, 3, str(tmp_path / "met"), 3))
     assert (tmp_path / "died").exists()
-    await three.all_idle()
+    await three.restarted(1, pid)
     assert ran.digests == (await three.done(undivided(prompt))).digests
 
 
