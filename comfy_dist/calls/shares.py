@@ -198,7 +198,8 @@ def _first(rounds: float) -> float:
 
 
 def _later(rounds: float) -> float:
-    return _PORTION if rounds >= 2 else 1.0
+    """The same of one whose speed is known: enough for the chunks that remain to be no larger."""
+    return min(1.0, max(_PORTION, 1 / rounds))
 
 
 def _share(left: int, speed: float, others: list[tuple[float, float]]) -> int:
