@@ -7,13 +7,14 @@ import json
 from typing import Any, Self
 
 import aiohttp
+from yarl import URL
 
 from comfy_dist.errors import ComfyDistError, text_of
 from comfy_dist.messages import Peer
-from comfy_dist.tensors.errors import Declined, NotAnswered, WayFailed
+from comfy_dist.tensors.errors import Declined, NotAnswered, Refused, WayFailed
 from comfy_dist.tensors.questions import MAX_BYTES
 from comfy_dist.tensors.relayed import Relay
-from comfy_dist.tensors.ways import CONNECT_SECONDS, Ways
+from comfy_dist.tensors.ways import CONNECT_SECONDS, Ways, host_and_port
 
 
 class Asker:
@@ -28,7 +29,12 @@ class Asker:
         # Answers may be awaited for long; each question has its own limit.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
         self._session = aiohttp.ClientSession(
-            timeout=timeout, connector=aiohttp.TCPConnector(limit=0, limit_per_host=0), trust_env=False
+            timeout=timeout,
+            connector=aiohttp.TCPConnector(limit=0, limit_per_host=0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # Answers are not compressed; what says that it is may be larger than what was counted.
+            auto_decompress=False,
+            trust_env=False,
         )
         return self
 
@@ -45,7 +51,7 @@ class Asker:
             case {"answer": dict(answer)}:
                 return answer
             case {"error": str(sentence)}:
-                raise Declined(sentence)
+                raise Declined(text_of(sentence))
         raise NotAnswered(f"{_name(peer)} answers something that is no answer.")
 
     async def _answer(self, peer: Peer, body: dict[str, Any]) -> Any:
@@ -56,6 +62,11 @@ class Asker:
             except WayFailed as error:
                 self._ways.failed(peer.address, error)
                 reasons.append(str(error))
+            except Refused as error:
+                # Another process may have this address here, as in containers. It did not hear the question.
+                if not (peer.via and self._relay):
+                    raise Declined(str(error)) from None
+                reasons.append(str(error))
         if peer.via and self._relay is not None:
             question = {"question": body, "token": peer.token}
             try:
@@ -65,9 +76,10 @@ class Asker:
         raise NotAnswered(f"{_name(peer)} cannot be reached: {' '.join(reasons) or 'no way leads there.'}")
 
     async def _over_http(self, peer: Peer, body: dict[str, Any]) -> Any:
-        url = f"{peer.address}/questions"
+        host, port = host_and_port(peer.address)
         headers = {"Authorization": f"Bearer {peer.token}"}
         try:
+            url = URL.build(scheme="http", host=host, port=port, path="/questions")
             async with self._session.post(url, json=body, headers=headers, allow_redirects=False) as response:
                 if response.content_type != "application/json":
                     raise WayFailed(f"{peer.address} is not the plane of a worker (status {response.status}).")
@@ -76,14 +88,17 @@ class Asker:
                     data += chunk
                     if len(data) > MAX_BYTES:
                         raise NotAnswered(f"{_name(peer)} answers with over {MAX_BYTES} bytes.")
-        except (aiohttp.ClientConnectorError, aiohttp.InvalidURL, aiohttp.ConnectionTimeoutError) as error:
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, ValueError) as error:
             raise WayFailed(f"{peer.address} cannot be reached ({text_of(error)}).") from None
         except aiohttp.ClientError as error:
             raise NotAnswered(f"{_name(peer)} broke off before it answered ({text_of(error)}).") from None
         try:
-            return json.loads(data)
-        except ValueError:
+            found = json.loads(data)
+        except (ValueError, RecursionError):
             return None
+        if response.status == 403 and isinstance(found, dict):
+            raise Refused(403, f"{_name(peer)} refuses a question: {text_of(found.get('error'))}")
+        return found
 
 
 def _name(peer: Peer) -> str:

@@ -29,13 +29,18 @@ _RAW, _ZLIB, _PNG, _FP16 = range(4)
 #: Of a float tensor's images: width and height before channels.
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _FLOATS = (torch.float32, torch.float64)
+#: Values; fewer pixels than PIL takes for a decompression bomb.
+_LARGEST_IMAGE = 2**26
 
 
 def image_shape(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
-    """Height, width and channels of each image in a batch `[B,H,W,C]` or of masks `[B,H,W]`, else None."""
-    if len(shape) == 4 and shape[3] in _MODES and 0 not in shape:
+    """Height, width and channels of each image in a batch `[B,H,W,C]` or of masks `[B,H,W]`; None for others, and
+    for images so large that they are better sent in pieces."""
+    if 0 in shape or prod(shape[1:]) > _LARGEST_IMAGE:
+        return None
+    if len(shape) == 4 and shape[3] in _MODES:
         return shape[1], shape[2], shape[3]
-    if len(shape) == 3 and 0 not in shape:
+    if len(shape) == 3:
         return shape[1], shape[2], 1
     return None
 
@@ -62,6 +67,8 @@ def encode(piece: torch.Tensor, codec: str, image: tuple[int, int, int] | None, 
 
 def decode(kind: int, data: bytes | bytearray | memoryview, into: torch.Tensor) -> None:
     """Fill a flat contiguous piece on the CPU. Raises WayFailed for bytes that do not give exactly that."""
+    if kind in (_PNG, _FP16) and into.dtype not in _FLOATS:
+        raise WayFailed(f"A piece of a tensor is written in a way that {into.dtype} is not.")
     try:
         _DECODERS[kind](data, into)
     except (KeyError, ValueError, OSError, SyntaxError, zlib.error, Image.DecompressionBombError) as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -12,16 +14,16 @@ import torch
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.tensors import shared
 from comfy_dist.tensors.aside import aside
-from comfy_dist.tensors.errors import NotPulled, WayFailed
+from comfy_dist.tensors.errors import NotPulled, Refused, WayFailed
 from comfy_dist.tensors.memory import DTYPES, empty
 from comfy_dist.tensors.rates import Rates
 from comfy_dist.tensors.receiving import Request, delete, get, get_shared
 from comfy_dist.tensors.ref import TensorRef
 from comfy_dist.tensors.relayed import Relay, pull_relayed
-from comfy_dist.tensors.ways import Ways
+from comfy_dist.tensors.ways import Ways, seconds_for
 
-#: Bytes in a second below which a transfer is given up.
-_SLOWEST = 100_000
+log = logging.getLogger(__name__)
+
 Rows = tuple[int, int] | None
 _Way = tuple[str, Callable[[], Awaitable[torch.Tensor]]]
 
@@ -61,6 +63,10 @@ class Fetcher:
             except WayFailed as error:
                 self._ways.failed(name, error)
                 reasons.append(str(error))
+            except Refused as error:
+                # Another process may have this address here, as in containers; or the token is not good. Either
+                # way the address is none the worse for it.
+                reasons.append(str(error))
             else:
                 self._ways.worked(name)
                 return tensor
@@ -68,8 +74,8 @@ class Fetcher:
         raise NotPulled(f"A tensor that {ref.holder} holds could not be had: {why}")
 
     def _known(self, ref: TensorRef, rows: Rows) -> Iterator[_Way]:
-        size = ref.nbytes if rows is None else ref.nbytes // ref.shape[0] * (rows[1] - rows[0])
-        limit = self._patience + size / _SLOWEST
+        size = ref.nbytes_of(rows)
+        limit = seconds_for(size, self._patience)
         if ref.address:
             folder = self._folder
             if folder and shared.possible(folder) and ref.host == self._host != "" and size >= shared.LEAST:
@@ -109,12 +115,11 @@ class Fetcher:
             try:
                 async with asyncio.timeout(self._patience):
                     return await aside(lambda: delete(request), request.abort)
-            except (TimeoutError, WayFailed, NotPulled):
-                # It may be held already no more; and what cannot be reached now is swept by its holder.
+            except NotPulled:
                 return None
+            except (TimeoutError, WayFailed, Refused) as error:
+                log.debug("%s was not told over HTTP that a tensor can go: %s", ref.holder, error)
         if ref.via and self._relay is not None:
-            try:
+            with contextlib.suppress(ComfyDistError):
                 await self._relay.ask(ref.via, {"drop": ref.id, "token": ref.token})
-            except ComfyDistError:
-                return None
         return None

@@ -10,7 +10,7 @@ import torch
 from comfy_dist.messages import Peer
 from comfy_dist.tensors import packing
 from comfy_dist.tensors.errors import NotPulled, Refused
-from comfy_dist.tensors.memory import name_of, plain
+from comfy_dist.tensors.memory import name_of
 from comfy_dist.tensors.ref import TensorRef, rows_of
 from comfy_dist.tensors.store import Handler, Held, HeldTensor, Store
 from comfy_dist.tensors.tokens import Tokens
@@ -101,15 +101,13 @@ class Holder:
             torch.cuda.current_stream(held.tensor.device).wait_event(held.ready)
         return held, held.tensor if rows is None else held.tensor[rows[0] : rows[1]]
 
-    def own(self, ref: TensorRef, rows: tuple[int, int] | None) -> torch.Tensor | None:
-        """A copy, if this process is the holder; None if another is."""
-        if not self.tensors.knows(ref.id):
-            return None
+    def own(self, ref: TensorRef, rows: tuple[int, int] | None) -> torch.Tensor:
+        """A copy, where this process is the holder itself. Blocks for as long as copying takes."""
         try:
             held, tensor = self.opened(ref.id, ref.token, *(rows or (None, None)))
         except Refused as error:
             raise NotPulled(f"A tensor of this process cannot be had: {error}") from None
-        copy = plain(tensor).clone()
+        copy = tensor.clone(memory_format=torch.contiguous_format)
         if held.ready is not None:
             torch.cuda.synchronize(copy.device)
         return copy

@@ -13,7 +13,7 @@ import torch
 from comfy_dist.errors import text_of
 from comfy_dist.tensors.errors import CannotTravel, NotPulled
 from comfy_dist.tensors.memory import DTYPES, bytes_of, name_of, plain
-from comfy_dist.tensors.ref import TensorRef
+from comfy_dist.tensors.ref import TensorRef, is_shape
 
 #: The key that marks what is not itself; a dict that has it is written as pairs.
 _MARK = "$"
@@ -47,7 +47,7 @@ class _Packer:
                 return value if value is None or isinstance(value, bool) else str.__str__(value)
             case int():
                 number = int(value)
-                return number if abs(number) < _EXACT else {_MARK: "int", "text": str(number)}
+                return number if abs(number) < _EXACT else {_MARK: "int", "text": hex(number)}
             case float():
                 real = float(value)
                 return real if math.isfinite(real) else {_MARK: "float", "text": repr(real)}
@@ -116,23 +116,23 @@ class _Packer:
         return packed
 
 
-def refs(packed: Any) -> Iterator[TensorRef]:
+def refs(packed: Any, depth: int = 0) -> Iterator[TensorRef]:
     """The references in it, of checked form. Raises NotPulled."""
+    _check_depth(depth)
     match packed:
         case {"$": "tensor", "ref": ref}:
             yield TensorRef.from_json(ref)
         case dict():
             for item in packed.values():
-                yield from refs(item)
+                yield from refs(item, depth + 1)
         case list():
             for item in packed:
-                yield from refs(item)
+                yield from refs(item, depth + 1)
 
 
 def unpack(packed: Any, pulled: Pulled, depth: int = 0) -> Any:
     """The value again. `pulled` gives the tensors. Raises NotPulled for what pack does not write."""
-    if depth > 3 * _DEPTH:
-        raise NotPulled("A packed value is nested too deep.")
+    _check_depth(depth)
     match packed:
         case None | bool() | int() | float() | str():
             return packed
@@ -152,12 +152,18 @@ def unpack(packed: Any, pulled: Pulled, depth: int = 0) -> Any:
             return _dict_of(items, pulled, depth)
         case {"$": "int" | "float" as kind, "text": str(text)}:
             try:
-                return int(text) if kind == "int" else float(text)
+                return int(text, 16) if kind == "int" else float(text)
             except ValueError:
                 raise NotPulled(f"A packed number reads {text_of(text)[:60]!r}.") from None
         case dict() if _MARK not in packed:
             return {key: unpack(item, pulled, depth + 1) for key, item in packed.items()}
     raise NotPulled("This is no packed value.")
+
+
+def _check_depth(depth: int) -> None:
+    # A level of the value is up to three of its JSON.
+    if depth > 3 * _DEPTH + 3:
+        raise NotPulled("A packed value is nested too deep.")
 
 
 def _dict_of(items: list[Any], pulled: Pulled, depth: int) -> dict[Any, Any]:
@@ -185,9 +191,8 @@ def _inline(dtype: str, shape: list[Any], data: str) -> torch.Tensor:
         memory = bytearray(base64.b64decode(data, validate=True))
     except ValueError:
         raise NotPulled("A packed tensor is not written in base64.") from None
-    sizes = [size for size in shape if type(size) is int and size >= 0]
     wanted = DTYPES.get(dtype)
-    if wanted is None or len(sizes) != len(shape) or math.prod(sizes) * wanted.itemsize != len(memory):
+    if wanted is None or not is_shape(shape) or math.prod(shape) * wanted.itemsize != len(memory):
         raise NotPulled(f"A packed tensor of {text_of(dtype)} and shape {text_of(shape)} has {len(memory)} bytes.")
     tensor = torch.frombuffer(memory, dtype=wanted) if memory else torch.empty(0, dtype=wanted)
-    return tensor.reshape(sizes)
+    return tensor.reshape(shape)

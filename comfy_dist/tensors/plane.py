@@ -134,9 +134,8 @@ class Plane:
 
     async def _pull(self, ref: TensorRef, start: int | None, stop: int | None) -> torch.Tensor:
         rows = ref.rows(start, stop)
-        own = self._holder.own(ref, rows)
-        if own is not None:
-            return own
+        if self._holder.tensors.knows(ref.id):
+            return await asyncio.to_thread(self._holder.own, ref, rows)
         tensor = await self._fetcher.fetch(ref, rows)
         if ref.device.startswith("cuda") and torch.cuda.is_available():
             return await asyncio.to_thread(to_gpu, tensor, torch.device("cuda"))

@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import torch
 
 from comfy_dist.errors import text_of
 from comfy_dist.tensors import codecs, shared
-from comfy_dist.tensors.errors import NotPulled, WayFailed
+from comfy_dist.tensors.errors import NotPulled, Refused, WayFailed
 from comfy_dist.tensors.memory import DTYPES, bytes_of, empty
 from comfy_dist.tensors.ref import TensorRef
 from comfy_dist.tensors.sending import FRAME, SIZE_HEADER
 from comfy_dist.tensors.slicing import PIECE
 from comfy_dist.tensors.waiting import receive, wait_in_kernel
-from comfy_dist.tensors.ways import CONNECT_SECONDS
+from comfy_dist.tensors.ways import CONNECT_SECONDS, host_and_port
 
 #: Bytes of a refusal that are read.
 _SENTENCE = 4096
 #: Bytes that are read of a response at first; more than its buffer holds.
-_BUFFERED = 2**16
+_BUFFERED = 2 * io.DEFAULT_BUFFER_SIZE
 #: What a holder refuses no matter which way it is asked.
-_FINAL = (403, 410, 416)
+_FINAL = (410, 416)
 Rows = tuple[int, int] | None
 
 
@@ -55,14 +56,10 @@ class Request:
     @contextmanager
     def opened(self, method: str, query: dict[str, str]) -> Iterator[http.client.HTTPResponse]:
         """The response, of status 200 or 204. Raises WayFailed for whatever goes wrong until the end of the block,
-        NotPulled for a refusal of the holder that no other way would change."""
+        Refused for a token that is not good there, NotPulled for a refusal that no other way would change."""
+        host, port = host_and_port(self.ref.address)
         try:
-            parts = urlsplit(self.ref.address)
-            if parts.scheme != "http" or not parts.hostname:
-                raise WayFailed(f"{text_of(self.ref.address)!r} is no address of a holder.")
-            with contextlib.closing(
-                http.client.HTTPConnection(parts.hostname, parts.port, timeout=CONNECT_SECONDS)
-            ) as client:
+            with contextlib.closing(http.client.HTTPConnection(host, port, timeout=CONNECT_SECONDS)) as client:
                 client.connect()
                 self._connection = client.sock
                 if self._aborted:
@@ -80,23 +77,28 @@ class Request:
         if response.status in (200, 204):
             return
         try:
-            sentence = json.loads(response.read(_SENTENCE))["error"]
-        except (ValueError, LookupError, TypeError):
+            sentence = text_of(json.loads(response.read(_SENTENCE))["error"])
+        except (ValueError, LookupError, TypeError, RecursionError):
             raise WayFailed(f"{self.ref.address} is not the plane of a worker ({response.status}).") from None
+        if response.status == 403:
+            raise Refused(403, f"{self.ref.address} refuses a tensor: {sentence}")
         if response.status in _FINAL:
-            raise NotPulled(f"{self.ref.holder} refuses a tensor: {text_of(sentence)}")
-        raise WayFailed(f"{self.ref.address} refuses a tensor: {text_of(sentence)}")
+            raise NotPulled(f"{self.ref.holder} refuses a tensor: {sentence}")
+        raise WayFailed(f"{self.ref.address} refuses a tensor: {sentence}")
 
-    def allocated(self, response: http.client.HTTPResponse, rows: Rows, length: int | None) -> torch.Tensor:
-        """Memory for the rows, once the holder says that it sends as many bytes. Raises WayFailed."""
-        shape, dtype = self.ref.shape_of(rows), DTYPES[self.ref.dtype]
-        wanted = self.ref.nbytes if rows is None else self.ref.nbytes // self.ref.shape[0] * (rows[1] - rows[0])
+    def allocated(
+        self, response: http.client.HTTPResponse, rows: Rows, length: Callable[[int], int] | None
+    ) -> torch.Tensor:
+        """Memory for the rows, once the holder says that it sends as many bytes, in a body of `length(bytes)`.
+        Raises WayFailed."""
+        shape, dtype, wanted = self.ref.shape_of(rows), DTYPES[self.ref.dtype], self.ref.nbytes_of(rows)
         says = response.getheader(SIZE_HEADER)
         if says is None:
             raise WayFailed(f"{self.ref.address} answers something that is no tensor.")
-        if says != str(wanted) or (length is not None and response.length != length):
+        if says != str(wanted) or (length is not None and response.length != length(wanted)):
             raise WayFailed(
-                f"{self.ref.address} sends a tensor of {text_of(says)} bytes, not the {wanted} asked for."
+                f"{self.ref.address} sends a tensor of {text_of(says)} bytes in a body of {response.length}, "
+                f"not the {wanted} asked for."
             )
         try:
             return empty(shape, dtype)
@@ -108,12 +110,15 @@ class Request:
         # What came with the headers lies in a buffer; what follows is still in the socket.
         first = response.read1(min(_BUFFERED, len(view)))
         view[: len(first)] = first
+        if len(first) == len(view):
+            # A body that is read to its end may have closed the connection.
+            return len(first)
         wait_in_kernel(self.connection, self._patience)
         return len(first) + receive(self.connection, view[len(first) :])
 
 
 def get(request: Request, rows: Rows, codec: str, lossy: bool) -> torch.Tensor:
-    """Raises WayFailed, NotPulled."""
+    """Raises WayFailed, Refused, NotPulled."""
     query = _query(rows)
     if codec != "raw":
         query |= {"codec": codec} | ({"lossy": "1"} if lossy else {})
@@ -122,28 +127,28 @@ def get(request: Request, rows: Rows, codec: str, lossy: bool) -> torch.Tensor:
             tensor = request.allocated(response, rows, None)
             _read_frames(response, tensor, codec)
             return tensor
-        tensor = request.allocated(response, rows, request.ref.nbytes if rows is None else None)
+        tensor = request.allocated(response, rows, lambda nbytes: nbytes)
         view = bytes_of(tensor)
-        if response.length != len(view) or request.received(response, view) != len(view):
-            raise WayFailed(f"{request.ref.address} sent other than the {len(view)} bytes that it holds.")
+        if request.received(response, view) != len(view):
+            raise WayFailed(f"{request.ref.address} sent less than the {len(view)} bytes that it holds.")
         return tensor
 
 
 def get_shared(request: Request, rows: Rows, folder: Path) -> torch.Tensor:
-    """Raises WayFailed, NotPulled."""
+    """Raises WayFailed, Refused, NotPulled."""
     with (
         shared.ring(folder) as (path, file),
         request.opened("GET", _query(rows) | {"ring": path.name}) as response,
     ):
         # Both have it open.
         path.unlink()
-        tensor = request.allocated(response, rows, None)
+        tensor = request.allocated(response, rows, shared.slots)
         shared.empty_into(file, bytes_of(tensor), response.read1, request.connection)
         return tensor
 
 
 def delete(request: Request) -> None:
-    """Raises WayFailed, NotPulled."""
+    """Raises WayFailed, Refused, NotPulled."""
     with request.opened("DELETE", {}):
         return
 

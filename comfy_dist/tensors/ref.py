@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from comfy_dist.errors import text_of
 from comfy_dist.tensors.errors import NotPulled
 from comfy_dist.tensors.memory import DTYPES
 
 _MAX_DIMENSIONS = 64
+#: More than any memory has, and what torch counts bytes with; complex128 has the largest items.
+_BYTES = 2**63
+_LARGEST_ITEM = 16
 
 
 class TensorRef(BaseModel):
@@ -19,7 +23,8 @@ class TensorRef(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True)
 
-    id: str
+    #: Part of the path that it is asked for under.
+    id: str = Field(pattern=r"^[0-9a-f]{1,64}$")
     shape: tuple[int, ...]
     #: As in comfy_dist.tensors.memory.DTYPES.
     dtype: str
@@ -52,9 +57,9 @@ class TensorRef(BaseModel):
             raise NotPulled(f"This is no reference to a tensor: {where}: {first['msg']}.") from None
         if ref.dtype not in DTYPES:
             raise NotPulled(f"A reference names the dtype {text_of(ref.dtype)!r}, which this torch does not have.")
-        if len(ref.shape) > _MAX_DIMENSIONS or any(not 0 <= size < 2**63 for size in ref.shape):
+        if not is_shape(ref.shape):
             raise NotPulled(f"A reference names the shape {text_of(list(ref.shape))}, which no tensor has.")
-        if ref.nbytes != prod(ref.shape) * DTYPES[ref.dtype].itemsize or ref.nbytes >= 2**63:
+        if ref.nbytes != prod(ref.shape) * DTYPES[ref.dtype].itemsize:
             raise NotPulled(
                 f"A reference says {ref.nbytes} bytes, but {ref.dtype} of shape {list(ref.shape)} has others."
             )
@@ -71,6 +76,17 @@ class TensorRef(BaseModel):
 
     def shape_of(self, rows: tuple[int, int] | None) -> tuple[int, ...]:
         return self.shape if rows is None else (rows[1] - rows[0], *self.shape[1:])
+
+    def nbytes_of(self, rows: tuple[int, int] | None) -> int:
+        return self.nbytes if rows is None else prod(self.shape_of(rows)) * DTYPES[self.dtype].itemsize
+
+
+def is_shape(sizes: Sequence[Any]) -> bool:
+    """Whether a tensor could have it, if memory had no end; sizes may be anything that was in JSON."""
+    if len(sizes) > _MAX_DIMENSIONS or any(type(size) is not int or not 0 <= size < _BYTES for size in sizes):
+        return False
+    # Dimensions of none too: strides count the others.
+    return bool(prod(size or 1 for size in sizes) * _LARGEST_ITEM < _BYTES)
 
 
 def rows_of(shape: tuple[int, ...], start: int | None, stop: int | None) -> tuple[int, int] | None:

@@ -68,7 +68,7 @@ def _piece(holder: Holder, id_: str, token: str, rows: Any, first: int, codec: s
 async def pull_relayed(relay: Relay, ref: TensorRef, rows: tuple[int, int] | None, codec: str) -> torch.Tensor:
     """Memory is set aside when the first piece has come. Raises WayFailed, NotPulled."""
     dtype, shape = DTYPES[ref.dtype], ref.shape_of(rows)
-    wanted = ref.nbytes if rows is None else ref.nbytes // ref.shape[0] * (rows[1] - rows[0])
+    wanted = ref.nbytes_of(rows)
     step = PIECE // dtype.itemsize
     asked = {"tensor": ref.id, "token": ref.token, "rows": rows, "codec": "raw" if codec == "raw" else "zlib"}
 
@@ -81,7 +81,7 @@ async def pull_relayed(relay: Relay, ref: TensorRef, rows: tuple[int, int] | Non
             case {"kind": int(kind), "data": str(data), "nbytes": int(nbytes)} if nbytes == wanted:
                 return kind, _decoded(ref, data)
             case {"error": str(sentence)}:
-                raise NotPulled(f"{ref.holder} refuses a tensor: {sentence}")
+                raise NotPulled(f"{ref.holder} refuses a tensor: {text_of(sentence)}")
         raise WayFailed(f"{ref.via} answers something that is no piece of this tensor.")
 
     head = await piece(0)

@@ -60,7 +60,7 @@ async def share(
     """The answer to GET with `ring`: a byte for each slot of the ring that was filled. Raises Refused."""
     file = shared.open_ring(folder, request.query["ring"])
     response = _response(tensor)
-    response.content_length = -(-tensor.nbytes // shared.SLOT)
+    response.content_length = shared.slots(tensor.nbytes)
     try:
         connection = await _taken_over(request, response, patience)
     except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from comfy_dist.tensors.errors import Refused
 from comfy_dist.tensors.holding import Holder
 from comfy_dist.tensors.questions import MAX_BYTES, answered
 from comfy_dist.tensors.sending import send, share
+from comfy_dist.tensors.ways import seconds_for
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ class PlaneServer:
         self._folder = folder
         self._patience = patience
         app = web.Application(client_max_size=MAX_BYTES)
-        app.router.add_get("/tensors/{id}", self._get)
+        app.router.add_get("/tensors/{id}", self._get, allow_head=False)
         app.router.add_delete("/tensors/{id}", self._drop)
         app.router.add_post("/questions", self._question)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
@@ -44,13 +46,13 @@ class PlaneServer:
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, self._listen, self._port).start()
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             log.warning(
                 "Tensors cannot be served on %s port %d (%s); others get them through the broker. Another place: "
                 "--tensor-listen.",
                 self._listen,
                 self._port,
-                error.strerror or error,
+                getattr(error, "strerror", None) or error,
             )
             return self
         host = f"[{self._advertise}]" if ":" in self._advertise else self._advertise
@@ -65,11 +67,17 @@ class PlaneServer:
         try:
             start, stop = (_number(request, name) for name in ("start", "stop"))
             held, tensor = self._holder.opened(request.match_info["id"], _token(request), start, stop)
-            if "ring" in request.query:
-                return await share(request, held, tensor, self._folder, self._patience)
-            return await send(request, held, tensor, self._patience)
+            # A reader that takes for ever would keep what was released long ago.
+            async with asyncio.timeout(seconds_for(tensor.nbytes, self._patience)):
+                if "ring" in request.query:
+                    return await share(request, held, tensor, self._folder, self._patience)
+                return await send(request, held, tensor, self._patience)
         except Refused as error:
             return _refusal(error.status, error)
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionResetError("The reader is too slow.") from None
 
     async def _drop(self, request: web.Request) -> web.StreamResponse:
         try:
@@ -81,14 +89,19 @@ class PlaneServer:
 
     async def _question(self, request: web.Request) -> web.StreamResponse:
         try:
-            body: Any = await request.json()
-        except (ValueError, web.HTTPRequestEntityTooLarge) as error:
-            status = error.status if isinstance(error, web.HTTPException) else 400
-            return _refusal(status, ComfyDistError(f"This is no question in JSON of at most {MAX_BYTES} bytes."))
-        try:
+            # Before anything is read of it: who has no token takes no memory here.
+            self._holder.handlers.open(_token(request))
+            async with asyncio.timeout(self._patience):
+                body: Any = await request.json()
             return web.json_response(await answered(self._holder, _token(request), body))
         except Refused as error:
             return _refusal(error.status, error)
+        except web.HTTPRequestEntityTooLarge:
+            return _refusal(413, ComfyDistError(f"A question has at most {MAX_BYTES} bytes."))
+        except TimeoutError:
+            return _refusal(408, ComfyDistError(f"The question did not come within {self._patience:g} s."))
+        except (ValueError, RecursionError):
+            return _refusal(400, ComfyDistError("This is no question in JSON."))
 
 
 def _token(request: web.Request) -> str:

@@ -47,6 +47,11 @@ def possible(folder: Path | None) -> bool:
     return folder is not None and sys.platform == "linux" and folder.is_dir()
 
 
+def slots(nbytes: int) -> int:
+    """How many are filled for a tensor of so many bytes."""
+    return -(-nbytes // SLOT)
+
+
 @contextmanager
 def ring(folder: Path) -> Iterator[tuple[Path, int]]:
     """A new ring, its memory set aside: its path and open file. Raises WayFailed where there is no room."""
@@ -75,7 +80,7 @@ def open_ring(folder: Path | None, name: str) -> int:
     except OSError as error:
         raise Refused(409, f"The shared memory cannot be opened here ({error.strerror}).") from None
     found = os.fstat(file)
-    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid() or found.st_size != SLOT * SLOTS:
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_size != SLOT * SLOTS:
         os.close(file)
         raise Refused(409, "What was named is no shared memory.")
     return file
@@ -122,5 +127,5 @@ def sweep(folder: Path | None) -> None:
     for path in folder.glob("comfy-dist-*"):
         with contextlib.suppress(OSError):
             found = path.lstat()
-            if found.st_uid == os.getuid() and time.time() - found.st_mtime > _LEFT_SECONDS:
+            if found.st_uid == os.geteuid() and time.time() - found.st_mtime > _LEFT_SECONDS:
                 path.unlink()

@@ -104,11 +104,10 @@ class Store(Generic[T]):
             self._by_owner.clear()
             self._ends.clear()
 
-    def sweep(self) -> float | None:
-        """Forget what has ended; Unix time of the next end."""
+    def sweep(self) -> None:
+        """Forget what has ended."""
         with self._lock:
             self._sweep(time.time())
-            return self._ends[0][0] if self._ends else None
 
     def things(self) -> list[T]:
         with self._lock:

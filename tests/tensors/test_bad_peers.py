@@ -8,12 +8,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
 
+from comfy_dist.tensors import shared
 from comfy_dist.tensors.errors import NotPulled
-from comfy_dist.tensors.memory import empty
+from comfy_dist.tensors.memory import bytes_of, empty
 from comfy_dist.tensors.ref import TensorRef
 from tests.support.patience import PATIENCE
 from tests.tensors.planes import Wire, a_plane, changed, ref_of, same_bits
@@ -77,6 +79,7 @@ TALKS: dict[str, Talk] = {
     ),
     "is a web page": lambda c: c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n<html>hi</html>"),
     "is a proxy": lambda c: c.sendall(b"HTTP/1.1 403 No\r\nContent-Length: 15\r\n\r\n<html>no</html>"),
+    "refuses with a tower": lambda c: c.sendall(b"HTTP/1.1 500 No\r\nContent-Length: 4096\r\n\r\n" + b"[" * 4096),
     "refuses with nonsense": lambda c: c.sendall(b'HTTP/1.1 500 No\r\nContent-Length: 9\r\n\r\n["error"]'),
     "is not HTTP": lambda c: c.sendall(b"SSH-2.0-OpenSSH_9.2\r\n"),
     "hangs up": lambda c: None,
@@ -140,6 +143,39 @@ async def test_what_an_address_does_not_give_comes_through_the_relay(
     assert len(said) == 1, "a way that fails says so once"
 
 
+async def test_an_address_that_is_anothers_here_does_not_hide_the_holder() -> None:
+    """Containers of two machines may have one address."""
+    wire, tensor = Wire(), torch.rand(10, 1000)
+    with a_plane(wire, "far/0") as holder, a_plane(wire, "near/0") as reader, a_plane() as neighbour:
+        ref, other = changed(ref_of(holder, tensor), address=neighbour._holder.address), torch.rand(10, 1000)
+        assert same_bits(await reader.pull(ref), tensor)
+        await reader.drop(ref)
+        assert holder.held.count == 0
+        assert same_bits(await reader.pull(ref_of(neighbour, other)), other), "the address is none the worse"
+
+
+async def test_a_holder_that_knows_no_ring_is_not_read_from_one(tmp_path: Path) -> None:
+    tensor = torch.rand(2**19)
+    body = head(tensor.nbytes) + bytes(bytes_of(tensor))
+    ref = changed(a_ref(tensor), host=shared.host_id())
+    with a_plane(shared=tmp_path) as reader, a_peer(lambda c: c.sendall(body)) as address:
+        assert same_bits(await reader.pull(changed(ref, address=address)), tensor)
+
+
+@pytest.mark.parametrize("query", ["", "?codec=fp16&lossy=1"])
+async def test_a_reader_that_takes_for_ever_is_let_go(query: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("comfy_dist.tensors.ways._SLOWEST", 1e9)
+    with a_plane(patience=0.3) as holder:
+        ref = ref_of(holder, torch.rand(2**23))
+        port = int(ref.address.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(request_of(ref, query))
+            assert connection.recv(1)
+            async with asyncio.timeout(PATIENCE):
+                while holder._server._runner.server.connections:
+                    await asyncio.sleep(0.02)
+
+
 async def test_nothing_is_allocated_before_the_holder_has_said_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[int, ...]] = []
 
@@ -164,7 +200,9 @@ LIES = {
     "a negative size": {"shape": [-1, 100]},
     "a size that overflows": {"shape": [2**62, 2**62], "nbytes": 2**126},
     "a size beyond numbers": {"shape": [10**40]},
+    "dimensions that overflow beside none": {"shape": [0, 2**62, 2**62], "nbytes": 0},
     "too many dimensions": {"shape": [1] * 65},
+    "an id that is a path": {"id": ".."},
     "other bytes than its shape": {"nbytes": 5},
     "negative bytes": {"nbytes": -40000},
     "an unknown dtype": {"dtype": "float7"},
@@ -234,10 +272,14 @@ async def test_a_reader_that_hangs_up_does_the_holder_no_harm() -> None:
         port = int(ref.address.rpartition(":")[2])
         for _ in range(5):
             with socket.create_connection(("127.0.0.1", port)) as connection:
-                request = f"GET /tensors/{ref.id} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ref.token}\r\n\r\n"
-                connection.sendall(request.encode())
+                connection.sendall(request_of(ref))
                 assert connection.recv(100)
         assert same_bits(await reader.pull(ref), tensor)
+
+
+def request_of(ref: TensorRef, query: str = "") -> bytes:
+    head = f"GET /tensors/{ref.id}{query} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ref.token}\r\n\r\n"
+    return head.encode()
 
 
 def a_ref(tensor: torch.Tensor) -> TensorRef:
