@@ -62,8 +62,10 @@ class Pool:
         self._chunks: list[Chunk] = []
         self._back: set[int] = set()
         self._done: set[int] = set()
+        #: Those that are expected to come again.
         self._takers: dict[str, _Taker] = {}
-        self._seen: set[str] = set()
+        #: All that ever came, as they were when they last asked.
+        self._seen: dict[str, _Taker] = {}
         self._begun: float | None = None
 
     @property
@@ -84,11 +86,10 @@ class Pool:
     def take(self, who: str, now: float) -> Chunk | None:
         """The next chunk for `who`. None: nothing is left, or others will have done it before `who` could.
 
-        The parent gets what is left whenever it asks.
+        The parent asks again whenever something has changed, and gets what is left unless somebody is at it now.
         """
         self._begun = now if self._begun is None else self._begun
-        self._seen.add(who)
-        taker = self._takers.setdefault(who, _Taker())
+        taker = self._takers[who] = self._seen.setdefault(who, _Taker())
         chunk = self._again(who, now) if self._back else self._next(who, now)
         if chunk is not None:
             taker.open[chunk.index] = now
@@ -112,6 +113,9 @@ class Pool:
         """What `who` holds goes back, to be handed out before anything else, and what it has done, if named."""
         taker = self._takers.pop(who, None)
         self._back.update(taker.open if taker else ())
+        if taker:
+            # If it comes again it may be another worker.
+            self._seen[who] = _Taker()
         for index in done_as_well:
             self.undone(index)
 
@@ -157,8 +161,9 @@ class Pool:
         others = list(self._others(who, now, usual))
         awaited = self._awaited(now, usual)
         share = _share(left, speed or usual, others + awaited)
-        # Nobody is refused for the sake of those who may never come.
-        if not share and who and not _share(left, speed or usual, others):
+        # Nobody is refused for those who may never come, the parent only for those at work and in time.
+        rivals = others if who else list(self._others(who, now, usual, sure=True))
+        if not share and not _share(left, speed or usual, rivals):
             return 0
         chunks_left = self._most - len(self._chunks)
         if chunks_left == 1:
@@ -178,13 +183,17 @@ class Pool:
         begun = [(i, taken) for taker in self._takers.values() for i, taken in taker.open.items() if taken < now]
         return max((self._chunks[i].items / (now - taken) for i, taken in begun), default=1.0)
 
-    def _others(self, who: str, now: float, usual: float) -> Iterator[tuple[float, float]]:
-        """In how long each of the others is likely to be free, and its speed. Who is late needs as long again."""
+    def _others(self, who: str, now: float, usual: float, sure: bool = False) -> Iterator[tuple[float, float]]:
+        """In how long each of the others is likely to be free, and its speed. Who is late needs as long again.
+
+        `sure`: only those at work whose speed is known, and not if they are late by an item.
+        """
         for name, taker in self._takers.items():
             if name != who:
                 speed = taker.speed or usual
                 due = max((taken + self._chunks[i].items / speed for i, taken in taker.open.items()), default=now)
-                yield abs(due - now), speed
+                if not sure or (taker.open and taker.speed and due + 1 / taker.speed > now):
+                    yield abs(due - now), speed
 
     def _awaited(self, now: float, usual: float) -> list[tuple[float, float]]:
         """The same of those that have not come yet: they come after as long again."""

@@ -138,9 +138,14 @@ def _simulate(
     pool = Pool(items, world or len(paces), ranked=False)
     done, chunks, end = [0] * len(paces), [0] * len(paces), 0.0
     refused = set()
+    waits = False
     events: list[tuple[float, int, int]] = [(late if n else 0.0, n, -1) for n in range(len(paces))]
     while events:
         now, n, index = heapq.heappop(events)
+        if waits and n:
+            # The parent asks whenever something has changed.
+            waits = False
+            heapq.heappush(events, (now, 0, -1))
         who = f"call {n}" if n else ""
         if index >= 0:
             assert pool.done(index, who, now)
@@ -152,6 +157,7 @@ def _simulate(
             chunks[n] += 1
         elif pool.chunks[-1].stop < items:
             refused.add(n)
+            waits |= n == 0
     assert pool.finished
     return Course(end, done, chunks, refused)
 
@@ -170,8 +176,8 @@ ONE_SLOW = [0.05] * 7 + [0.2]
         (EQUAL, 0.003, 0.965),
         (EQUAL, 0.005, 0.95),
         (ONE_SLOW, 0.003, 0.955),
-        (ONE_SLOW, 0.005, 0.94),
-        ([0.2] + [0.05] * 7, 0.005, 0.94),  # the parent is the slow one
+        (ONE_SLOW, 0.005, 0.935),
+        ([0.2] + [0.05] * 7, 0.005, 0.935),  # the parent is the slow one
         ([0.05, 0.05, 0.02, 0.1, 0.1, 0.03, 0.03, 0.05], 0.004, 0.86),
     ],
 )
@@ -199,10 +205,25 @@ def test_a_slow_rank_gets_nothing_that_others_will_have_done_before_it_could() -
     assert course.items[7] == 1
 
 
-def test_the_parent_gets_what_is_left_however_slow_it_is() -> None:
-    course = _simulate(64, [0.2] + [0.05] * 7, 0.004)
-    assert 0 not in course.refused
-    assert course.items[0] >= 2
+def test_a_slow_parent_leaves_the_end_to_ranks_that_are_at_work() -> None:
+    course = _simulate(64, [0.3] + [0.05] * 7, 0.004)
+    assert course.refused == {0}
+    assert course.items[0] == 1
+
+
+def test_the_parent_gets_what_is_left_when_nobody_is_at_work_or_in_time() -> None:
+    pool = Pool(40, 2, ranked=False, chunks_per_worker=20)
+    for who, took in (("", 4.0), ("quick", 0.1)):
+        chunk = pool.take(who, 0.0)
+        assert chunk is not None
+        assert pool.done(chunk.index, who, took * chunk.items)
+    at_work = pool.take("quick", 7.95)
+    assert at_work is not None
+    assert at_work.stop < 40
+    assert pool.take("", 8.0) is None, "the other one will have done it all within four seconds"
+    assert pool.take("", 20.0) is not None, "the other one is late"
+    pool.lost("quick")
+    assert pool.take("", 20.1) == at_work
 
 
 @given(
