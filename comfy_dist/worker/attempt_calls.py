@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +17,9 @@ from comfy_dist.worker.progress import PREVIEW_WITH_METADATA, ProgressSender
 log = logging.getLogger(__name__)
 
 #: Of a call's events, those that only its own client would understand.
-_ITS_OWN = frozenset(
-    {"executing", "execution_start", "execution_cached", "execution_success", "execution_error", "progress_state"}
-)
+_ITS_OWN = frozenset({"executing", "execution_success", "execution_error"})
+#: Seconds after which what ranks are at is told, together with what follows it at once.
+TELL_SECONDS = 0.05
 #: Of the data of a rank's execution_error, what is told of the parent's.
 _OF_A_RANK = ("node_id", "node_type", "traceback", "current_inputs")
 _LENGTH = struct.Struct(">I")
@@ -60,6 +61,9 @@ class AttemptCalls:
         #: Where the job is a call itself: whether the worker that waits for it was not seen alive the last time.
         self.parent_missed = False
         self._progress = progress
+        #: What is to be told soon, the last word of each: calls, and regions' counts.
+        self._news: dict[str, Callable[[], None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
         self._spans: list[Any] = []
 
     def add(self, call: Job) -> None:
@@ -136,11 +140,11 @@ class AttemptCalls:
         data = {**data, "prompt_id": self.job.id}
         if event == "executing":
             call.node, call.value, call.max = data.get("display_node") or data.get("node"), 0, 1
-            self._tell(call)
+            self._tell_soon(call.job.id, lambda: self._tell(call))
         elif event == "progress":
             call.node = data.get("display_node") or data.get("node")
             call.value, call.max = data.get("value", 0), data.get("max", 1)
-            self._tell(call)
+            self._tell_soon(call.job.id, lambda: self._tell(call))
         if not _about(call).region:
             # Its nodes are of another workflow: what its client knows of that is the node that called it.
             if event == "progress":
@@ -161,6 +165,7 @@ class AttemptCalls:
 
     def _tell(self, call: SentCall) -> None:
         about = _about(call)
+        self._news.pop(call.job.id, None)
         if not about.region:
             return
         data = {
@@ -180,7 +185,30 @@ class AttemptCalls:
     def on_chunks(self, node: str, done: int, items: int) -> None:
         """So many items of a region's are done."""
         data = {"prompt_id": self.job.id, "region": node, "done": done, "items": items}
-        self._progress.emit(EngineEvent("distributed_progress", data))
+        self._tell_soon(node, lambda: self._progress.emit(EngineEvent("distributed_progress", data)))
+        if done == items:
+            self.tell_now()
+
+    def _tell_soon(self, about: str, tell: Callable[[], None]) -> None:
+        self._news[about] = tell
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(TELL_SECONDS, self.tell_now)
+
+    def close(self) -> None:
+        """The attempt is over."""
+        self.over.set()
+        self._news.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def tell_now(self) -> None:
+        """What is to be told of ranks, where it has not been told."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        news, self._news = self._news, {}
+        for tell in news.values():
+            tell()
 
     # Its timeline
 

@@ -129,7 +129,7 @@ class Desk:
         try:
             yield calls
         finally:
-            calls.over.set()
+            calls.close()
             self._links.push(lane, {"push": "stop", "job": job.id})
             del self._running[lane]
             for call_id in calls.calls:

@@ -21,6 +21,10 @@ FOR_EVERYONE = frozenset({"progress_state"})
 BATCH = 32
 #: The first messages wait so many bursts: a cached prompt has ended by then, and they travel with its end.
 FIRST_BURST = 6
+#: Seconds that the progress of a call is collected for: it is shown in a bar of its rank.
+CALL_BURST = 0.05
+#: What only a prompt's own client would understand; a call has none.
+NOT_OF_CALLS = frozenset({"execution_start", "execution_cached", "progress_state"})
 #: Bytes that may travel with the end of a job.
 TRAIL_BYTES = 4096
 #: ComfyUI's binary event: a preview with metadata.
@@ -45,7 +49,8 @@ class ProgressSender:
         self._executing: Progress | None = None
         self._outgoing: list[Progress] = []
         #: For how long what is emitted waits for more; a short job ends in that time and sends nothing.
-        self._moment = transport.burst_seconds * FIRST_BURST
+        self._burst = transport.burst_seconds if job.call is None else CALL_BURST
+        self._moment = transport.burst_seconds * FIRST_BURST if job.call is None else CALL_BURST
         self._timer: asyncio.TimerHandle | None = None
         self._sending: asyncio.Task[None] | None = None
         self._sent_at = 0.0
@@ -61,6 +66,8 @@ class ProgressSender:
         data = event.data
         # What a blocker's message is told by ends nothing: the rest is executed all the same.
         if event.event in TERMINAL and data.get("exception_type") != "ExecutionBlocked":
+            return
+        if event.event in NOT_OF_CALLS and self._job.call is not None:
             return
         node = data.get("display_node") or data.get("node")
         body = to_json({"type": event.event, "data": data}, inf_nan_mode="null")
@@ -123,7 +130,7 @@ class ProgressSender:
         if self._timer is not None or (self._sending is not None and not self._sending.done()):
             return
         loop = asyncio.get_running_loop()
-        moment = max(self._moment, self._sent_at + self._transport.burst_seconds - loop.time())
+        moment = max(self._moment, self._sent_at + self._burst - loop.time())
         self._timer = loop.call_later(moment, self._begin_sending)
 
     def _begin_sending(self) -> None:
