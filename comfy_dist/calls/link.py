@@ -69,6 +69,8 @@ class Link:
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._connecting = asyncio.Lock()
         self._socket: aiohttp.ClientWebSocketResponse | None = None
+        #: Done when the connection was made, or could not be.
+        self._opened: asyncio.Future[None] | None = None
         self._reading: asyncio.Task[None] | None = None
 
     @classmethod
@@ -109,9 +111,12 @@ class Link:
     async def _connected(self) -> aiohttp.ClientWebSocketResponse:
         async with self._connecting:
             if self._socket is None:
-                opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                self._reading = asyncio.create_task(self._read(opened), name="link")
-                await opened
+                if self._opened is None or self._opened.done():
+                    self._opened = asyncio.get_running_loop().create_future()
+                    self._opened.add_done_callback(_retrieved)
+                    self._reading = asyncio.create_task(self._read(self._opened), name="link")
+                # Who asked may be interrupted meanwhile: the next one finds it made.
+                await asyncio.shield(self._opened)
             if self._socket is None:
                 raise LinkLost("The worker closed the link to this process.")
             return self._socket
@@ -177,3 +182,9 @@ class Link:
             await socket.send_str(json.dumps(message))
         except (aiohttp.ClientError, OSError) as error:
             raise LinkLost(f"The connection to the worker ended: {error}.") from error
+
+
+def _retrieved(opened: asyncio.Future[None]) -> None:
+    """Its error, which nobody may be waiting for any more, is no news to asyncio."""
+    if not opened.cancelled():
+        opened.exception()

@@ -56,6 +56,38 @@ async def test_who_has_no_token_is_refused() -> None:
         assert not worker.asked
 
 
+class _Listener:
+    def __init__(self) -> None:
+        self.lost_times = 0
+
+    def pushed(self, message: dict[str, Any]) -> None:
+        """Nothing waits for it."""
+
+    async def asked(self, body: Any) -> Any:
+        return body
+
+    def lost(self) -> None:
+        self.lost_times += 1
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_who_is_interrupted_while_the_link_opens_leaves_it_to_the_next(turns: int) -> None:
+    """`turns` of the loop after it has asked."""
+    async with a_worker() as worker:
+        listener = _Listener()
+        link = Link.of(worker.links.environment(PARENT), listener)
+        assert link is not None
+        interrupted = asyncio.ensure_future(link.ask("hello"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        interrupted.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await interrupted
+        assert (await link.ask("hello"))["lane"] == PARENT
+        assert listener.lost_times == 0
+        await link.close()
+
+
 async def test_an_answer_that_does_not_come_is_waited_for_no_longer_than_was_said() -> None:
     async with a_worker() as worker, worker.process(PARENT) as here:
         with pytest.raises(LinkLost, match="within"):
