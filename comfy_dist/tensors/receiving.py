@@ -38,7 +38,7 @@ class Request:
 
     def __init__(self, ref: TensorRef, patience: float) -> None:
         self.ref = ref
-        self._patience = patience
+        self.patience = patience
         self._connection: socket.socket | None = None
         self._aborted = False
 
@@ -64,7 +64,7 @@ class Request:
                 self._connection = client.sock
                 if self._aborted:
                     raise WayFailed("It was given up.")
-                client.sock.settimeout(self._patience)
+                client.sock.settimeout(self.patience)
                 path = f"/tensors/{quote(self.ref.id, safe='')}{'?' if query else ''}{urlencode(query)}"
                 client.request(method, path, headers={"Authorization": f"Bearer {self.ref.token}"})
                 with client.getresponse() as response:
@@ -113,7 +113,7 @@ class Request:
         if len(first) == len(view):
             # A body that is read to its end may have closed the connection.
             return len(first)
-        wait_in_kernel(self.connection, self._patience)
+        wait_in_kernel(self.connection, self.patience)
         return len(first) + receive(self.connection, view[len(first) :])
 
 
@@ -143,6 +143,7 @@ def get_shared(request: Request, rows: Rows, folder: Path) -> torch.Tensor:
         # Both have it open.
         path.unlink()
         tensor = request.allocated(response, rows, shared.slots)
+        wait_in_kernel(request.connection, request.patience)
         shared.empty_into(file, bytes_of(tensor), response.read1, request.connection)
         return tensor
 
