@@ -77,16 +77,19 @@ class Fetcher:
         size = ref.nbytes_of(rows)
         limit = seconds_for(size, self._patience)
         if ref.address:
-            folder = self._folder
-            if folder and shared.possible(folder) and ref.host == self._host != "" and size >= shared.LEAST:
+            folder, here = self._folder, ref.host == self._host != ""
+            if folder and shared.possible(folder) and here and size >= shared.LEAST:
                 yield f"shared memory of {ref.address}", lambda: self._in_thread(ref, rows, limit, folder=folder)
-            yield ref.address, lambda: self._over_http(ref, rows, limit, size)
+            # Within a machine no codec is quicker than to copy.
+            codec = "raw" if here else self._codec
+            yield ref.address, lambda: self._over_http(ref, rows, limit, size, codec)
         if ref.via and self._relay is not None:
             relay = self._relay
             yield f"relay to {ref.via}", lambda: pull_relayed(relay, ref, rows, self._codec)
 
-    async def _over_http(self, ref: TensorRef, rows: Rows, limit: float, size: int) -> torch.Tensor:
-        codec = self._rates.best(ref.address, size) if self._codec == "auto" else self._codec
+    async def _over_http(self, ref: TensorRef, rows: Rows, limit: float, size: int, codec: str) -> torch.Tensor:
+        if codec == "auto":
+            codec = self._rates.best(ref.address, size)
         began = time.perf_counter()
         tensor = await self._in_thread(ref, rows, limit, codec=codec)
         self._rates.seen(ref.address, codec, size, time.perf_counter() - began)

@@ -20,6 +20,7 @@ from comfy_dist.transport import Transport
 from comfy_dist.validation import Validation
 from comfy_dist.worker import Worker
 from comfy_dist.worker.lane import Limits
+from comfy_dist.worker.plane_place import PlanePlace
 from comfy_dist.worker.presence import Identity
 from comfy_dist.workspace import Workspace
 from tests.support.talking import Frontend, node
@@ -153,7 +154,13 @@ class Cluster:
         self._session: aiohttp.ClientSession | None = None
 
     async def worker(
-        self, name: str, engines: int = 1, *, call_timeout: float | None = None, **limits: Any
+        self,
+        name: str,
+        engines: int = 1,
+        *,
+        call_timeout: float | None = None,
+        plane: PlanePlace = PlanePlace(),  # noqa: B008 - frozen
+        **limits: Any,
     ) -> Running:
         made = [Obedient(name, self.stage) for _ in range(engines)]
         workspace = Workspace.at(self._folder / f"worker-{name}")
@@ -165,6 +172,7 @@ class Cluster:
             workspace,
             Limits(**limits),
             second_look=0.1,
+            plane=plane,
             call_timeout=call_timeout,
         )
         serving = asyncio.create_task(worker.serve())

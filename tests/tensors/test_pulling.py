@@ -39,6 +39,9 @@ def ends(request: pytest.FixtureRequest) -> Iterator[Ends]:
         a_plane(wire, "far/0", served=served, **options) as holder,
         a_plane(wire, "near/0", served=served, codec=codec, **options) as reader,
     ):
+        if way in ("zlib", "png"):
+            # Within a machine nothing is encoded.
+            holder._holder.host = "another"
         yield Ends(way, holder, reader, wire)
         assert bool(wire.sizes) == (way == "relay"), "another way was taken than the one that is tested"
 
