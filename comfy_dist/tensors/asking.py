@@ -58,7 +58,7 @@ class Asker:
         reasons = []
         if peer.address and (self._ways.good(peer.address) or not (peer.via and self._relay)):
             try:
-                return await self._over_http(peer, body)
+                found = await self._over_http(peer, body)
             except WayFailed as error:
                 self._ways.failed(peer.address, error)
                 reasons.append(str(error))
@@ -67,6 +67,9 @@ class Asker:
                 if not (peer.via and self._relay):
                     raise Declined(str(error)) from None
                 reasons.append(str(error))
+            else:
+                self._ways.worked(peer.address)
+                return found
         if peer.via and self._relay is not None:
             question = {"question": body, "token": peer.token}
             try:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,40 +15,8 @@ from comfy_dist.tensors.errors import NotPulled
 from comfy_dist.tensors.memory import bytes_of, empty
 from comfy_dist.tensors.ref import TensorRef
 from tests.support.patience import PATIENCE
+from tests.tensors.peers import Talk, a_peer, a_ref, head, request_of, transfers
 from tests.tensors.planes import Wire, a_plane, changed, ref_of, same_bits
-
-Talk = Callable[[socket.socket], None]
-
-
-@contextmanager
-def a_peer(talk: Talk) -> Iterator[str]:
-    """Listens, reads a request, and then behaves as told; its address."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                with connection:
-                    connection.recv(65536)
-                    try:
-                        talk(connection)
-                    except OSError:
-                        continue
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
-        server.shutdown(socket.SHUT_RDWR)
-    thread.join(PATIENCE)
-
-
-def head(size: int, length: int | None = None, status: str = "200 OK") -> bytes:
-    length = size if length is None else length
-    return f"HTTP/1.1 {status}\r\nContent-Length: {length}\r\nComfy-Tensor-Bytes: {size}\r\n\r\n".encode()
-
 
 SIZE = 40_000
 
@@ -233,10 +198,6 @@ async def test_text_that_is_no_part_of_a_request_is_refused(field: dict[str, str
         await reader.pull(changed(ref_of(holder, torch.rand(10, 1000)), **field))
 
 
-def transfers() -> int:
-    return sum(thread.name == "tensor transfer" for thread in threading.enumerate())
-
-
 async def test_who_gives_up_leaves_nothing_behind() -> None:
     with a_plane(shared=None) as reader, a_peer(never) as address:
         ref = changed(a_ref(torch.rand(10, 1000)), address=address)
@@ -275,14 +236,3 @@ async def test_a_reader_that_hangs_up_does_the_holder_no_harm() -> None:
                 connection.sendall(request_of(ref))
                 assert connection.recv(100)
         assert same_bits(await reader.pull(ref), tensor)
-
-
-def request_of(ref: TensorRef, query: str = "") -> bytes:
-    head = f"GET /tensors/{ref.id}{query} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ref.token}\r\n\r\n"
-    return head.encode()
-
-
-def a_ref(tensor: torch.Tensor) -> TensorRef:
-    """Of a holder that is gone."""
-    with a_plane() as holder:
-        return changed(ref_of(holder, tensor), host="")

@@ -96,7 +96,7 @@ async def test_what_cannot_travel_is_named_and_nothing_of_it_is_held() -> None:
         assert plane.held.count == 0
 
 
-async def test_nothing_leaks_over_ten_thousand_packs() -> None:
+async def test_nothing_leaks_over_thousands_of_packs() -> None:
     tensor = torch.rand(1, 1000)
     with a_plane() as plane:
 
@@ -109,7 +109,8 @@ async def test_nothing_leaks_over_ten_thousand_packs() -> None:
             return psutil.Process().memory_info().rss
 
         before = rounds(1000)
-        assert rounds(9000) - before < 8e6
+        # Less than one of what each round holds.
+        assert rounds(4000) - before < 4000 * 1000
         assert plane.held.count == 0
         assert len(plane._holder.tensors._ends) < 100
 

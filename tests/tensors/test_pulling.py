@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -61,7 +62,7 @@ async def test_every_dtype_keeps_every_bit(ends: Ends, name: str) -> None:
 
 
 VIEWS: dict[str, Callable[[], torch.Tensor]] = {
-    "channels first": lambda: torch.rand(6, 3, 400, 200).permute(0, 2, 3, 1),
+    "channels first": lambda: torch.rand(6, 3, 300, 200).permute(0, 2, 3, 1),
     "every second row": lambda: torch.rand(12, 300, 200)[::2],
     "of every second column": lambda: torch.rand(6, 300, 400)[:, :, ::2],
     "one row, repeated": lambda: torch.rand(1, 600, 200).expand(6, -1, -1),
@@ -76,7 +77,7 @@ async def test_views_come_by_rows(ends: Ends, view: str) -> None:
     tensor = VIEWS[view]()
     ref = ref_of(ends.holder, tensor)
     rows = tensor.detach().resolve_conj()
-    for start, stop in ((0, 6), (2, 5), (5, 6), (3, 3)):
+    for start, stop in ((0, 4), (5, 6), (3, 3)):
         assert same_bits(await ends.reader.pull(ref, start, stop), rows[start:stop].contiguous())
     assert same_bits(await ends.reader.pull(ref), rows.contiguous())
 
@@ -92,8 +93,24 @@ async def test_images_of_eight_bits_arrive_exactly(ends: Ends) -> None:
 async def test_sizes_around_a_slot_and_a_piece(ends: Ends) -> None:
     for size in {shared.SLOT, PIECE, shared.SLOT * shared.SLOTS}:
         for more in (-1, 0, 1):
-            tensor = noise(torch.uint8, size + more)
+            tensor = (torch.arange(size + more) % 251).to(torch.uint8)
             assert same_bits(await ends.reader.pull(ref_of(ends.holder, tensor)), tensor)
+
+
+async def test_a_response_may_be_closed_with_its_last_byte(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Python does from 3.12 on."""
+    read1 = http.client.HTTPResponse.read1
+
+    def closing(response: http.client.HTTPResponse, size: int = -1) -> bytes:
+        found = read1(response, size)
+        if not response.length:
+            response.close()
+        return found
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read1", closing)
+    for size in (1000, 3 * shared.SLOT):
+        tensor = noise(torch.uint8, size * 4)
+        assert same_bits(await ends.reader.pull(ref_of(ends.holder, tensor)), tensor)
 
 
 async def test_rows_it_has_not_got_are_refused(ends: Ends) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -15,9 +17,12 @@ import torch
 
 from comfy_dist.tensors import shared
 from comfy_dist.tensors.errors import NotPulled
+from comfy_dist.tensors.plane import Plane
 from comfy_dist.tensors.ref import TensorRef
+from tests.support.patience import PATIENCE
 from tests.support.processes import clean_environment, finished
 from tests.support.small_disk import small_disk
+from tests.tensors.peers import a_peer, a_ref, head, request_of, transfers
 from tests.tensors.planes import a_plane, changed, ref_of, same_bits, shared_files
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is shared on Linux")
@@ -93,6 +98,48 @@ async def test_what_a_reader_left_that_died_is_swept_at_a_start(folder: Path) ->
         assert not old.exists()
         assert new.exists()
         assert others.exists()
+
+
+@pytest.mark.parametrize("reader", ["hangs up at once", "hangs up between slots", "falls silent"])
+async def test_a_reader_that_dies_does_the_holder_no_harm(reader: str, folder: Path) -> None:
+    tensor = torch.rand(LARGE // 4)
+    silent = reader == "falls silent"
+    with a_plane(shared=folder, patience=0.3 if silent else PATIENCE) as holder, shared.ring(folder) as (ring, _):
+        ref = ref_of(holder, tensor)
+        with socket.create_connection(("127.0.0.1", int(ref.address.rpartition(":")[2]))) as connection:
+            connection.sendall(request_of(ref, f"?ring={ring.name}"))
+            if reader != "hangs up at once":
+                assert connection.recv(1)
+            if silent:
+                await nothing_under_way(holder)
+                return
+        await nothing_under_way(holder)
+        with a_plane(shared=folder) as other:
+            assert same_bits(await other.pull(ref), tensor)
+
+
+async def nothing_under_way(holder: Plane) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while transfers() or holder._server._runner.server.connections:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("holder", ["dies at once", "dies between slots", "cuts the memory off", "fills too few"])
+async def test_a_holder_that_dies_does_the_reader_no_harm(holder: str, folder: Path) -> None:
+    slots = shared.slots(LARGE)
+    said = {"dies at once": 0, "dies between slots": 2, "fills too few": slots - 1, "cuts the memory off": slots}
+
+    def talk(connection: socket.socket) -> None:
+        if holder == "cuts the memory off":
+            for ring in folder.iterdir():
+                os.truncate(ring, 0)
+        connection.sendall(head(LARGE, slots) + b"." * said[holder])
+
+    ref = changed(a_ref(torch.empty(LARGE, dtype=torch.uint8)), host=shared.host_id())
+    with a_plane(shared=folder) as reader, a_peer(talk) as address:
+        with pytest.raises(NotPulled, match=r"shorter" if holder == "cuts the memory off" else r"broke off"):
+            await reader.pull(changed(ref, address=address))
+        assert shared_files(folder) == []
 
 
 PROCESS = """
