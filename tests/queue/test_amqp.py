@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import aio_pika
 import pytest
@@ -296,6 +297,25 @@ async def test_everything_goes_on_after_a_restart_of_the_broker(rabbit: Rabbit, 
     finally:
         await frontend.close()
         await worker.close()
+
+
+async def test_a_broker_that_hangs_up_before_it_greets_is_asked_again(
+    amqp_uri: str, queue_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen where a connection was reset while it was made; rarely, so the library is made to say it here."""
+    connect, hung_up = aio_pika.connect, [StopAsyncIteration] * 2
+
+    async def sometimes(*arguments: Any, **more: Any) -> aio_pika.abc.AbstractConnection:
+        if hung_up:
+            raise hung_up.pop()
+        return await connect(*arguments, **more)
+
+    monkeypatch.setattr(aio_pika, "connect", sometimes)
+    transport = AmqpTransport(amqp_uri, queue_name)
+    async with asyncio.timeout(PATIENCE):
+        await transport.open()
+    await transport.close()
+    assert not hung_up
 
 
 async def test_a_broker_that_is_away_is_told_within_ten_seconds(rabbit: Rabbit, queue_name: str) -> None:

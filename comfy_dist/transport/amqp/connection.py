@@ -36,6 +36,8 @@ LOST: tuple[type[Exception], ...] = (
     asyncio.InvalidStateError,
     RuntimeError,
     ConnectionError,
+    # A peer that hung up before it greeted.
+    StopAsyncIteration,
 )
 REFUSED: tuple[type[Exception], ...] = (
     AuthenticationError,
