@@ -20,7 +20,7 @@ from comfy_dist.tensors.rates import Rates
 from comfy_dist.tensors.receiving import Request, delete, get, get_shared
 from comfy_dist.tensors.ref import TensorRef
 from comfy_dist.tensors.relayed import Relay, pull_relayed
-from comfy_dist.tensors.ways import Ways, seconds_for
+from comfy_dist.tensors.ways import CONNECT_SECONDS, Ways, seconds_for
 
 log = logging.getLogger(__name__)
 
@@ -105,11 +105,16 @@ class Fetcher:
                 return get_shared(request, rows, folder)
             return get(request, rows, codec, self._lossy)
 
+        # Headers may not drip in for as long as a tensor of that size may take.
+        soon = CONNECT_SECONDS + self._patience
+        watch = asyncio.get_running_loop().call_later(soon, request.abort_unless_answered)
         try:
             async with asyncio.timeout(limit):
                 return await aside(work, request.abort)
         except TimeoutError:
             raise WayFailed(f"{ref.address} did not send a tensor within {limit:.0f} s.") from None
+        finally:
+            watch.cancel()
 
     async def drop(self, ref: TensorRef) -> None:
         """Best effort: a holder that does not hear of it keeps it until its owner's release."""

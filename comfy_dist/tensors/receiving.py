@@ -41,6 +41,7 @@ class Request:
         self.patience = patience
         self._connection: socket.socket | None = None
         self._aborted = False
+        self._answered = False
 
     @property
     def connection(self) -> socket.socket:
@@ -52,6 +53,10 @@ class Request:
         if self._connection is not None:
             with contextlib.suppress(OSError):
                 self._connection.shutdown(socket.SHUT_RDWR)
+
+    def abort_unless_answered(self) -> None:
+        if not self._answered:
+            self.abort()
 
     @contextmanager
     def opened(self, method: str, query: dict[str, str]) -> Iterator[http.client.HTTPResponse]:
@@ -68,6 +73,7 @@ class Request:
                 path = f"/tensors/{quote(self.ref.id, safe='')}{'?' if query else ''}{urlencode(query)}"
                 client.request(method, path, headers={"Authorization": f"Bearer {self.ref.token}"})
                 with client.getresponse() as response:
+                    self._answered = True
                     self._judge(response)
                     yield response
         except (OSError, http.client.HTTPException, ValueError) as error:

@@ -23,7 +23,7 @@ SIZE = 40_000
 
 def slowly(connection: socket.socket) -> None:
     connection.sendall(head(SIZE))
-    for _ in range(600):
+    while True:
         connection.sendall(b"x")
         time.sleep(0.05)
 
@@ -62,6 +62,21 @@ async def test_a_peer_that_misbehaves_is_named(way: str, codec: str) -> None:
         async with asyncio.timeout(PATIENCE):
             with pytest.raises(NotPulled, match=address):
                 await reader.pull(changed(ref, address=address))
+
+
+async def test_headers_may_not_take_as_long_as_a_tensor_that_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("comfy_dist.tensors.fetching.CONNECT_SECONDS", 0.1)
+
+    def drip(connection: socket.socket) -> None:
+        while True:
+            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            time.sleep(0.05)
+
+    with a_plane(shared=None, patience=0.4) as reader, a_peer(drip) as address:
+        large = changed(a_ref(torch.rand(10, 1000)), address=address, shape=(2**40,), nbytes=2**42)
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(NotPulled, match=address):
+                await reader.pull(large)
 
 
 def frame(kind: int, size: int, data: bytes) -> bytes:
