@@ -7,7 +7,6 @@ import json
 from typing import Any, Self
 
 import aiohttp
-from yarl import URL
 
 from comfy_dist.errors import ComfyDistError, text_of
 from comfy_dist.messages import Peer
@@ -80,9 +79,9 @@ class Asker:
 
     async def _over_http(self, peer: Peer, body: dict[str, Any]) -> Any:
         host, port = host_and_port(peer.address)
+        url = f"http://[{host}]:{port}/questions" if ":" in host else f"http://{host}:{port}/questions"
         headers = {"Authorization": f"Bearer {peer.token}"}
         try:
-            url = URL.build(scheme="http", host=host, port=port, path="/questions")
             async with self._session.post(url, json=body, headers=headers, allow_redirects=False) as response:
                 if response.content_type != "application/json":
                     raise WayFailed(f"{peer.address} is not the plane of a worker (status {response.status}).")
