@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 from collections import Counter
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import psutil
 
 from tests.cluster.conftest import PACKS, Cluster
@@ -86,20 +88,24 @@ class Fleet:
     """Workers 0, 1, … of one engine each, and a frontend. A worker's successor has its number and another name."""
 
     def __init__(
-        self, cluster: Cluster, count: int, arguments: Mapping[int, tuple[str, ...]] | None = None
+        self,
+        cluster: Cluster,
+        count: int,
+        session: aiohttp.ClientSession,
+        arguments: Mapping[int, tuple[str, ...]] | None = None,
     ) -> None:
         """`arguments`: more of them, by the worker's number."""
         for pack in ("distributed_nodes", "failing_nodes"):
             shutil.copytree(PACKS / pack, cluster.workspace / "custom_nodes" / pack)
         self.cluster = cluster
-        self.client: ComfyClient
         self.workers: dict[int, Process] = {}
         self.names: dict[int, str] = {}
-        self._arguments = dict(arguments or {})
+        self._arguments = arguments or {}
         self._started = self._places = 0
         for number in range(count):
             self.start(number)
         self.frontend, self.address = cluster.frontend("f")
+        self.client = ComfyClient(session, self.address)
 
     def start(self, number: int) -> None:
         """Not awaited."""
@@ -122,15 +128,10 @@ class Fleet:
         os.killpg(self.workers[number].process.pid, how)
 
     def kill(self, number: int) -> None:
-        """With its engine's process."""
+        """With its engine's process. Its successor begins to start."""
         self.workers[number].kill()
         self.workers[number].process.wait()
-
-    async def replace(self, number: int, *arguments: str) -> None:
-        """By one with these arguments, which all know then."""
-        self._arguments[number] = arguments
-        await asyncio.to_thread(self.workers[number].stop)
-        await self.gather()
+        self.start(number)
 
     def engine(self, number: int) -> psutil.Process:
         """The process that executes its prompts."""
@@ -153,6 +154,10 @@ class Fleet:
             return all(name in found and found[name]["state"] == "idle" for name in wanted)
 
         await self.client.until(so)
+
+    def begun_last(self, number: int) -> str:
+        """The id of what that worker began last, a call's too."""
+        return re.findall(r"Prompt (\S+) begins", self.workers[number].log)[-1]
 
     async def executing(self, prompt_id: str) -> int:
         """The number of the worker that executes it."""

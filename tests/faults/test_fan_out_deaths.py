@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
 from tests.cluster.conftest import Cluster
 from tests.faults.fleet import Fleet, shared
-from tests.support.comfy_client import ComfyClient
+from tests.support.patience import PATIENCE
 from tests.support.talking import node
 
-
-@pytest.fixture(scope="module")
-def started(cluster: Cluster) -> Iterator[Fleet]:
-    fleet = Fleet(cluster, 3)
-    yield fleet
-    fleet.write_logs()
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.fixture
-async def fleet(started: Fleet, session: aiohttp.ClientSession) -> Fleet:
-    started.client = ComfyClient(session, started.address)
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def started(cluster: Cluster) -> AsyncIterator[Fleet]:
+    async with aiohttp.ClientSession() as session:
+        fleet = await asyncio.to_thread(Fleet, cluster, 3, session)
+        yield fleet
+        fleet.write_logs()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def fleet(started: Fleet) -> Fleet:
+    """All there and idle."""
     await started.gather()
     return started
 
@@ -53,7 +58,6 @@ async def test_a_worker_killed_before_it_took_a_chunk_costs_nothing(fleet: Fleet
     prompt_id = await fleet.post(shared(place.at), parent)
     await place.until_come(*(number for number in fleet.workers if number != victim))
     fleet.kill(victim)
-    fleet.start(victim)
     elsewhere.leave()
     place.leave()
     await fleet.assert_right(prompt_id)
@@ -72,6 +76,7 @@ async def test_results_that_die_before_they_are_pulled_are_made_again(fleet: Fle
     place.leave("go-1")
     await asyncio.to_thread(fleet.workers[1].process.wait)
     assert died.exists()
+    fleet.start(1)
     place.leave()
     await fleet.assert_right(prompt_id)
 
@@ -82,9 +87,8 @@ async def test_a_rank_whose_engine_is_killed_is_done_by_others(fleet: Fleet) -> 
     fleet.engine(1).kill()
     place.leave("go-0")
     place.leave("go-2")
-    # Nobody lets the first worker go: it is done without what it takes up again.
+    # Nobody lets that worker go: it is done without what its next engine takes up.
     await fleet.assert_right(prompt_id)
-    await fleet.until_idle()
 
 
 async def test_the_job_of_a_parent_whose_engine_is_killed_begins_anew(fleet: Fleet) -> None:
@@ -119,35 +123,37 @@ async def test_eight_jobs_that_fan_out_by_eight_all_end_though_a_worker_is_kille
 
     await fleet.client.until(held)
     fleet.kill(1)
-    fleet.start(1)
     for place in places:
         place.leave()
     for n, prompt_id in enumerate(ids):
         await fleet.assert_right(prompt_id, batch=8, seed=n)
 
 
-async def test_a_rank_told_twice_to_stop_gives_back_what_it_has(fleet: Fleet) -> None:
+async def test_ranks_that_are_told_to_stop_finish_what_they_have_or_give_it_back(fleet: Fleet) -> None:
     place = fleet.place()
     prompt_id = await fleet.begun(place)
-    worker = fleet.workers[1]
-    worker.process.send_signal(signal.SIGTERM)
-    await asyncio.to_thread(worker.wait_for, "stops as soon as")
-    assert await asyncio.to_thread(worker.stop, signal.SIGTERM) == 0
-    place.leave()
-    await fleet.assert_right(prompt_id)
-
-
-async def test_a_rank_that_is_drained_finishes_what_it_has(fleet: Fleet) -> None:
-    place = fleet.place()
-    prompt_id = await fleet.begun(place)
-    worker = fleet.workers[1]
-    worker.process.send_signal(signal.SIGTERM)
-    await asyncio.to_thread(worker.wait_for, "stops as soon as")
+    once, twice = fleet.workers[1].process, fleet.workers[2]
+    once.send_signal(signal.SIGTERM)
+    twice.process.send_signal(signal.SIGTERM)
+    await asyncio.to_thread(twice.wait_for, "stops as soon as")
+    assert await asyncio.to_thread(twice.stop, signal.SIGTERM) == 0
+    assert once.poll() is None
     place.leave("go-1")
-    assert await asyncio.to_thread(worker.process.wait, 60) == 0
+    assert await asyncio.to_thread(once.wait, PATIENCE) == 0
     place.leave()
     await fleet.assert_right(prompt_id)
-    assert place.come()[1] >= 1
+
+
+async def test_an_interrupt_stops_ranks_that_learn_of_it_from_the_broker(fleet: Fleet) -> None:
+    place = fleet.place()
+    prompt_id = await fleet.begun(place)
+    began = time.monotonic()
+    await fleet.client.ask("POST", "/interrupt", {"prompt_id": prompt_id})
+    await fleet.until_idle()
+    print(f"all idle {time.monotonic() - began:.3f} s after the interrupt")
+    entry = await fleet.client.in_history(prompt_id)
+    assert entry["status"]["messages"][-1][0] == "execution_interrupted"
+    assert place.come() == {0: 1, 1: 1, 2: 1}
 
 
 async def test_all_that_died_is_replaced_and_works(fleet: Fleet) -> None:
