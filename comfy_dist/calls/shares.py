@@ -43,8 +43,15 @@ class _Taker:
 
     #: Index -> since when it has it.
     open: dict[int, float] = field(default_factory=dict)
-    #: Items per second of its last chunk: the first one may have loaded a model, so an average would mislead.
-    speed: float | None = None
+    #: Items per second of its last two chunks, the better: the first one may have loaded a model, so an average
+    #: would mislead.
+    speeds: list[float] = field(default_factory=list)
+    #: Seconds that its last chunk took besides: to be handed out and in.
+    overhead: float = 0.0
+
+    @property
+    def speed(self) -> float | None:
+        return max(self.speeds[-2:], default=None)
 
 
 class Pool:
@@ -97,16 +104,21 @@ class Pool:
             del self._takers[who]
         return chunk
 
-    def done(self, index: int, who: str, now: float) -> bool:
-        """The result of a chunk is there. False: `who` does not hold it, so the result is late or a duplicate."""
+    def done(self, index: int, who: str, now: float, took: float | None = None) -> bool:
+        """The result of a chunk is there. False: `who` does not hold it, so the result is late or a duplicate.
+
+        `took`: the seconds of these since it was taken in which it was executed; None: all.
+        """
         taker = self._takers.get(who)
         if taker is None or index not in taker.open:
             return False
         taken = taker.open.pop(index)
         self._done.add(index)
-        items = self._chunks[index].items
-        if items:
-            taker.speed = items / max(now - taken, 1e-6)
+        seconds = now - taken
+        executed = seconds if took is None else min(max(took, 0.0), seconds)
+        taker.overhead = seconds - executed
+        if items := self._chunks[index].items:
+            taker.speeds.append(items / max(executed, 1e-6))
         return True
 
     def lost(self, who: str, *, done_as_well: Iterable[int] = ()) -> None:
@@ -191,9 +203,10 @@ class Pool:
         for name, taker in self._takers.items():
             if name != who:
                 speed = taker.speed or usual
-                due = max((taken + self._chunks[i].items / speed for i, taken in taker.open.items()), default=now)
+                dues = [taken + taker.overhead + self._chunks[i].items / speed for i, taken in taker.open.items()]
+                due = max(dues, default=now)
                 if not sure or (taker.open and taker.speed and due + 1 / taker.speed > now):
-                    yield abs(due - now), speed
+                    yield abs(due - now) + taker.overhead, speed
 
     def _awaited(self, now: float, usual: float) -> list[tuple[float, float]]:
         """The same of those that have not come yet: they come after as long again."""
