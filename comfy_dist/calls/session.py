@@ -230,7 +230,7 @@ class Session:
         """Results of a rank: fetched at once, unless they are late or were told before."""
         if set(done.results) != set(self._closers):
             raise LinkRefused(f"A chunk of this region gives results for {', '.join(self._closers) or 'no node'}.")
-        if not self.pool.done(done.chunk, call, time.monotonic()):
+        if not self.pool.done(done.chunk, call, time.monotonic(), done.took / 1000):
             return
         self._doers[done.chunk] = call
         now = now_ms()
