@@ -192,6 +192,10 @@ class Claims:
         claimed = self._jobs.get(job)
         return claimed is not None and submitted_at in claimed.revoked
 
+    def knows(self, job: str) -> bool:
+        """Whether something was told of the job, and not its end."""
+        return job in self._jobs
+
     def has_ended(self, job: str) -> bool:
         return job in self._ended
 

@@ -62,9 +62,9 @@ class Carried:
         return link if clone is None else [clone, link[1]]
 
 
-def chunk_prefix(layout: Layout, chunk: int) -> str:
-    """What the ids of the clones of a chunk begin with."""
-    return f"{layout.run}.{chunk}."
+def chunk_prefix(run: str, chunk: int) -> str:
+    """What the ids of the clones of a region's chunk begin with."""
+    return f"{run}.{chunk}."
 
 
 def clone(layout: Layout, node_of: NodeOf, prefix: str, part: Part) -> Clones:

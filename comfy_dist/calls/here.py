@@ -36,6 +36,8 @@ class Here:
         self._plane: Plane | None = None
         self._starting = asyncio.Lock()
         self._job: RunningJob | None = None
+        #: Id and attempt of what was stopped last, perhaps before anybody here had asked for it.
+        self._stopped: tuple[str, int] | None = None
         self._heard: dict[str, Heard] = {}
         #: Of calls whose ids the worker has yet to tell.
         self._early: list[dict[str, Any]] = []
@@ -58,7 +60,7 @@ class Here:
                 job.end()
             job = self._job = RunningJob(found["id"], found["attempt"], found["call"])
             job.at_end(self, functools.partial(self._forget, job.id))
-            if found.get("over"):
+            if found.get("over") or self._stopped == (job.id, job.attempt):
                 job.end()
         return job
 
@@ -79,18 +81,19 @@ class Here:
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 
-    async def send(self, calls: Sequence[Mapping[str, Any]], heard: Heard) -> list[str]:
-        """Send calls: their ids. What becomes of them is told to `heard`, until `unfollow`."""
+    async def send(self, call: Mapping[str, Any], each: Sequence[Mapping[str, Any]], heard: Heard) -> list[str]:
+        """Send the call several times, with what differs in `each`: their ids. What becomes of them is told to
+        `heard`, until `unfollow`. Raises LinkLost, LinkRefused."""
         self._sending += 1
         try:
-            ids: list[str] = (await self.ask("send", calls=list(calls)))["ids"]
+            ids: list[str] = (await self.ask("send", call=call, calls=list(each)))["ids"]
+            self._heard |= dict.fromkeys(ids, heard)
+            return ids
         finally:
             self._sending -= 1
             early, self._early = self._early, []
-        self._heard |= dict.fromkeys(ids, heard)
-        for message in early:
-            self.pushed(message)
-        return ids
+            for message in early:
+                self.pushed(message)
 
     def unfollow(self, ids: Sequence[str]) -> None:
         for each in ids:
@@ -111,8 +114,10 @@ class Here:
                 heard(message)
             elif self._sending:
                 self._early.append(message)
-        elif message["push"] == "stop" and self._job is not None and self._job.id == message["job"]:
-            self._job.end()
+        elif message["push"] == "stop":
+            job, self._stopped = self._job, (message["job"], message["attempt"])
+            if job is not None and (job.id, job.attempt) == self._stopped:
+                job.end()
 
     async def asked(self, body: Any) -> Any:
         if self._plane is None:

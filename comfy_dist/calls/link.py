@@ -97,7 +97,7 @@ class Link:
             self._answers.pop(number, None)
 
     async def tell(self, op: str, **arguments: Any) -> None:
-        """Say something that is not answered. Raises LinkLost."""
+        """Say something that is not answered. Raises LinkLost, LinkRefused."""
         socket = await self._connected()
         async with asyncio.timeout(ANSWER_SECONDS):
             await self._send(socket, {"op": op, **arguments})
@@ -178,8 +178,12 @@ class Link:
             log.debug("%s", error)
 
     async def _send(self, socket: aiohttp.ClientWebSocketResponse, message: dict[str, Any]) -> None:
+        text = json.dumps(message)
+        if len(text) > MAX_MESSAGE:
+            # The worker would end the connection for it.
+            raise LinkRefused(f"{len(text):,} bytes are too many for a message to the worker ({MAX_MESSAGE:,}).")
         try:
-            await socket.send_str(json.dumps(message))
+            await socket.send_str(text)
         except (aiohttp.ClientError, OSError) as error:
             raise LinkLost(f"The connection to the worker ended: {error}.") from error
 

@@ -25,9 +25,6 @@ from comfy_dist.tensors.errors import CannotTravel
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-#: Regions that are kept in a process without a worker, far more than lie inside each other.
-MOST_TURNS = 64
-
 
 class NothingDivided(ComfyDistError):
     """An opening node that is given nothing to divide."""
@@ -75,9 +72,10 @@ class Parent:
     async def begin(self) -> Expansion:
         """Invite others, and take the first chunk. Raises Stopped."""
         if self._job is None:
-            # Nobody tells when a prompt is over.
-            for old in list(turns)[:-MOST_TURNS]:
-                turns.pop(old, None)
+            # Nobody tells when a prompt is over; but when another one executes, it is.
+            for session, turn in list(turns.items()):
+                if isinstance(turn, Parent) and turn._node_of != self._node_of:
+                    del turns[session]
         else:
             self._job.at_end(self.session, self.session.close)
         turns[self.session.id] = self
@@ -107,12 +105,12 @@ class Parent:
     async def _next(self, done: int | None, results: Mapping[str, Values]) -> Expansion | None:
         try:
             chunk = await self.session.next(done, results)
+            if chunk is None:
+                await self._settle()
         except BaseException:
             self._end()
             raise
         if chunk is None:
-            if self._here is not None:
-                self._here.tell("void", **self.session.void())
             self._end()
             return None
         self._since = time.time_ns()
@@ -124,6 +122,14 @@ class Parent:
             self.session.workers,
         )
         return Expansion(*expansion(self.layout, self._node_of, chunk, part, self.session.id))
+
+    async def _settle(self) -> None:
+        """Tell the worker what counts of what calls have shown, and that nobody need take those that wait."""
+        if self._here is None or not (calls := self.session.calls):
+            return
+        if self.layout.outputs:
+            await self._here.ask("counted", calls=self.session.counted())
+        self._here.tell("void", calls=calls)
 
     def _end(self) -> None:
         self.session.close()
@@ -156,7 +162,7 @@ class Parent:
             "region": layout.run,
             "session": peer,
         }
-        self.session.invite([{**call, "rank": rank} for rank in range(1, self.session.pool.world)])
+        self.session.invite(call)
 
     def _whole(self) -> Any:
         """The batch that results are joined like: what is given to slices alone is taken away again."""

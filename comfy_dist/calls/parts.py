@@ -94,7 +94,7 @@ class _Noting:
 def values_needed(layout: Layout, node_of: NodeOf, staying: Collection[str] = ()) -> tuple[str, ...]:
     """The Run node's inputs whose values a rank needs, beside what is divided."""
     noting = _Noting()
-    clone(layout, node_of, chunk_prefix(layout, 0), noting)
+    clone(layout, node_of, chunk_prefix(layout.run, 0), noting)
     carry(layout, node_of, noting.value, staying)
     return tuple(name for name in noting.names if name not in staying)
 
@@ -117,7 +117,7 @@ def expansion(
 ) -> tuple[dict[str, Node], Link]:
     """The nodes that execute a chunk: clones, what `part` links them to, and a step after them that hands in what
     they gave; and the step's output with the first closing node's results, which the others' follow."""
-    clones = clone(layout, node_of, chunk_prefix(layout, chunk.index), part)
+    clones = clone(layout, node_of, chunk_prefix(layout.run, chunk.index), part)
     handed_in: dict[str, Any] = {f"result_{n}": link for n, link in enumerate(clones.results.values())}
     handed_in |= {f"after_{n}": link for n, link in enumerate(clones.after)}
     graph = part.graph | clones.graph

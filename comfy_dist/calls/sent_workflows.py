@@ -37,13 +37,11 @@ class Workflow:
     #: What the workflow is called with.
     image: Any
 
-    def call(self, target: str | None, rank: int, world: int) -> dict[str, Any]:
-        """For one worker, or for any (None), as worker/desk.py wants it."""
+    def call(self, world: int) -> dict[str, Any]:
+        """As worker/desk.py wants it, but for whom it is."""
         return {
             "prompt": self.prompt,
             "targets": list(self.targets),
-            "target": target,
-            "rank": rank,
             "world": world,
             "node": self.node,
             "plan": True,

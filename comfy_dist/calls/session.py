@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,14 +99,15 @@ class Session:
 
         return here.plane.expose(answer, self.id).model_dump(mode="json")
 
-    def invite(self, calls: Sequence[Mapping[str, Any]]) -> None:
-        """Send calls, the first of them for rank 1. Where they cannot be sent, the parent does everything."""
-        self._start(self._invite(calls))
+    def invite(self, call: Mapping[str, Any]) -> None:
+        """Send the call, to a rank each. Where that cannot be, the parent does everything."""
+        self._start(self._invite(call))
 
-    async def _invite(self, calls: Sequence[Mapping[str, Any]]) -> None:
+    async def _invite(self, call: Mapping[str, Any]) -> None:
         assert self._here is not None
         try:
-            ids = await self._here.send(calls, self.heard)
+            each = [{"rank": rank} for rank in range(1, self.pool.world)]
+            ids = await self._here.send(call, each, self.heard)
         except ComfyDistError as error:
             log.warning("Nobody is asked to help with node %s: %s", self.node, error)
         else:
@@ -156,13 +157,19 @@ class Session:
             here.plane.release(self.id)
             here.unfollow(tuple(self._guests))
 
-    def void(self) -> dict[str, Any]:
-        """What to tell the worker at the end: calls that nobody need take, and the chunks of each that count."""
-        counted: dict[str, list[int]] = {call: [] for call in self._guests}
+    @property
+    def calls(self) -> list[str]:
+        """Ids of those that were sent."""
+        return list(self._guests)
+
+    def counted(self) -> dict[str, Any]:
+        """At the end of a region that saves: of each call the attempt and the chunks that count. Whoever was taken
+        for gone may have saved too, and said so since."""
+        chunks: dict[str, list[int]] = {call: [] for call in self._guests}
         for index, who in self._doers.items():
             if who != PARENT:
-                counted[who].append(index)
-        return {"calls": list(self._guests), "chunks": counted}
+                chunks[who].append(index)
+        return {call: {"attempt": self._guests[call].attempt, "chunks": chunks[call]} for call in self._guests}
 
     @property
     def _complete(self) -> bool:
@@ -213,11 +220,14 @@ class Session:
         )
 
     def _admit(self, guest: _Guest, call: str, attempt: int) -> bool:
-        """Whether that attempt may take chunks; a new one takes the place of the one before."""
+        """Whether that attempt may take chunks; a new one takes the place of the one before, unless that has come
+        to its end."""
+        if guest.ended:
+            return False
         if attempt > guest.attempt:
             self._gone(guest, call)
             guest.attempt = attempt
-        return attempt == guest.attempt and not guest.ended
+        return attempt == guest.attempt
 
     def _share(self, guest: _Guest, call: str) -> Chunk | None:
         if self._failure is not None or guest.unreachable:
@@ -308,13 +318,13 @@ class Session:
         if guest is None or guest.ended or attempt < guest.attempt:
             return
         guest.worker = str(message.get("worker") or guest.worker)
-        if state == "started":
-            self._admit(guest, call, attempt)
-        elif state == "gone":
+        if state == "gone":
             self._gone(guest, call)
             # It may wake up again, and is then too late.
             guest.attempt = attempt + 1
-        else:
+            return
+        self._admit(guest, call, attempt)
+        if state == "ended":
             self._ended(guest, call, message)
 
     def _gone(self, guest: _Guest, call: str) -> None:

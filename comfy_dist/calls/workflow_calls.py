@@ -59,7 +59,9 @@ async def on_any(here: Here, job: RunningJob, workflow: Workflow) -> list[Result
         await called.send(job, [None])
         if alone and not await called.has_begun():
             await here.ask("void", calls=called.ids)
-            return None
+            # Somebody may have begun meanwhile, and was not called off then.
+            if not called.begun:
+                return None
         await called.until_ended(own)
     finally:
         called.unfollow()
@@ -96,19 +98,24 @@ class _Called:
             packed = self._here.plane.pack([workflow.image], job.id)
             await self._here.ask("publish", channel=channel, value=packed)
             workflow = replace(workflow, prompt=tuned_to(channel, workflow.prompt))
-        calls = [workflow.call(target, rank, len(targets)) for rank, target in enumerate(targets)]
-        self.ids = await self._here.send(calls, self._hear)
+        each = [{"target": target, "rank": rank} for rank, target in enumerate(targets)]
+        self.ids = await self._here.send(workflow.call(len(targets)), each, self._hear)
         self._targets = dict(zip(self.ids, targets, strict=True))
 
     def unfollow(self) -> None:
         self._here.unfollow(self.ids)
 
     async def has_begun(self) -> bool:
-        """Whether somebody executes the one call, or has."""
-        while self._state(self.ids[0]) not in ("started", "ended"):
+        """Whether somebody executes the one call soon, or has."""
+        while not self.begun:
             if not await self._told_within(BEGIN_SECONDS):
                 return False
         return True
+
+    @property
+    def begun(self) -> bool:
+        """Whether somebody executes the one call, or has."""
+        return self._state(self.ids[0]) in ("started", "ended")
 
     async def until_ended(self, own: str) -> None:
         """`own`: id of this worker."""
@@ -180,8 +187,10 @@ class _Called:
         return self._heard.get(call, {}).get("state")
 
     def _hear(self, message: dict[str, Any]) -> None:
-        self._heard[message["call"]] = message
-        self._news.set()
+        # The first end counts; another attempt may have begun before it was told.
+        if self._state(message["call"]) != "ended":
+            self._heard[message["call"]] = message
+            self._news.set()
 
     async def _told_within(self, seconds: float) -> bool:
         """Whether something is told in that time, or was since somebody last waited."""

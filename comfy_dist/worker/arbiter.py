@@ -185,8 +185,12 @@ class Arbiter:
         return await self._transport.is_alive(worker)
 
     def is_unwanted(self, job: Job) -> bool:
-        """Whether it is a call of an attempt that is over."""
-        return job.call is not None and self.claims.is_superseded(job.call.parent, job.call.attempt)
+        """Whether it is a call of an attempt that is over, or of a client's job that is."""
+        if (call := job.call) is None:
+            return False
+        # Calls of calls need not wait until those between them and the job have stopped.
+        root_is_over = self.claims.has_ended(call.root) or self.claims.is_cancelled(call.root) is not None
+        return root_is_over or self.claims.is_superseded(call.parent, call.attempt)
 
     def _called_off(self, job: Job) -> str | None:
         by = self.claims.is_cancelled(job.id)

@@ -228,6 +228,7 @@ class Attempt:
             started_at=self._progress.current.started_at,
             messages=(("execution_interrupted", interrupted),),
             last_sequence=self._progress.last,
+            attempt=self.number,
             by=self._cancelled_by or "",
             started=True,
         )
@@ -267,5 +268,6 @@ def failed(
         worker=worker,
         error=error,
         attempts=attempts,
+        attempt=attempts,
         messages=(("execution_error", error),),
     )

@@ -6,13 +6,16 @@ import asyncio
 import json
 import logging
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
+from comfy_dist.calls.clones import chunk_prefix
 from comfy_dist.engine import EngineEvent, NodeText, Preview
 from comfy_dist.messages import Call, CallEnded, Job, Progress, Span, SpanKind, now_ms, spans_of
+from comfy_dist.messages.trace import MOST_SPANS
 from comfy_dist.worker.progress import PREVIEW_WITH_METADATA, ProgressSender
+from comfy_dist.worker.shown_before import Entries
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +25,8 @@ _ITS_OWN = frozenset({"executing", "execution_success", "execution_error"})
 TELL_SECONDS = 0.05
 #: Of the data of a rank's execution_error, what is told of the parent's.
 _OF_A_RANK = ("node_id", "node_type", "traceback", "current_inputs")
+#: Of a preview's metadata, what names its node.
+_PREVIEWED = ("node_id", "display_node_id", "parent_node_id", "real_node_id")
 _LENGTH = struct.Struct(">I")
 
 
@@ -42,10 +47,30 @@ class SentCall:
     missed: bool = False
     #: Attempts up to this one are known to be gone.
     gone: int = 0
-    ended: CallEnded | None = None
+    #: By attempt: one that was taken for gone may end after all, before or after the next.
+    ends: dict[int, CallEnded] = field(default_factory=dict)
+    #: Of a region that saves: the attempt that counts, and which of its chunks do.
+    counted: tuple[int, frozenset[int]] | None = None
     node: str | None = None
     value: float = 0
     max: float = 1
+
+    @property
+    def ended(self) -> CallEnded | None:
+        """The end that counts, of several the latest attempt's."""
+        return self.ends[max(self.ends)] if self.ends else None
+
+    @property
+    def shown(self) -> Entries:
+        """What its output nodes showed, but for chunks that were done again by others."""
+        if self.counted is None:
+            return ({}, {}) if (ended := self.ended) is None else (ended.outputs, ended.meta)
+        attempt, chunks = self.counted
+        if (ended := self.ends.get(attempt)) is None:
+            return {}, {}
+        prefixes = tuple(chunk_prefix(_about(self).region, chunk) for chunk in chunks)
+        outputs = {each: entry for each, entry in ended.outputs.items() if each.startswith(prefixes)}
+        return outputs, {each: ended.meta[each] for each in outputs if each in ended.meta}
 
 
 class AttemptCalls:
@@ -73,7 +98,7 @@ class AttemptCalls:
     def started(self, call_id: str, holder: str, worker: str, attempt: int) -> dict[str, Any] | None:
         """A worker has claimed it: what to tell its node; None: nothing new."""
         call = self.calls[call_id]
-        if attempt <= call.attempt or call.ended is not None:
+        if attempt <= call.attempt:
             return None
         call.holder, call.worker, call.attempt, call.missed = holder, worker, attempt, False
         call.claimed_at, call.state = now_ms(), "running"
@@ -83,30 +108,44 @@ class AttemptCalls:
     def gone(self, call_id: str) -> dict[str, Any] | None:
         """Whoever had claimed it is gone; None: that is known."""
         call = self.calls[call_id]
-        if call.ended is not None or call.gone >= call.attempt:
+        if call.state != "running" or call.gone >= call.attempt:
             return None
         call.gone, call.state = call.attempt, "waiting"
         self._tell(call)
         return _push(call, "gone")
 
     def end(self, ended: CallEnded) -> dict[str, Any] | None:
+        """An attempt at a call has ended: what to tell its node; None: that is known."""
         call = self.calls[ended.call]
-        if call.ended is not None:
+        if ended.attempt in call.ends:
             return None
-        call.ended, call.attempt = ended, max(call.attempt, ended.attempt)
-        call.worker = ended.worker or call.worker
-        call.state = "done" if ended.status == "finished" else "failed"
-        for message in ended.trail:
-            self._forward(call, message.event, json.loads(message.body))
-        self._tell(call)
+        call.ends[ended.attempt] = ended
+        if ended.attempt >= call.attempt:
+            call.attempt, call.worker = ended.attempt, ended.worker or call.worker
+            call.state = "done" if ended.status == "finished" else "failed"
+            for message in ended.trail:
+                self._forward(call, message.event, message.body)
+            self._tell(call)
         told = {"status": ended.status, "outputs": ended.outputs, "error": ended.error}
-        return _push(call, "ended") | told
+        about = {"attempt": ended.attempt, "worker": ended.worker or call.worker}
+        return _push(call, "ended") | about | told
+
+    def count(self, call_id: str, attempt: int, chunks: Iterable[int]) -> None:
+        """Of what a call showed, that of these chunks counts."""
+        self.calls[call_id].counted = attempt, frozenset(chunks)
+
+    @property
+    def shown(self) -> list[Entries]:
+        """What calls showed, in the order of ranks."""
+        return [call.shown for call in self._in_order() if call.ends]
 
     @property
     def ended(self) -> list[CallEnded]:
         """Those that ended, in the order of ranks."""
-        calls = sorted(self.calls.values(), key=lambda call: call.job.call.rank if call.job.call else 0)
-        return [call.ended for call in calls if call.ended is not None]
+        return [call.ended for call in self._in_order() if call.ended is not None]
+
+    def _in_order(self) -> list[SentCall]:
+        return sorted(self.calls.values(), key=lambda call: _about(call).rank)
 
     def blamed(self, error: dict[str, Any]) -> dict[str, Any]:
         """The data of execution_error; where a rank's failure is told, at its node, with what it was doing."""
@@ -121,20 +160,29 @@ class AttemptCalls:
     # What its client sees
 
     def on_progress(self, message: Progress) -> None:
-        """Of a call, sent on under the prompt that its parent is."""
+        """Of a call, sent on under the prompt that its parent is. What makes no sense is passed over."""
         call = self.calls[message.job_id]
         if not message.binary:
-            frame = json.loads(message.body)
-            self._forward(call, message.event, frame)
-        elif message.event == "preview":
-            self._progress.emit(Preview(str(message.node), self._named_anew(message.body)))
-        elif message.event == "text":
-            (length,) = _LENGTH.unpack_from(message.body, _LENGTH.size)
-            text = message.body[2 * _LENGTH.size + length :].decode("utf-8", "replace")
-            self._progress.emit(NodeText(str(message.node), text))
+            self._forward(call, message.event, message.body)
+            return
+        try:
+            if message.event == "preview":
+                node, body = self._named_anew(call, str(message.node), message.body)
+                self._progress.emit(Preview(node, body))
+            elif message.event == "text" and _about(call).region:
+                (length,) = _LENGTH.unpack_from(message.body, _LENGTH.size)
+                text = message.body[2 * _LENGTH.size + length :].decode("utf-8", "replace")
+                self._progress.emit(NodeText(str(message.node), text))
+        except (ValueError, TypeError, struct.error) as error:
+            log.warning("Progress of the call %s is not understood: %s", call.job.id, error)
 
-    def _forward(self, call: SentCall, event: str, frame: dict[str, Any]) -> None:
-        data = frame.get("data")
+    def _forward(self, call: SentCall, event: str, body: bytes | str) -> None:
+        try:
+            frame = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            log.warning("Progress of the call %s is not understood: %s", call.job.id, error)
+            return
+        data = frame.get("data") if isinstance(frame, dict) else None
         if not isinstance(data, dict):
             return
         data = {**data, "prompt_id": self.job.id}
@@ -154,14 +202,19 @@ class AttemptCalls:
         if event not in _ITS_OWN:
             self._progress.emit(EngineEvent(event, data))
 
-    def _named_anew(self, body: bytes) -> bytes:
-        """A preview (u32 4, u32 length, JSON, picture) without its first number, as of the parent's prompt."""
+    def _named_anew(self, call: SentCall, node: str, body: bytes) -> tuple[str, bytes]:
+        """The node that a preview is of, and the preview (u32 4, u32 length, JSON, picture) without its first
+        number, both as of the parent's prompt."""
         start = len(PREVIEW_WITH_METADATA)
         (length,) = _LENGTH.unpack_from(body, start)
         picture = start + _LENGTH.size + length
         metadata = json.loads(body[start + _LENGTH.size : picture]) | {"prompt_id": self.job.id}
+        if not _about(call).region:
+            # Its nodes are of another workflow; the picture is of the node that called it.
+            node = _about(call).node
+            metadata |= {name: node for name in _PREVIEWED if name in metadata}
         head = json.dumps(metadata).encode()
-        return _LENGTH.pack(len(head)) + head + body[picture:]
+        return node, _LENGTH.pack(len(head)) + head + body[picture:]
 
     def _tell(self, call: SentCall) -> None:
         about = _about(call)
@@ -215,6 +268,8 @@ class AttemptCalls:
     def note(self, spans: Any) -> None:
         """What a node says of when it moved and executed what."""
         self._spans += spans_of(spans)
+        if len(self._spans) > 2 * MOST_SPANS:
+            self._spans = list(spans_of(self._spans))
 
     def spans(self) -> tuple[Span, ...]:
         spans = list(self._spans)

@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from comfy_dist.calls.errors import LinkRefused
+from comfy_dist.calls.links import class_of, inputs_of
 from comfy_dist.errors import BrokerUnavailable, ComfyDistError
 from comfy_dist.messages import (
     AttemptFailedFact,
@@ -99,6 +100,7 @@ class Desk:
             "peers": self._peers_of,
             "send": self._send,
             "void": self._void,
+            "counted": self._counted,
             "relay": self._relay,
             "publish": self._publish,
             "listen": self._listen,
@@ -130,7 +132,7 @@ class Desk:
             yield calls
         finally:
             calls.close()
-            self._links.push(lane, {"push": "stop", "job": job.id})
+            self._links.push(lane, {"push": "stop", "job": job.id, "attempt": number})
             del self._running[lane]
             for call_id in calls.calls:
                 del self._sent[call_id]
@@ -141,7 +143,7 @@ class Desk:
         """Whoever waits in a node of that lane's job is to wait no longer."""
         if (calls := self._running.get(lane)) is not None:
             calls.over.set()
-            self._links.push(lane, {"push": "stop", "job": calls.job.id})
+            self._links.push(lane, {"push": "stop", "job": calls.job.id, "attempt": calls.number})
 
     # What goes on beside
 
@@ -172,19 +174,15 @@ class Desk:
     async def _receive(self) -> None:
         async for ended in self._transport.results():
             calls = self._sent.get(ended.call)
-            # Of an attempt before this one, or told twice.
+            # Where not: of an attempt before this one.
             if calls is not None:
                 self._push(calls, calls.end(ended))
 
     async def _follow_progress(self) -> None:
         await self._has_calls.wait()
         async for message in self._transport.progress(everyones=False):
-            if (calls := self._sent.get(message.job_id)) is None:
-                continue
-            try:
+            if (calls := self._sent.get(message.job_id)) is not None:
                 calls.on_progress(message)
-            except (ValueError, KeyError, LookupError, TypeError) as error:
-                log.warning("Progress of the call %s is not understood: %s", message.job_id, error)
 
     async def _look_for_others(self) -> None:
         """For whoever executes calls of the jobs here, and whoever waits for calls that are executed here."""
@@ -311,7 +309,7 @@ class Desk:
 
     async def _send(self, lane: int, arguments: dict[str, Any]) -> dict[str, Any]:
         calls = self._attempt(lane)
-        asked = [_Asked.of(each) for each in arguments["calls"]]
+        asked = [_Asked.of({**arguments.get("call", {}), **each}) for each in arguments["calls"]]
         if len(calls.calls) + len(asked) > MOST_CALLS:
             raise LinkRefused(f"One job sends {MOST_CALLS:,} calls at most.")
         await self._expect_progress()
@@ -319,7 +317,16 @@ class Desk:
         for job in jobs:
             if (channels := self._channels.get(job.call.root if job.call else job.id)) is not None:
                 channels.expect(job.prompt)
-        routes = [await self._route(lane, job) for job in jobs]
+        # Most are the same but for their ranks.
+        found: dict[tuple[int, str | None], Route] = {}
+        routes = []
+        for each, job in zip(asked, jobs, strict=True):
+            key = id(each.prompt), each.target
+            if key not in found:
+                found[key] = await self._route(lane, job)
+            routes.append(found[key])
+        if calls.over.is_set():
+            raise LinkRefused("The job is over, so nobody is called for it.")
         for job in jobs:
             self._sent[job.id] = calls
             calls.add(job)
@@ -332,7 +339,7 @@ class Desk:
         parent = calls.job
         outer = parent.call
         prompt = {**asked.prompt}
-        files = tuple(_files_in(parent, prompt))
+        files = tuple(_files_in(parent, prompt, is_part=bool(asked.region)))
         return Job(
             id=uuid.uuid4().hex,
             prompt=prompt,
@@ -389,6 +396,12 @@ class Desk:
                 call.state = "done"
                 await self._transport.append_fact(CancelledFact(job=call_id, by="its region is done"))
 
+    async def _counted(self, lane: int, arguments: dict[str, Any]) -> None:
+        """What of a region's calls is to be shown."""
+        calls = self._attempt(lane)
+        for call_id, counted in arguments["calls"].items():
+            calls.count(str(call_id), int(counted["attempt"]), [int(chunk) for chunk in counted["chunks"]])
+
     async def _relay(self, _: int, arguments: dict[str, Any]) -> Any:
         worker, _slash, lane = str(arguments["via"]).rpartition("/")
         if worker == self._identity.id:
@@ -436,7 +449,7 @@ class Desk:
         """Ask the worker that executes the client's job, where all of the job's tree broadcasts meet."""
         call = calls.job.call
         root, home = (call.root, call.home) if call is not None else (calls.job.id, self._identity.id)
-        command = Command(verb=verb, worker=home, arguments={"root": root, **arguments})
+        command = Command(verb=verb, worker=home, arguments={**arguments, "root": root})
         if home == self._identity.id:
             answer = await self.answer(command) or {}
             if "refused" in answer:
@@ -515,13 +528,21 @@ class _Asked:
         )
 
 
-def _files_in(parent: Job, prompt: Prompt) -> Iterator[InputFile]:
+def _files_in(parent: Job, prompt: Prompt, *, is_part: bool) -> Iterator[InputFile]:
     """The parent's files that the call's prompt names too, under the names that their frontend knows them by.
 
-    On this worker they may have others, which the prompt was told.
+    On this worker they may have others, which a part of the parent's prompt was told. A prompt that is no part of
+    it may have other nodes of the same ids.
     """
+
+    def is_same(node: str, name: str) -> bool:
+        mine, theirs = prompt.get(node), parent.prompt[node]
+        if is_part or mine is None:
+            return mine is not None
+        return class_of(mine) == class_of(theirs) and inputs_of(mine).get(name) == inputs_of(theirs)[name]
+
     for file in parent.files:
-        inputs = tuple((node, name) for node, name in file.inputs if node in prompt)
+        inputs = tuple((node, name) for node, name in file.inputs if is_same(node, name))
         for node, name in inputs:
             original = parent.prompt[node]["inputs"][name]
             prompt[node] = {**prompt[node], "inputs": {**prompt[node]["inputs"], name: original}}

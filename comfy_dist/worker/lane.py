@@ -152,6 +152,9 @@ class Lane:
         job = delivery.job
         if self._is_revoked(job) or self._arbiter.is_unwanted(job):
             await delivery.acknowledge()
+            if job.call is not None and self._arbiter.claims.knows(job.id):
+                # Of such a call nobody else tells the end, and everybody would remember it for ever.
+                self._arbiter.ended(job.id)
             return
         if (lacking := self._lacking(job)) is not ANYBODY:
             log.info("Prompt %s asks for what this engine lacks; it is passed on.", job.id)
@@ -202,10 +205,9 @@ class Lane:
             case Void():
                 await delivery.acknowledge()
             case WasCancelled(by, started):
-                await self._settle(
-                    delivery,
-                    Cancelled(job_id=job.id, client_id=job.client_id, user=job.user, by=by, started=started),
-                )
+                attempt = max(1, self._arbiter.claims.attempts(job.id))
+                about = {"client_id": job.client_id, "user": job.user, "attempt": attempt}
+                await self._settle(delivery, Cancelled(job_id=job.id, by=by, started=started, **about))
             case Poisonous(deaths):
                 await self._bury(delivery, deaths, "Engines or workers die under the prompt.")
 

@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 
 from pydantic_core import to_json
 
-from comfy_dist.calls.classes import RUNS
-from comfy_dist.calls.links import class_of, links_of
+from comfy_dist.calls.classes import RUN_ALL
+from comfy_dist.calls.links import class_of, inputs_of, links_of
 from comfy_dist.messages import Prompt, StatusMessages
 
 #: ({node id: what it showed}, {node id: more about it}).
@@ -46,17 +46,20 @@ class ShownBefore:
         }
         shown = list(shown)
         found: list[Entries] = []
-        for run in [node_id for node_id, node in prompt.items() if class_of(node) in RUNS]:
-            key = _everything_before(prompt, run)
+        keys: dict[str, bytes] = {}
+        # No other Run has output nodes in its region.
+        for run in [node_id for node_id, node in prompt.items() if class_of(node) == RUN_ALL]:
+            _hash(prompt, run, keys)
+            key = keys[run]
             if run in cached:
                 if key in self._entries:
                     self._entries.move_to_end(key)
                     found.append(self._entries[key])
-                continue
-            self._entries[key] = _of_region(run, shown)
-            self._entries.move_to_end(key)
-            if len(self._entries) > REMEMBERED:
-                self._entries.popitem(last=False)
+            elif (entries := _of_region(run, shown))[0]:
+                self._entries[key] = entries
+                self._entries.move_to_end(key)
+                if len(self._entries) > REMEMBERED:
+                    self._entries.popitem(last=False)
         return found
 
 
@@ -71,14 +74,20 @@ def _of_region(run: str, shown: Iterable[Entries]) -> Entries:
     return outputs, about
 
 
-def _everything_before(prompt: Prompt, node_id: str) -> bytes:
-    """A hash of the node and all that it depends on."""
-    reached: dict[str, Any] = {}
-    waiting = [node_id]
+def _hash(prompt: Prompt, node_id: str, keys: dict[str, bytes]) -> None:
+    """Add to `keys` hashes of the node and of each that it depends on, with all that those depend on."""
+    waiting, entered = [node_id], set[str]()
     while waiting:
-        each = waiting.pop()
-        if each not in reached and each in prompt:
-            node = reached[each] = prompt[each]
-            waiting += [link[0] for _, link in links_of(node)]
-    parts = [[each, class_of(node), node.get("inputs")] for each, node in sorted(reached.items())]
-    return hashlib.blake2b(to_json(parts, inf_nan_mode="constants"), digest_size=16).digest()
+        each = waiting[-1]
+        node = prompt[each]
+        sources = [link[0] for _, link in links_of(node) if link[0] in prompt]
+        missing = [source for source in sources if source not in keys]
+        if missing and each not in entered and each not in keys:
+            entered.add(each)
+            waiting += missing
+            continue
+        waiting.pop()
+        # An engine has executed it, so nothing goes in a circle.
+        before = [keys[source].hex() for source in sources if source in keys]
+        parts = [each, class_of(node), inputs_of(node), before]
+        keys.setdefault(each, hashlib.blake2b(to_json(parts, inf_nan_mode="constants"), digest_size=16).digest())

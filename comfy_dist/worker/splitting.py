@@ -60,10 +60,9 @@ class Split:
         """What output nodes showed, here and in calls, as if each were one node; and what is still to be told of
         those in regions that were cached. `messages` as the engine gave them.
         """
-        ended = self.calls.ended
-        if self._shown is None and not ended:
+        calls = self.calls.shown
+        if self._shown is None and not calls:
             return outputs, meta, []
-        calls = [(call.outputs, call.meta) for call in ended]
         before = self._before.added(self._prompt, messages, [(outputs, meta), *calls])
         shown = self._shown or Shown({})
         again, _ = shown.merged(({}, {}), before)

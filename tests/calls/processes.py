@@ -50,7 +50,7 @@ class Worker:
                 return {"engines": self.engines, "workers": workers}
             case "send":
                 ids = [f"call-{len(self.sent) + n}" for n in range(1, len(arguments["calls"]) + 1)]
-                self.sent += arguments["calls"]
+                self.sent += [{**arguments["call"], **each} for each in arguments["calls"]]
                 for call in ids:
                     await self.taken(call)
                 return {"ids": ids}
@@ -71,7 +71,8 @@ class Worker:
         assert self.links.push(PARENT, told | more)
 
     def stop(self, lane: int = PARENT) -> None:
-        assert self.links.push(lane, {"push": "stop", "job": self.jobs[lane]["id"]})
+        job = self.jobs[lane]
+        assert self.links.push(lane, {"push": "stop", "job": job["id"], "attempt": job["attempt"]})
 
     @asynccontextmanager
     async def process(self, lane: int) -> AsyncIterator[Here]:
@@ -113,7 +114,7 @@ class Calling:
             job = await here.job()
             offered = Offered(here.plane, session.id, divided, values or {})
             peer = session.open(here, job, offered)
-            session.invite([{"rank": rank, "session": peer} for rank in range(1, session.pool.world)])
+            session.invite({"session": peer})
             return cls(here, job, session, Peer.model_validate(peer))
 
         return await here.thread.run(opened())

@@ -11,7 +11,7 @@ import pytest
 
 from comfy_dist.calls.errors import LinkLost, LinkRefused, Stopped
 from comfy_dist.calls.here import Here
-from comfy_dist.calls.link import ADDRESS_VARIABLE, TOKEN_VARIABLE, Link
+from comfy_dist.calls.link import ADDRESS_VARIABLE, MAX_MESSAGE, TOKEN_VARIABLE, Link
 from comfy_dist.worker.link import LinkServer
 from tests.calls.processes import PARENT, a_worker, until
 from tests.support.patience import PATIENCE
@@ -217,7 +217,7 @@ async def test_what_becomes_of_a_call_is_heard_even_before_its_id_is_known() -> 
 
         async def send() -> list[str]:
             await here.job()
-            return await here.send([{}, {}], lambda said: heard.append((said["call"], said["state"])))
+            return await here.send({}, [{}, {}], lambda said: heard.append((said["call"], said["state"])))
 
         ids = await here.thread.run(send())
         worker.push(ids[1], "ended")
@@ -232,6 +232,33 @@ async def test_a_job_that_is_over_already_when_it_is_asked_for_is_not_waited_in(
         job = await here.thread.run(here.job())
         with pytest.raises(Stopped):
             await here.thread.run(job.wait(asyncio.sleep(PATIENCE)))
+
+
+async def test_a_job_that_is_stopped_while_it_is_asked_for_is_not_waited_in() -> None:
+    """The word of its end may be read before the answer is, though it was said after that."""
+    async with a_worker() as worker, worker.process(PARENT) as here:
+        await here.thread.run(here.ask("hello"))
+        worker.stop()
+        job = await here.thread.run(here.job())
+        with pytest.raises(Stopped):
+            await here.thread.run(job.wait(asyncio.sleep(PATIENCE)))
+        # That was one attempt; the next is another.
+        worker.jobs[PARENT]["attempt"] = 2
+        assert not (await here.thread.run(here.job())).over
+
+
+async def test_a_large_prompt_is_sent_once_for_all_ranks() -> None:
+    async with a_worker() as worker, worker.process(PARENT) as here:
+        large = {"prompt": {"1": {"inputs": {"text": "x" * 2_000_000}}}}
+        each = [{"rank": rank} for rank in range(1, 64)]
+        job = await here.thread.run(here.job())
+        ids = await here.thread.run(here.send(large, each, lambda _: None))
+        assert len(ids) == 63
+        assert worker.sent[-1] == {**large, "rank": 63}
+        with pytest.raises(LinkRefused, match="too many for a message"):
+            await here.thread.run(here.send({"prompt": "x" * MAX_MESSAGE}, each, lambda _: None))
+        # Neither has ended the link.
+        assert not job.over
 
 
 async def test_another_attempt_ends_what_the_one_before_left() -> None:

@@ -306,7 +306,39 @@ async def test_where_output_nodes_are_inside_a_chunk_counts_when_its_call_has_en
     assert not rest.done()
     cluster.push(2, "ended", status="finished")
     assert _is_whole(await asyncio.wait_for(rest, PATIENCE))
-    assert calling.session.void()["chunks"] == {cluster.call(1): [], cluster.call(2): [again["chunk"]["index"]]}
+    assert calling.session.counted() == {
+        cluster.call(1): {"attempt": 2, "chunks": []},
+        cluster.call(2): {"attempt": 1, "chunks": [again["chunk"]["index"]]},
+    }
+
+
+async def test_what_a_worker_says_that_was_taken_for_gone_harms_nobody_who_came_after(cluster: Cluster) -> None:
+    calling = await cluster.calling(saves=True)
+    own = await calling.next()
+    await calling.ask(cluster.far, cluster.call(1))
+    cluster.push(1, "gone")
+    cluster.push(1, "started", 2)
+    taken = await calling.ask(cluster.other, cluster.call(1), attempt=2)
+    cluster.push(1, "ended", 1, status="finished")
+    rest = asyncio.ensure_future(parent_does_the_rest(calling, own))
+    await helps(calling, cluster.other, cluster.call(1), taken, attempt=2)
+    cluster.push(1, "ended", 2, status="finished")
+    assert _is_whole(await asyncio.wait_for(rest, PATIENCE))
+    counted = calling.session.counted()[cluster.call(1)]
+    assert counted["attempt"] == 2
+    assert taken["chunk"]["index"] in counted["chunks"]
+
+
+async def test_who_takes_a_call_that_has_ended_undoes_nothing(cluster: Cluster) -> None:
+    calling = await cluster.calling(saves=True)
+    own = await calling.next()
+    first = await calling.ask(cluster.far, cluster.call(1))
+    await helps(calling, cluster.far, cluster.call(1), first)
+    cluster.push(1, "ended", status="finished")
+    again = await calling.ask(cluster.other, cluster.call(1), attempt=2)
+    assert (again["chunk"], again["again"]) == (None, False)
+    assert _is_whole(await parent_does_the_rest(calling, own))
+    assert first["chunk"]["index"] in calling.session.counted()[cluster.call(1)]["chunks"]
 
 
 async def test_a_rank_that_is_quicker_than_the_id_of_its_call_is_waited_for(cluster: Cluster) -> None:

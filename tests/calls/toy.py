@@ -263,7 +263,7 @@ class Machine:
         carried: Callable[[Link], Link],
     ) -> dict[str, Any]:
         machine = self
-        prefix = chunk_prefix(layout, number)
+        prefix = chunk_prefix(layout.run, number)
 
         class Here:
             def opener(self, node_id: str) -> Link:

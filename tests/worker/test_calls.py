@@ -252,7 +252,8 @@ async def test_what_a_job_broadcasts_all_its_calls_hear(cluster: Cluster, client
     async with node_of(here) as node, node_of(there) as helping:
         (id_,) = (await node.link.ask("send", calls=[call("Wait")]))["ids"]
         await until(lambda: ("there", id_) in cluster.stage.executed)
-        await node.link.ask("publish", channel="default", value={"packed": 1})
+        # Whatever job a node says it is of.
+        await node.link.ask("publish", channel="default", value={"packed": 1}, root="another")
         assert await helping.link.ask("listen", channel="default", timeout=None) == {"value": {"packed": 1}}
         assert await node.link.ask("listen", channel="default", timeout=None) == {"value": {"packed": 1}}
         with pytest.raises(LinkRefused, match="Nothing in this job broadcasts on the channel 'x'"):
@@ -292,12 +293,20 @@ async def test_a_call_of_an_attempt_that_is_over_is_dropped(cluster: Cluster, cl
     about = Call(parent="gone", attempt=1, root="gone", home="w", worker="w")
     late = Job(id="late", prompt=prompt("Quick"), outputs_to_execute=("1",), urgency=Urgency.CALL, call=about)
     await client.append_fact(StartedFact(job="gone", worker="w", attempt=1))
+    await client.append_fact(CancelledFact(job="late", by="its region is done"))
     await client.append_fact(EndedFact(job="gone"))
     await client.submit(late)
     await cluster.worker("w")
     await client.submit(Job(id="next", prompt=prompt("Quick"), outputs_to_execute=("1",)))
     await until(lambda: ("w", "next") in cluster.stage.executed)
     assert ("w", "late") not in cluster.stage.executed
+    # What was told of it need not be remembered any longer.
+    async with asyncio.timeout(PATIENCE):
+        async for fact in client.facts():
+            if getattr(fact, "job", "") == "late" and isinstance(fact, EndedFact):
+                break
+            if isinstance(fact, StartedFact) and "late" in fact.ended:
+                break
 
 
 def test_an_end_is_read_as_it_was_written() -> None:
