@@ -9,9 +9,14 @@ from typing import Any, Self
 
 from comfy_dist.calls.classes import Joining
 from comfy_dist.calls.links import Link, key_of, link_of
+from comfy_dist.errors import ComfyDistError
 
 #: Chunks for each rank where a region may be cut finer than the world, unless its opening node says otherwise.
 CHUNKS_PER_WORKER = 4
+
+
+class UnreadableLayout(ComfyDistError):
+    """What is no layout, or one of another version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +68,17 @@ class Layout:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        data = json.loads(text)
-        data["openers"] = {node_id: Opener(**opener) for node_id, opener in data["openers"].items()}
-        for name in ("members", "held", "infos", "carried"):
-            data[name] = tuple(data[name])
-        return cls(**data)
+        """Raises UnreadableLayout."""
+        try:
+            data = json.loads(text)
+            data["openers"] = {node_id: Opener(**opener) for node_id, opener in data["openers"].items()}
+            for name in ("members", "held", "infos", "carried"):
+                data[name] = tuple(data[name])
+            return cls(**data)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            raise UnreadableLayout(
+                "The layout of a region cannot be read. Nodes of this class are made by workers; remove this one."
+            ) from None
 
     def renamed(self, relink: Callable[[Link], Link], recarry: Callable[[Link], Link]) -> Self:
         """The layout of a clone of the region: what each link became, and what those of carried nodes did."""

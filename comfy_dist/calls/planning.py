@@ -14,7 +14,7 @@ from typing import Any
 
 from comfy_dist.calls.classes import BROADCASTS, CLOSERS, OPENERS, PASSING, PUBLISH, RUNS
 from comfy_dist.calls.graph import Circle, Graph
-from comfy_dist.calls.layout import Layout
+from comfy_dist.calls.layout import Layout, UnreadableLayout
 from comfy_dist.calls.links import RESULTS, class_of, inputs_of, natural, passed_on
 from comfy_dist.calls.regions import Regions, gather
 from comfy_dist.calls.runs import refuse_crossed, run_node
@@ -119,8 +119,8 @@ def _inside(node: Any) -> tuple[str, ...]:
     if class_of(node) not in RUNS:
         return ()
     try:
-        return tuple(Layout.from_json(inputs_of(node)["layout"]).outputs)
-    except (ValueError, TypeError, KeyError, AttributeError):
+        return tuple(Layout.from_json(inputs_of(node).get("layout", "")).outputs)
+    except (UnreadableLayout, TypeError):
         # Somebody's own; it is planned anew.
         return ()
 

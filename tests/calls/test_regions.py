@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from comfy_dist.calls.classes import CLOSERS, OPENERS
 from comfy_dist.calls.errors import RegionError
-from comfy_dist.calls.layout import Layout
+from comfy_dist.calls.layout import Layout, UnreadableLayout
 from comfy_dist.calls.planning import plan, restore
 from comfy_dist.calls.runs import MOST_LINKS
 from tests.calls.toy import FAN_IN, FAN_OUT, GATHER, NODES, WORK_ITEM, node
@@ -392,6 +392,12 @@ def test_a_layout_is_the_same_after_its_way_as_text() -> None:
         {each: its for each, its in prompt.items() if each not in "56"} | {"7": save("3")}, "2.region"
     )
     assert Layout.from_json(layout.to_json()) == layout
+
+
+@pytest.mark.parametrize("text", ["", "7", "[]", "{}", '{"openers": 1}', '{"openers": {"1": {}}}', "[" * 100_000])
+def test_what_is_no_layout_is_refused_in_words(text: str) -> None:
+    with pytest.raises(UnreadableLayout, match="cannot be read"):
+        Layout.from_json(text)
 
 
 IDS = st.sampled_from([*"123456", "1.region", "9"])
