@@ -80,6 +80,7 @@ async def test_views_come_by_rows(ends: Ends, view: str) -> None:
     for start, stop in ((0, 4), (5, 6), (3, 3)):
         assert same_bits(await ends.reader.pull(ref, start, stop), rows[start:stop].contiguous())
     assert same_bits(await ends.reader.pull(ref), rows.contiguous())
+    assert same_bits(await ends.holder.pull(ref, 5, 6), rows[5:6].contiguous()), "the holder's own copy"
 
 
 async def test_images_of_eight_bits_arrive_exactly(ends: Ends) -> None:
