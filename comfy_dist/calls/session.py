@@ -7,6 +7,7 @@ an invitation, which a worker takes or not. Whatever becomes of the call, its ch
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 import uuid
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 PARENT = ""
 #: Seconds that a rank is kept at most while its results are fetched; it asks again then. Relays wait longer.
 FETCH_SECONDS = 5.0
+#: Seconds between two looks at ranks that the end of a region was left to, as long as nothing is told of them.
+LOOK_SECONDS = 0.5
 
 
 @dataclass(slots=True)
@@ -132,7 +135,10 @@ class Session:
                 return chunk
             if self._complete:
                 return None
-            await self._changed.wait()
+            # What was left to others may be the parent's after all, should they be late.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS if self.pool.left else None):
+                    await self._changed.wait()
 
     def results(self) -> dict[str, list[Values]]:
         """By closing node what each chunk gave, in order. Any thread, once `next` has given None."""

@@ -85,6 +85,11 @@ class Pool:
         """Every item is done."""
         return self._cut_all and len(self._done) == len(self._chunks)
 
+    @property
+    def left(self) -> bool:
+        """Something is not taken by anybody, though it may not be for everybody."""
+        return bool(self._back) or not self._cut_all
+
     def outstanding(self, who: str) -> tuple[Chunk, ...]:
         """What it has taken and not done."""
         taker = self._takers.get(who)
@@ -93,7 +98,8 @@ class Pool:
     def take(self, who: str, now: float) -> Chunk | None:
         """The next chunk for `who`. None: nothing is left, or others will have done it before `who` could.
 
-        The parent asks again whenever something has changed, and gets what is left unless somebody is at it now.
+        The parent asks again when something has changed, and now and then while something is left: it gets that
+        unless somebody is at work who will be in time for it.
         """
         self._begun = now if self._begun is None else self._begun
         taker = self._takers[who] = self._seen.setdefault(who, _Taker())

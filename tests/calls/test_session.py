@@ -312,6 +312,23 @@ async def test_where_output_nodes_are_inside_a_chunk_counts_when_its_call_has_en
     }
 
 
+async def test_what_is_left_to_a_rank_that_is_late_the_parent_does_after_all(cluster: Cluster) -> None:
+    """Though nothing is told of that rank: it is at work, and lives."""
+    pool, now = Pool(40, 2, False), time.monotonic()
+    session = Session(pool, ("in",), node="9")
+    calling = await Calling.of(cluster.here, session, {"out": [torch.zeros(40, 1)]})
+    own = pool.take("", now - 110)
+    quick = pool.take("quick", now - 110)
+    assert own is not None
+    assert quick is not None
+    pool.done(quick.index, "quick", now - 109.9)
+    assert pool.take("quick", now) is not None
+    late = await calling.next(own.index, {"in": [torch.zeros(own.items, 1)]})
+    assert late.start == max(chunk.start for chunk in pool.chunks)
+    assert pool.outstanding("quick")
+    await parent_closes(calling)
+
+
 async def test_what_a_worker_says_that_was_taken_for_gone_harms_nobody_who_came_after(cluster: Cluster) -> None:
     calling = await cluster.calling(saves=True)
     own = await calling.next()
