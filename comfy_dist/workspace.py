@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
@@ -97,6 +99,13 @@ class Workspace(Message):
             raise PathRefused(f"There is no folder type {type_!r}; use input, output or temp.")
         path: Path = getattr(self, type_)
         return path
+
+
+def user_folder_name(user: str) -> str:
+    """That of somebody who signed in, in the user folder. No two users', and none of ours: names may be e-mail
+    addresses, and two may differ by their case alone."""
+    readable = re.sub(r"[^A-Za-z0-9-]+", "_", user)[:64]
+    return f"{readable}-{hashlib.sha256(user.encode()).hexdigest()[:16]}"
 
 
 def inside(folder: Path, *names: str) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import re
 import threading
@@ -16,6 +15,7 @@ from comfy_dist.frontend.answers import Refused, read_object
 from comfy_dist.frontend.context import Context, context
 from comfy_dist.frontend.identity import ANYONE, identity_of, user_of
 from comfy_dist.frontend.storage import confined, write_atomically
+from comfy_dist.workspace import user_folder_name
 
 routes = web.RouteTableDef()
 
@@ -39,18 +39,12 @@ async def user_folder(request: web.Request) -> Path:
     here = context(request)
     user = _DEFAULT
     if (name := user_of(request)) is not None:
-        user = folder_name(name)
+        user = user_folder_name(name)
     elif here.settings.multi_user:
         user = request.headers.get("comfy-user", "")
         if user not in await asyncio.to_thread(_load, here):
             raise Refused(401, f"There is no user {user!r}; choose or create one first.", kind="unknown_user")
     return confined(here.workspace.user, user)
-
-
-def folder_name(user: str) -> str:
-    """No two users', and none of ours: names may be e-mail addresses, and two may differ by their case alone."""
-    readable = re.sub(r"[^A-Za-z0-9-]+", "_", user)[:64]
-    return f"{readable}-{hashlib.sha256(user.encode()).hexdigest()[:16]}"
 
 
 @routes.get("/users")

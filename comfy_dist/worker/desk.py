@@ -459,14 +459,15 @@ class Desk:
 
     async def _workflow(self, lane: int, arguments: dict[str, Any]) -> dict[str, Any]:
         """A saved workflow; without a path the job's own, as its client sent it."""
+        job = self._attempt(lane).job
         if "path" not in arguments:
-            job = self._attempt(lane).job
             return {"prompt": job.prompt, "targets": list(job.outputs_to_execute)}
         catalogue = self._standings[lane].catalogue
         # Others are to execute it, who may have classes that are not here.
         nodes = await self._peers.nodes() | (catalogue.nodes if catalogue is not None else {})
+        path, inputs = str(arguments["path"]), str(arguments.get("inputs") or "")
         prompt, targets = await asyncio.to_thread(
-            load_workflow, self._workspace.user, str(arguments["path"]), nodes, str(arguments.get("inputs") or "")
+            load_workflow, self._workspace.user, path, nodes, inputs, job.user
         )
         return {"prompt": prompt, "targets": list(targets)}
 

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from comfy_dist.errors import ComfyDistError
-from comfy_dist.workspace import inside
+from comfy_dist.workspace import inside, user_folder_name
 
 #: The folder of whoever works without signing in; what lies there is named without it.
 _DEFAULT = "default/workflows/"
+_EVERYBODY = "default"
 _FOLDER = "workflows"
 #: Names of others that an error gives.
 _SHOWN = 20
@@ -21,14 +22,16 @@ class NoSuchWorkflow(ComfyDistError):
     """A name that no saved workflow has."""
 
 
-def saved_workflows(user_folder: Path) -> list[str]:
-    """Names of the JSON files in every `workflows` folder and below it, sorted."""
-    return sorted(
-        canonical((folder.relative_to(user_folder) / name).as_posix())
+def saved_workflows(user_folder: Path, user: str | None = None) -> list[str]:
+    """Names of the JSON files in every `workflows` folder and below it, sorted; for a user who signed in those of
+    that user and of everybody."""
+    paths = (
+        (folder.relative_to(user_folder) / name).as_posix()
         for folder, names in _folders(user_folder)
         for name in names
         if name.endswith(".json")
     )
+    return sorted(canonical(path) for path in paths if _is_for(user, path))
 
 
 def workflow_folders(user_folder: Path) -> Iterator[Path]:
@@ -48,14 +51,24 @@ def canonical(name: str) -> str:
     return PurePosixPath(name.replace("\\", "/")).as_posix().removeprefix(_DEFAULT)
 
 
-def workflow_file(user_folder: Path, name: str) -> Path:
-    """The file of that name. Raises NoSuchWorkflow, and PathRefused for a name that leads out of the folders."""
+def workflow_file(user_folder: Path, name: str, user: str | None = None) -> Path:
+    """The file of that name. Raises NoSuchWorkflow, and PathRefused for a name that leads out of the folders.
+
+    `user`: for whom, where people sign in; what others have saved is not there.
+    """
     name = canonical(name)
     for candidate in (_DEFAULT + name, name):
         path = inside(user_folder, candidate)
-        if _FOLDER in PurePosixPath(candidate).parts[:-1] and candidate.endswith(".json") and _is_file(path):
+        there = _FOLDER in PurePosixPath(candidate).parts[:-1] and candidate.endswith(".json") and _is_file(path)
+        if there and _is_for(user, candidate):
             return path
-    raise NoSuchWorkflow(f"There is no saved workflow {name!r}; {_others(name, saved_workflows(user_folder))}")
+    known = _others(name, saved_workflows(user_folder, user))
+    raise NoSuchWorkflow(f"There is no saved workflow {name!r}; {known}")
+
+
+def _is_for(user: str | None, path: str) -> bool:
+    """Whether what lies there is that user's, or everybody's."""
+    return user is None or PurePosixPath(path).parts[0] in (_EVERYBODY, _FOLDER, user_folder_name(user))
 
 
 def _is_file(path: Path) -> bool:

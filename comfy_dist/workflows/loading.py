@@ -15,17 +15,17 @@ from comfy_dist.workflows.ui_format import Prompt, refuse_missing
 
 
 def load_workflow(
-    user_folder: Path, path: str, nodes_info: Mapping[str, Any], inputs: str = ""
+    user_folder: Path, path: str, nodes_info: Mapping[str, Any], inputs: str = "", user: str | None = None
 ) -> tuple[Prompt, tuple[str, ...]]:
     """The prompt, and its output nodes.
 
     `path` is a name as saved_workflows() gives it, `nodes_info` the /object_info of every class that may be
-    executed, `inputs` a JSON text {node id or title: {input: value}}, or "". Raises ComfyDistError with a sentence
-    for whatever is wrong with one of them.
+    executed, `inputs` a JSON text {node id or title: {input: value}}, or "", and `user` whom it is for, where
+    people sign in. Raises ComfyDistError with a sentence for whatever is wrong with one of them.
     """
     name = canonical(path)
     edits = parsed_inputs(inputs)
-    file = workflow_file(user_folder, name)
+    file = workflow_file(user_folder, name, user)
     try:
         content = file.read_bytes()
     except OSError as error:

@@ -23,8 +23,8 @@ from comfy_dist.frontend.attempts import ALLOWED, SECONDS, Attempts
 from comfy_dist.frontend.credentials import SESSION_SECONDS, Credentials
 from comfy_dist.frontend.identity import ANYONE, STRANGER, Identity, NotAccepted
 from comfy_dist.frontend.tokens import LEEWAY
-from comfy_dist.frontend.users import folder_name
 from comfy_dist.settings import AccessSettings, ComfyuiSettings, load
+from comfy_dist.workspace import user_folder_name
 
 ALICE, BOB, OWNER = "alice-0123456789abcdef", "bob-0123456789abcdef", "owner-0123456789abcdef"
 SECRET = "0123456789abcdef" * 4
@@ -135,12 +135,12 @@ def test_keys_that_cannot_be_used_stop_the_start_and_are_not_shown(keys: str) ->
 
 @given(st.text(min_size=1, max_size=100), st.text(min_size=1, max_size=100))
 def test_every_user_has_a_folder_of_their_own_and_of_no_other_use(a: str, b: str) -> None:
-    folder = folder_name(a)
+    folder = user_folder_name(a)
     assert folder.replace("-", "").replace("_", "").isalnum()
     assert folder.isascii()
     assert len(folder) <= 100
     assert folder not in {"default", "comfy_dist", "users.json"}
-    assert (folder.lower() == folder_name(b).lower()) == (a == b)
+    assert (folder.lower() == user_folder_name(b).lower()) == (a == b)
 
 
 # Tokens

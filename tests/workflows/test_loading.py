@@ -17,7 +17,7 @@ from comfy_dist.workflows.folder import NoSuchWorkflow, canonical, saved_workflo
 from comfy_dist.workflows.loading import load_workflow, parsed_inputs
 from comfy_dist.workflows.ui_format import GoesInCircles, MissingClasses
 from comfy_dist.workflows.ui_graph import NotAGraph
-from comfy_dist.workspace import PathRefused
+from comfy_dist.workspace import PathRefused, user_folder_name
 from tests.client.ui_workflows import BYPASSED, MUTED, Canvas
 
 API = {
@@ -82,6 +82,24 @@ def test_no_name_leads_out_of_the_folders(tmp_path: Path, name: str) -> None:
     (user / "default/workflows/linked").symlink_to(tmp_path)
     with pytest.raises(PathRefused):
         workflow_file(user, name)
+
+
+def test_where_people_sign_in_they_have_their_own_workflows_and_everybody_s(tmp_path: Path) -> None:
+    own, other = user_folder_name("a@x"), user_folder_name("A@x")
+    for place in ("default", own, other):
+        save(tmp_path, f"{place}/workflows/{place}.json", API)
+    assert saved_workflows(tmp_path, "a@x") == sorted(["default.json", f"{own}/workflows/{own}.json"])
+    assert len(saved_workflows(tmp_path)) == 3
+    for name in saved_workflows(tmp_path, "a@x"):
+        assert workflow_file(tmp_path, name, "a@x").is_file()
+    theirs = f"{other}/workflows/{other}.json"
+    assert workflow_file(tmp_path, theirs).is_file()
+    for name in (theirs, theirs.upper(), f"./{theirs}"):
+        with pytest.raises(NoSuchWorkflow) as refused:
+            workflow_file(tmp_path, name, "a@x")
+        assert other not in str(refused.value).partition(";")[2]
+    with pytest.raises(NoSuchWorkflow):
+        load_workflow(tmp_path, theirs, {}, user="a@x")
 
 
 @pytest.mark.parametrize("name", ["comfy.settings.json", "default/comfy.settings.json", "a.txt", "", "x" * 300])
