@@ -22,7 +22,7 @@ class LoopThread:
         """What `work` gives, run there and awaited on any loop; cancelled with who awaits it."""
         if asyncio.get_running_loop() is self.loop:
             return await work
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.loop))
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_noted(work), self.loop))
 
     def close(self) -> None:
         """End the loop. Not from the thread itself."""
@@ -33,3 +33,11 @@ class LoopThread:
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
+
+
+async def _noted(work: Coroutine[Any, Any, T]) -> T:
+    """The work; how it ends is no news to asyncio where who awaited it was cancelled in the same moment."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    return await work
