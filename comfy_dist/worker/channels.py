@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from comfy_dist.calls.classes import BROADCASTS
 from comfy_dist.calls.errors import LinkRefused
+from comfy_dist.calls.links import class_of, inputs_of
+from comfy_dist.calls.listens import DEFAULT_CHANNEL
 from comfy_dist.messages import Prompt
-
-#: Node classes that broadcast.
-BROADCASTS = frozenset({"ClusterBroadcastTensor", "ClusterBroadcastLoadedImage"})
-DEFAULT = "default"
 
 
 class Channels:
@@ -61,8 +60,6 @@ class Channels:
 def _broadcast_in(prompt: Mapping[str, Any]) -> Iterator[str]:
     """Channels that nodes of the prompt broadcast on."""
     for node in prompt.values():
-        if isinstance(node, Mapping) and node.get("class_type") in BROADCASTS:
-            inputs = node.get("inputs")
-            channel = inputs.get("channel", DEFAULT) if isinstance(inputs, Mapping) else DEFAULT
-            if isinstance(channel, str):
-                yield channel
+        channel = inputs_of(node).get("channel", DEFAULT_CHANNEL)
+        if class_of(node) in BROADCASTS and isinstance(channel, str):
+            yield channel

@@ -7,30 +7,21 @@ the lane executes.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
 from comfy_dist.calls.errors import LinkRefused
-from comfy_dist.calls.links import class_of, inputs_of
-from comfy_dist.errors import BrokerUnavailable, ComfyDistError
+from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.messages import (
     AttemptFailedFact,
-    Call,
     CallEnded,
     CancelledFact,
-    Command,
     Fact,
-    InputFile,
     Job,
-    Peer,
-    Prompt,
     ReleasedFact,
     Requirements,
     Route,
@@ -41,8 +32,9 @@ from comfy_dist.messages import (
 from comfy_dist.routing import needs_of
 from comfy_dist.transport import Transport
 from comfy_dist.worker.arbiter import Arbiter
+from comfy_dist.worker.asked_calls import Asked, job_of
 from comfy_dist.worker.attempt_calls import AttemptCalls, SentCall
-from comfy_dist.worker.channels import Channels
+from comfy_dist.worker.between import Between
 from comfy_dist.worker.link import LinkServer
 from comfy_dist.worker.peers import Peers
 from comfy_dist.worker.plane_place import PlanePlace
@@ -58,10 +50,6 @@ log = logging.getLogger(__name__)
 MOST_CALLS = 10_000
 #: Seconds between two looks at whoever executes a call, or waits for one; missed twice, it is gone.
 LOOK_SECONDS = 2.5
-#: Seconds for a question that is passed on to another worker's engine.
-RELAY_SECONDS = 20.0
-#: Seconds that another worker is asked at a time for what is to be broadcast there.
-LISTEN_SECONDS = 20.0
 
 
 class Desk:
@@ -88,10 +76,12 @@ class Desk:
         self._places: list[dict[str, Any]] = []
         self._peers = Peers(transport, identity.id)
         self._links = LinkServer(self.handle)
+        self._between = Between(identity.id, transport, self._links)
+        #: To what other workers pass on to this one.
+        self.answer = self._between.answer
         self._running: dict[int, AttemptCalls] = {}
         #: By the calls' ids.
         self._sent: dict[str, AttemptCalls] = {}
-        self._channels: dict[str, Channels] = {}
         self._following = False
         self._has_calls = asyncio.Event()
         self._ops: Mapping[str, Callable[[int, dict[str, Any]], Awaitable[Any]]] = {
@@ -126,8 +116,7 @@ class Desk:
     def serving(self, lane: int, job: Job, number: int, progress: ProgressSender) -> Iterator[AttemptCalls]:
         """While the lane executes that attempt its nodes can send calls; afterwards nobody waits for these."""
         calls = self._running[lane] = AttemptCalls(lane, job, number, progress)
-        if job.call is None:
-            self._channels[job.id] = Channels(job.prompt)
+        self._between.begin(job)
         try:
             yield calls
         finally:
@@ -136,8 +125,7 @@ class Desk:
             del self._running[lane]
             for call_id in calls.calls:
                 del self._sent[call_id]
-            if (channels := self._channels.pop(job.id, None)) is not None:
-                channels.close()
+            self._between.end(job)
 
     def interrupted(self, lane: int) -> None:
         """Whoever waits in a node of that lane's job is to wait no longer."""
@@ -309,14 +297,14 @@ class Desk:
 
     async def _send(self, lane: int, arguments: dict[str, Any]) -> dict[str, Any]:
         calls = self._attempt(lane)
-        asked = [_Asked.of({**arguments.get("call", {}), **each}) for each in arguments["calls"]]
+        asked = [Asked.of({**arguments.get("call", {}), **each}) for each in arguments["calls"]]
         if len(calls.calls) + len(asked) > MOST_CALLS:
             raise LinkRefused(f"One job sends {MOST_CALLS:,} calls at most.")
         await self._expect_progress()
-        jobs = [self._make(calls, each) for each in asked]
+        about = calls.job, calls.number, self._identity.id, self._progress_address
+        jobs = [job_of(each, *about) for each in asked]
         for job in jobs:
-            if (channels := self._channels.get(job.call.root if job.call else job.id)) is not None:
-                channels.expect(job.prompt)
+            self._between.expect(job)
         # Most are the same but for their ranks.
         found: dict[tuple[int, str | None], Route] = {}
         routes = []
@@ -334,39 +322,6 @@ class Desk:
             *(self._transport.submit(job, route) for job, route in zip(jobs, routes, strict=True))
         )
         return {"ids": [job.id for job in jobs]}
-
-    def _make(self, calls: AttemptCalls, asked: _Asked) -> Job:
-        parent = calls.job
-        outer = parent.call
-        prompt = {**asked.prompt}
-        files = tuple(_files_in(parent, prompt, is_part=bool(asked.region)))
-        return Job(
-            id=uuid.uuid4().hex,
-            prompt=prompt,
-            client_id=self._progress_address,
-            extra_data={key: value for key, value in parent.extra_data.items() if key != "client_id"},
-            outputs_to_execute=asked.targets,
-            urgency=Urgency.CALL,
-            user=parent.user,
-            requirements=Requirements(worker=asked.target) if asked.target else None,
-            call=Call(
-                parent=parent.id,
-                attempt=calls.number,
-                root=outer.root if outer is not None else parent.id,
-                home=outer.home if outer is not None else self._identity.id,
-                worker=self._identity.id,
-                rank=asked.rank,
-                world=asked.world,
-                node=asked.node,
-                region=asked.region,
-                session=asked.session,
-                plan=asked.plan,
-            ),
-            frontend=parent.frontend,
-            folders=parent.folders,
-            files=files,
-            created_at=now_ms(),
-        )
 
     async def _route(self, lane: int, job: Job) -> Route:
         asked = self._standings[lane].needs(job)
@@ -403,59 +358,13 @@ class Desk:
             calls.count(str(call_id), int(counted["attempt"]), [int(chunk) for chunk in counted["chunks"]])
 
     async def _relay(self, _: int, arguments: dict[str, Any]) -> Any:
-        worker, _slash, lane = str(arguments["via"]).rpartition("/")
-        if worker == self._identity.id:
-            return await self._links.ask(int(lane), arguments["body"], RELAY_SECONDS)
-        asked = {"lane": int(lane), "body": arguments["body"]}
-        command = Command(verb="plane", worker=worker, arguments=asked)
-        return _result(await self._transport.ask(command, RELAY_SECONDS), worker)
-
-    async def answer(self, command: Command) -> dict[str, Any] | None:
-        """To what other workers pass on to this one."""
-        arguments = command.arguments
-        try:
-            match command.verb:
-                case "plane":
-                    body = arguments["body"]
-                    return {"answer": await self._links.ask(int(arguments["lane"]), body, RELAY_SECONDS)}
-                case "publish":
-                    self._channels_of(arguments["root"]).publish(str(arguments["channel"]), arguments["value"])
-                    return {"answer": None}
-                case _:
-                    channels = self._channels_of(arguments["root"])
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(LISTEN_SECONDS):
-                            return {"answer": {"value": await channels.listen(str(arguments["channel"]))}}
-                    return {"answer": {}}
-        except ComfyDistError as error:
-            return {"refused": str(error)}
-
-    def _channels_of(self, root: str) -> Channels:
-        if (channels := self._channels.get(root)) is None:
-            raise LinkRefused("The job that this belongs to does not run any more.")
-        return channels
+        return await self._between.relay(str(arguments["via"]), arguments["body"])
 
     async def _publish(self, lane: int, arguments: dict[str, Any]) -> None:
-        await self._at_home(self._attempt(lane), "publish", arguments)
+        await self._between.publish(self._attempt(lane), arguments)
 
     async def _listen(self, lane: int, arguments: dict[str, Any]) -> dict[str, Any]:
-        calls = self._attempt(lane)
-        while not calls.over.is_set():
-            if answer := await self._at_home(calls, "listen", arguments):
-                return dict(answer)
-        raise LinkRefused("The job was over before anything was broadcast.")
-
-    async def _at_home(self, calls: AttemptCalls, verb: Any, arguments: dict[str, Any]) -> Any:
-        """Ask the worker that executes the client's job, where all of the job's tree broadcasts meet."""
-        call = calls.job.call
-        root, home = (call.root, call.home) if call is not None else (calls.job.id, self._identity.id)
-        command = Command(verb=verb, worker=home, arguments={**arguments, "root": root})
-        if home == self._identity.id:
-            answer = await self.answer(command) or {}
-            if "refused" in answer:
-                raise LinkRefused(answer["refused"])
-            return answer.get("answer")
-        return _result(await self._transport.ask(command, LISTEN_SECONDS + RELAY_SECONDS), home)
+        return await self._between.listen(self._attempt(lane), arguments)
 
     async def _workflow(self, lane: int, arguments: dict[str, Any]) -> dict[str, Any]:
         """A saved workflow; without a path the job's own, as its client sent it."""
@@ -494,68 +403,3 @@ class Desk:
 
     async def _spans(self, lane: int, arguments: dict[str, Any]) -> None:
         self._attempt(lane).note(arguments["spans"])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """A call, as a node asks for it."""
-
-    prompt: Prompt
-    targets: tuple[str, ...]
-    target: str | None
-    rank: int
-    world: int
-    node: str
-    region: str
-    session: Peer | None
-    plan: bool
-
-    @classmethod
-    def of(cls, asked: Any) -> _Asked:
-        """Raises KeyError, TypeError or ValidationError for what is none."""
-        prompt = asked["prompt"]
-        if not isinstance(prompt, dict):
-            raise TypeError("its prompt is no object")
-        return cls(
-            prompt=prompt,
-            targets=tuple(map(str, asked.get("targets") or ())),
-            target=str(asked["target"]) if asked.get("target") else None,
-            rank=int(asked.get("rank", 0)),
-            world=int(asked.get("world", 1)),
-            node=str(asked.get("node", "")),
-            region=str(asked.get("region", "")),
-            session=Peer.model_validate(asked["session"]) if asked.get("session") else None,
-            plan=bool(asked.get("plan")),
-        )
-
-
-def _files_in(parent: Job, prompt: Prompt, *, is_part: bool) -> Iterator[InputFile]:
-    """The parent's files that the call's prompt names too, under the names that their frontend knows them by.
-
-    On this worker they may have others, which a part of the parent's prompt was told. A prompt that is no part of
-    it may have other nodes of the same ids.
-    """
-
-    def is_same(node: str, name: str) -> bool:
-        mine, theirs = prompt.get(node), parent.prompt[node]
-        if is_part or mine is None:
-            return mine is not None
-        return class_of(mine) == class_of(theirs) and inputs_of(mine).get(name) == inputs_of(theirs)[name]
-
-    for file in parent.files:
-        inputs = tuple((node, name) for node, name in file.inputs if is_same(node, name))
-        for node, name in inputs:
-            original = parent.prompt[node]["inputs"][name]
-            prompt[node] = {**prompt[node], "inputs": {**prompt[node]["inputs"], name: original}}
-        if inputs:
-            yield file.model_copy(update={"inputs": inputs})
-
-
-def _result(reply: Any, worker: str) -> Any:
-    """What another worker answered. Raises LinkRefused where it did not, or refused."""
-    if reply is None:
-        raise LinkRefused(f"Worker {worker} does not answer.")
-    for key in ("refused", "error"):
-        if key in reply.result:
-            raise LinkRefused(str(reply.result[key]))
-    return reply.result.get("answer")

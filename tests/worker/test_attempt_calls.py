@@ -11,8 +11,8 @@ import pytest
 from comfy_dist.engine import NodeText, Preview
 from comfy_dist.messages import Call, CallEnded, InputFile, Job, Progress, Trailing
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
+from comfy_dist.worker.asked_calls import files_in
 from comfy_dist.worker.attempt_calls import AttemptCalls
-from comfy_dist.worker.desk import _files_in
 from comfy_dist.worker.progress import PREVIEW_WITH_METADATA, ProgressSender, text_frame
 
 
@@ -167,6 +167,6 @@ def test_only_nodes_of_the_job_itself_are_given_its_files(
     file = InputFile(type="input", name="theirs.png", size=1, inputs=(("1", "image"),), sha256="0" * 64)
     parent = Job(id="parent", prompt=loads("theirs.png"), files=(file,))
     told = {**prompt}
-    files = tuple(_files_in(parent, told, is_part=is_part))
+    files = tuple(files_in(parent, told, is_part=is_part))
     assert (len(files) == 1) is (image is not None)
     assert told == (prompt if image is None else loads(image))
