@@ -68,9 +68,10 @@ class Workers:
         await self.all_idle()
 
     async def all_idle(self) -> None:
-        """Wait until each can take a call; each has its own patience, as one processor may start them all."""
-        for least in range(1, len(self.engines) + 1):
-            await self.frontend.wait(lambda answer, least=least: _idle(answer) >= least, "/distributed/workers")
+        """Wait until each can take a call; with patience for each, as one processor may start them all."""
+        async with asyncio.timeout(PATIENCE * len(self.engines)):
+            while _idle(await self.frontend.get("/distributed/workers")) < len(self.engines):
+                await asyncio.sleep(0.05)
 
     async def post(self, prompt: Prompt, parent: str | None = "w0") -> str:
         extra = {"worker": parent} if parent is not None else {}
