@@ -10,7 +10,18 @@ import pytest
 
 from comfy_dist.claims import Free, HeldBy, Void
 from comfy_dist.errors import BrokerUnavailable
-from comfy_dist.messages import Fact, JoinedFact, ReleasedFact, StartedFact
+from comfy_dist.messages import (
+    AttemptFailedFact,
+    Call,
+    CancelledFact,
+    EndedFact,
+    Fact,
+    Job,
+    JoinedFact,
+    ReleasedFact,
+    StartedFact,
+    SurvivedFact,
+)
 from comfy_dist.transport import Transport
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
 from comfy_dist.worker.arbiter import Arbiter
@@ -129,3 +140,32 @@ async def test_a_claim_that_does_not_come_back_is_made_again_and_is_the_same_att
     assert await asyncio.wait_for(arbiter.claim("j"), PATIENCE) == Free(1)
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
+
+
+_TAKEN = StartedFact(job="parent", worker="w", attempt=1)
+
+
+@pytest.mark.parametrize(
+    ("facts", "unwanted"),
+    [
+        ([], False),
+        ([_TAKEN], False),
+        ([_TAKEN, SurvivedFact(job="parent", worker="w", attempt=1)], False),
+        ([_TAKEN, CancelledFact(job="another", by="c"), EndedFact(job="another")], False),
+        ([_TAKEN, EndedFact(job="parent")], True),
+        ([_TAKEN, CancelledFact(job="parent", by="c")], True),
+        ([_TAKEN, ReleasedFact(job="parent", worker="w", attempt=1)], True),
+        ([_TAKEN, AttemptFailedFact(job="parent", worker="w", attempt=1, reason="it died")], True),
+        ([_TAKEN, StartedFact(job="parent", worker="v", attempt=2)], True),
+        # What lies between has not stopped yet.
+        ([_TAKEN, CancelledFact(job="root", by="c")], True),
+        ([_TAKEN, EndedFact(job="root")], True),
+    ],
+)
+def test_nobody_waits_for_a_call_once_what_sent_it_is_over(facts: list[Fact], unwanted: bool) -> None:
+    arbiter = Arbiter(MemoryTransport(MemoryBroker()), "w", max_attempts=3)
+    for fact in facts:
+        arbiter.claims.fold(fact)
+    about = Call(parent="parent", attempt=1, root="root", home="w", worker="w")
+    assert arbiter.is_unwanted(Job(id="call", prompt={}, call=about)) is unwanted
+    assert not arbiter.is_unwanted(Job(id="root", prompt={}))
