@@ -141,5 +141,6 @@ class Offered:
             if self._over:
                 # What would be held now nobody would ever release.
                 raise LinkRefused("The region is done.")
-            packed[name] = {"content": content, "packed": self._plane.pack(each, self._owner)}
+            named = self._plane.pack(each, self._owner, at_once=True)
+            packed[name] = {"content": content, "packed": named}
         return packed

@@ -77,7 +77,9 @@ class Rank:
         """As of a Turn. Where the parent cannot be reached any more that is the end too. Raises CannotTravel."""
         took = round((time.monotonic() - self._since) * 1000)
         plane, owner = self._here.plane, self._job.id
-        packed = {closer: plane.pack(values, owner, LEASE_SECONDS) for closer, values in results.items()}
+        packed = {
+            closer: plane.pack(values, owner, LEASE_SECONDS, at_once=True) for closer, values in results.items()
+        }
         answer = await self._ask({"done": {"chunk": done, "results": packed, "took": took}})
         while answer.again:
             answer = await self._ask({})

@@ -30,7 +30,7 @@ class Holder:
         self.tensors: Store[HeldTensor] = Store(tokens)
         self.handlers: Store[Handler] = Store(tokens)
 
-    def pack(self, value: Any, owner: str, seconds: float) -> Any:
+    def pack(self, value: Any, owner: str, seconds: float, *, at_once: bool = False) -> Any:
         held: list[str] = []
 
         def hold(tensor: torch.Tensor) -> TensorRef:
@@ -39,7 +39,7 @@ class Holder:
             return ref
 
         try:
-            return packing.pack(value, hold)
+            return packing.pack(value, hold, at_once=at_once)
         except BaseException:
             for id_ in held:
                 self.tensors.drop(id_)

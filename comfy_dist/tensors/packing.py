@@ -19,6 +19,9 @@ from comfy_dist.tensors.ref import TensorRef, is_shape
 _MARK = "$"
 #: Bytes up to which a tensor is written out: less than a round trip costs.
 INLINE = 2048
+#: The same for one that is surely pulled, at once, and how many bytes of such a value has at most.
+INLINE_AT_ONCE = 2**15
+MOST_AT_ONCE = 2**18
 #: How deep values may be nested. A list that contains itself is deeper.
 _DEPTH = 64
 #: The largest whole number that every reader of JSON keeps exact.
@@ -28,14 +31,16 @@ Hold = Callable[[torch.Tensor], TensorRef]
 Pulled = Callable[[TensorRef], torch.Tensor]
 
 
-def pack(value: Any, hold: Hold) -> Any:
+def pack(value: Any, hold: Hold, *, at_once: bool = False) -> Any:
     """JSON for the value. `hold` keeps a tensor and says where it is. Raises CannotTravel, naming the place."""
-    return _Packer(hold).pack(value, "the value", 0)
+    return _Packer(hold, MOST_AT_ONCE if at_once else 0).pack(value, "the value", 0)
 
 
 class _Packer:
-    def __init__(self, hold: Hold) -> None:
+    def __init__(self, hold: Hold, room: int) -> None:
+        """`room`: bytes of tensors over INLINE that may be written out."""
         self._hold = hold
+        self._room = room
         # A tensor that occurs twice is held once. The value keeps them alive, so ids stay theirs.
         self._seen: dict[int, Any] = {}
 
@@ -87,13 +92,21 @@ class _Packer:
         except CannotTravel as error:
             raise CannotTravel(f"{where} is {error}, which cannot travel.") from None
         packed: dict[str, Any]
-        if value.nbytes <= INLINE:
+        if self._is_written_out(value.nbytes):
             data = base64.b64encode(bytes_of(plain(value).cpu())).decode()
             packed = {_MARK: "tensor", "dtype": dtype, "shape": list(value.shape), "data": data}
         else:
             packed = {_MARK: "tensor", "ref": self._hold(value).to_json()}
         self._seen[id(value)] = packed
         return packed
+
+    def _is_written_out(self, size: int) -> bool:
+        if size <= INLINE:
+            return True
+        if size > min(self._room, INLINE_AT_ONCE):
+            return False
+        self._room -= size
+        return True
 
     def _array(self, value: np.ndarray[Any, Any], where: str) -> Any:
         try:

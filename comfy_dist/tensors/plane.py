@@ -64,11 +64,12 @@ class Plane:
 
     # What others may have of this process.
 
-    def pack(self, value: Any, owner: str, seconds: float = LEASE_SECONDS) -> Any:
+    def pack(self, value: Any, owner: str, seconds: float = LEASE_SECONDS, *, at_once: bool = False) -> Any:
         """JSON for the value: tensors (as they are, not copied, so nobody may write to them any more) are held for
         `owner` and become references; numpy arrays and bytes likewise; small ones and everything else are written
-        out. Raises CannotTravel, naming the place in the value; then nothing of it is held."""
-        return self._holder.pack(value, owner, seconds)
+        out, and more of them where the value is surely pulled `at_once`. Raises CannotTravel, naming the place in
+        the value; then nothing of it is held."""
+        return self._holder.pack(value, owner, seconds, at_once=at_once)
 
     def release(self, owner: str) -> None:
         """The end of all leases and questions of that owner. Transfers that have begun go on to their end."""

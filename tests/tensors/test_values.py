@@ -17,7 +17,7 @@ from comfy_dist.tensors import codecs
 from comfy_dist.tensors.content import content_of
 from comfy_dist.tensors.errors import CannotTravel, NotPulled, WayFailed
 from comfy_dist.tensors.memory import DTYPES, bytes_of, empty
-from comfy_dist.tensors.packing import pack, refs, unpack
+from comfy_dist.tensors.packing import INLINE_AT_ONCE, MOST_AT_ONCE, pack, refs, unpack
 from comfy_dist.tensors.rates import Rates
 from comfy_dist.tensors.ref import TensorRef
 from comfy_dist.tensors.slicing import elements, stretches
@@ -141,6 +141,19 @@ def test_a_tensor_that_occurs_twice_is_held_once() -> None:
     found = unpack(packed, shelf.pulled)
     assert found["a"] is found["b"][0]
     assert not np.array_equal(found["c"], found["d"])
+
+
+def test_what_is_pulled_at_once_is_written_out_within_limits() -> None:
+    shelf = Shelf()
+    rows = [torch.full((INLINE_AT_ONCE // 4,), float(row)) for row in range(20)]
+    assert sum(row.nbytes for row in rows) > MOST_AT_ONCE
+    packed = json.loads(json.dumps(pack(rows, shelf.hold, at_once=True)))
+    assert len(shelf.tensors) == len(rows) - MOST_AT_ONCE // INLINE_AT_ONCE
+    came = unpack(packed, lambda ref: shelf.tensors[int(ref.id)])
+    assert all(same_bits(row, other) for row, other in zip(rows, came, strict=True))
+    pack(rows[:1], shelf.hold)
+    pack(torch.zeros(INLINE_AT_ONCE // 4 + 1), shelf.hold, at_once=True)
+    assert len(shelf.tensors) == len(rows) - MOST_AT_ONCE // INLINE_AT_ONCE + 2
 
 
 def test_what_contains_itself_cannot_travel() -> None:
