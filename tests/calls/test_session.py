@@ -19,6 +19,7 @@ from comfy_dist.calls.shares import Pool
 from comfy_dist.calls.turns import turns
 from comfy_dist.messages import Peer
 from comfy_dist.tensors.errors import NotAnswered
+from comfy_dist.tensors.packing import INLINE_AT_ONCE
 from comfy_dist.tensors.plane import Plane
 from tests.calls.processes import PARENT, Calling, Worker, a_worker, until
 from tests.support.patience import PATIENCE
@@ -26,8 +27,8 @@ from tests.tensors.planes import SERVED
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-#: Larger than what is written out instead of being held: 4 KiB for an item.
-WHOLE = torch.arange(6 * 1024, dtype=torch.float32).reshape(6, 1, 1024, 1)
+#: Larger than what is written out instead of being held, for each item.
+WHOLE = torch.arange(6 * INLINE_AT_ONCE, dtype=torch.float32).reshape(6, 1, INLINE_AT_ONCE, 1)
 
 
 class Cluster:
@@ -39,17 +40,27 @@ class Cluster:
         self.far = far
         self.other = other
 
-    async def calling(self, *, ranked: bool = True, saves: bool = False, items: int = 6) -> Calling:
+    async def calling(
+        self,
+        *,
+        ranked: bool = True,
+        saves: bool = False,
+        items: int = 6,
+        speeds: dict[str, float] | None = None,
+    ) -> Calling:
         """A session for three that has called the others: call-1 and call-2, counted from what was sent before."""
-        session = Session(Pool(items, 3, ranked), ("in",), node="9", saves=saves)
+        session = Session(Pool(items, 3, ranked), ("in",), node="9", saves=saves, speeds=speeds)
         self.sent = len(self.worker.sent)
         return await Calling.of(self.here, session, {"out": [WHOLE[:items]]}, {"in_0": [{"seed": 7}]})
 
     def call(self, rank: int) -> str:
         return f"call-{self.sent + rank}"
 
-    def push(self, rank: int, state: str, attempt: int = 1, **more: Any) -> None:
+    async def push(self, rank: int, state: str, attempt: int = 1, **more: Any) -> None:
+        """And wait until it is heard: ranks' questions come another way."""
         self.worker.push(self.call(rank), state, attempt, **more)
+        async with asyncio.timeout(PATIENCE):
+            await self.here.thread.run(self.here.ask("hello"))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -122,6 +133,23 @@ async def test_ranks_do_chunks_and_the_results_are_in_order(cluster: Cluster, ra
     assert _is_whole(await parent_does_the_rest(calling, own))
 
 
+async def test_a_region_that_comes_again_begins_with_what_is_known_of_workers(cluster: Cluster) -> None:
+    speeds: dict[str, float] = {}
+    calling = await cluster.calling(ranked=False, speeds=speeds)
+    own = await calling.next()
+    await helps(calling, cluster.far, cluster.call(1), await calling.ask(cluster.far, cluster.call(1)))
+    assert _is_whole(await parent_does_the_rest(calling, own))
+    assert set(speeds) == {"", "far"}
+    first = {}
+    for known in ({}, {"": 10.0}):
+        session = Session(Pool(60, 3, ranked=False), ("in",), node="9", speeds=known)
+        chunk = await session.next()
+        assert chunk is not None
+        first[bool(known)] = chunk.items
+        session.close()
+    assert first[True] > first[False]
+
+
 async def test_equal_content_is_known_by_it_and_other_content_is_not(cluster: Cluster) -> None:
     def contents(answer: dict[str, Any]) -> tuple[str, str]:
         return answer["slices"]["out"]["content"], answer["values"]["in_0"]["content"]
@@ -147,7 +175,7 @@ async def test_a_rank_that_is_gone_before_it_delivers_costs_nothing(cluster: Clu
     assert taken["chunk"] is not None
     rest = asyncio.ensure_future(parent_does_the_rest(calling, own))
     await until(lambda: not calling.session.pool.outstanding(""))
-    cluster.push(1, "gone")
+    await cluster.push(1, "gone")
     assert _is_whole(await asyncio.wait_for(rest, PATIENCE))
 
 
@@ -168,7 +196,7 @@ async def test_what_comes_late_is_dropped(cluster: Cluster) -> None:
     calling = await cluster.calling()
     late = await calling.ask(cluster.far, cluster.call(1))
     old = await calling.ask(cluster.far, cluster.call(2))
-    cluster.push(1, "gone")
+    await cluster.push(1, "gone")
     await until(lambda: not calling.session.pool.outstanding(cluster.call(1)))
     new = await calling.ask(cluster.other, cluster.call(2), attempt=2)
     assert new["chunk"] in (old["chunk"], late["chunk"])
@@ -204,7 +232,7 @@ async def test_a_question_that_is_repeated_is_answered_alike(cluster: Cluster) -
     second, again = [await calling.ask(cluster.far, cluster.call(1), done) for _ in range(2)]
     assert second["chunk"] == again["chunk"]
     assert second["chunk"] is None or second["chunk"]["index"] != first["chunk"]["index"]
-    cluster.push(1, "gone")
+    await cluster.push(1, "gone")
     assert _is_whole(await parent_does_the_rest(calling))
 
 
@@ -247,7 +275,7 @@ async def test_a_rank_that_fails_fails_the_parent_with_its_words(cluster: Cluste
     await calling.ask(cluster.far, cluster.call(2))
     waiting = asyncio.ensure_future(parent_does_the_rest(calling))
     error = {"node_id": "5", "node_type": "Blur", "exception_message": "no room\n", "exception_type": "E"}
-    cluster.push(2, "ended", status="failed", error=error)
+    await cluster.push(2, "ended", status="failed", error=error)
     with pytest.raises(RankFailed, match=r"Rank 2 on worker far failed at node 5 \(Blur\): no room$"):
         await asyncio.wait_for(waiting, PATIENCE)
     assert (await calling.ask(cluster.other, cluster.call(1)))["chunk"] is None
@@ -268,7 +296,7 @@ async def test_a_call_that_ends_without_its_result_only_costs_time(
     calling = await cluster.calling()
     await calling.ask(cluster.far, cluster.call(1))
     rest = asyncio.ensure_future(parent_does_the_rest(calling))
-    cluster.push(1, "ended", **ended)
+    await cluster.push(1, "ended", **ended)
     assert _is_whole(await asyncio.wait_for(rest, PATIENCE))
 
 
@@ -301,10 +329,10 @@ async def test_where_output_nodes_are_inside_a_chunk_counts_when_its_call_has_en
     rest = asyncio.ensure_future(parent_does_the_rest(calling, own))
     # All results are here, and those of a call that is gone are made again: nobody knows what was saved.
     await until(lambda: len(calling.session._results) == 3)
-    cluster.push(1, "gone")
+    await cluster.push(1, "gone")
     await until(lambda: len(calling.session.pool.outstanding("")) == 0 and len(calling.session._results) == 3)
     assert not rest.done()
-    cluster.push(2, "ended", status="finished")
+    await cluster.push(2, "ended", status="finished")
     assert _is_whole(await asyncio.wait_for(rest, PATIENCE))
     assert calling.session.counted() == {
         cluster.call(1): {"attempt": 2, "chunks": []},
@@ -333,13 +361,13 @@ async def test_what_a_worker_says_that_was_taken_for_gone_harms_nobody_who_came_
     calling = await cluster.calling(saves=True)
     own = await calling.next()
     await calling.ask(cluster.far, cluster.call(1))
-    cluster.push(1, "gone")
-    cluster.push(1, "started", 2)
+    await cluster.push(1, "gone")
+    await cluster.push(1, "started", 2)
     taken = await calling.ask(cluster.other, cluster.call(1), attempt=2)
-    cluster.push(1, "ended", 1, status="finished")
+    await cluster.push(1, "ended", 1, status="finished")
     rest = asyncio.ensure_future(parent_does_the_rest(calling, own))
     await helps(calling, cluster.other, cluster.call(1), taken, attempt=2)
-    cluster.push(1, "ended", 2, status="finished")
+    await cluster.push(1, "ended", 2, status="finished")
     assert _is_whole(await asyncio.wait_for(rest, PATIENCE))
     counted = calling.session.counted()[cluster.call(1)]
     assert counted["attempt"] == 2
@@ -351,7 +379,7 @@ async def test_who_takes_a_call_that_has_ended_undoes_nothing(cluster: Cluster) 
     own = await calling.next()
     first = await calling.ask(cluster.far, cluster.call(1))
     await helps(calling, cluster.far, cluster.call(1), first)
-    cluster.push(1, "ended", status="finished")
+    await cluster.push(1, "ended", status="finished")
     again = await calling.ask(cluster.other, cluster.call(1), attempt=2)
     assert (again["chunk"], again["again"]) == (None, False)
     assert _is_whole(await parent_does_the_rest(calling, own))
