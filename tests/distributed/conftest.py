@@ -21,10 +21,13 @@ from comfy_dist.worker import Worker
 from comfy_dist.worker.presence import Identity
 from comfy_dist.workspace import Workspace
 from tests.distributed.graphs import placed, region
+from tests.engines.conftest import COMFYUI_DIR
 from tests.support.in_process import in_process
 from tests.support.patience import PATIENCE
 from tests.support.talking import Frontend, Prompt
 
+#: These need a ComfyUI.
+collect_ignore = [] if COMFYUI_DIR else ["test_stock.py"]
 PACKS = Path(__file__).parents[1] / "packs"
 
 

@@ -35,12 +35,9 @@ from tests.distributed.test_execute_workflow import (  # noqa: F401
     test_workers_that_all_wait_for_all_others_all_end,
 )
 from tests.distributed.test_many_at_once import test_eight_jobs_that_each_fan_out_by_eight_all_end  # noqa: F401
-from tests.engines.conftest import COMFYUI_DIR, stock_installation
+from tests.engines.conftest import stock_installation
 
-pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.skipif(not COMFYUI_DIR, reason="COMFYUI_DIR names no ComfyUI"),
-]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 class _Numbered(Started):
