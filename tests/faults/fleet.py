@@ -22,7 +22,7 @@ from tests.support.processes import Process
 from tests.support.talking import Prompt, node
 
 #: Of an image, so that it is more than what is written out in a message.
-PIXELS = 32
+PIXELS = 64
 
 
 def shared(at: Path, *, batch: int = 3, world: int = 3, seed: int = 1) -> Prompt:

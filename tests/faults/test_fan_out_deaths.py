@@ -74,7 +74,7 @@ async def test_results_that_die_before_they_are_pulled_are_made_again(fleet: Fle
     prompt_id = await fleet.post(prompt)
     await place.until_come(0, 1, 2)
     place.leave("go-1")
-    await asyncio.to_thread(fleet.workers[1].process.wait)
+    await asyncio.to_thread(fleet.workers[1].process.wait, PATIENCE)
     assert died.exists()
     fleet.start(1)
     place.leave()
