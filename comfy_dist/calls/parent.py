@@ -17,7 +17,6 @@ from comfy_dist.calls.parts import Local, expansion, values_needed
 from comfy_dist.calls.running_job import RunningJob
 from comfy_dist.calls.session import Session
 from comfy_dist.calls.shares import MAX_CHUNKS, Pool
-from comfy_dist.calls.speeds import speeds_at
 from comfy_dist.calls.turns import Expansion, turns, wait_for
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.tensors.batches import is_latent, join
@@ -64,7 +63,6 @@ class Parent:
             saves=bool(layout.outputs),
             workers=json.dumps(sorted(workers, key=lambda each: str(each["name"]))),
             offsets=self._offsets,
-            speeds=None if layout.ranked else speeds_at(layout.to_json()),
         )
         self._since = 0
 

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Coroutine, Iterable, Mapping, MutableMapping
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,14 +67,9 @@ class Session:
         saves: bool = False,
         workers: str = "",
         offsets: Mapping[str, int] | None = None,
-        speeds: MutableMapping[str, float] | None = None,
     ) -> None:
-        """`speeds`: items per second by worker, from earlier (calls/speeds.py); added to at the end."""
         self.id = uuid.uuid4().hex
         self.pool = pool
-        self._speeds = {} if speeds is None else speeds
-        if PARENT in self._speeds:
-            pool.expect(PARENT, self._speeds[PARENT])
         self.node = node
         self.workers = workers
         self.offsets = offsets or {}
@@ -156,7 +151,6 @@ class Session:
         if self._over:
             return
         self._over = True
-        self._note_speeds()
         self._invited.set()
         turns.pop(self.id, None)
         for task in self._tasks:
@@ -182,12 +176,6 @@ class Session:
             if who != PARENT:
                 chunks[who].append(index)
         return {call: {"attempt": self._guests[call].attempt, "chunks": chunks[call]} for call in self._guests}
-
-    def _note_speeds(self) -> None:
-        workers = {PARENT: PARENT, **{call: guest.worker for call, guest in self._guests.items() if guest.worker}}
-        for who, worker in workers.items():
-            if (speed := self.pool.speed_of(who)) is not None:
-                self._speeds[worker] = speed
 
     @property
     def _complete(self) -> bool:
@@ -220,8 +208,6 @@ class Session:
         if not self._admit(guest, asked.call, asked.attempt):
             return Answer()
         guest.worker = asked.worker or guest.worker
-        if guest.worker in self._speeds:
-            self.pool.expect(asked.call, self._speeds[guest.worker])
         if asked.done is not None:
             self._take(guest, asked.call, asked.done)
         if (chunk := self._share(guest, asked.call)) is None:

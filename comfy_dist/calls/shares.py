@@ -46,14 +46,12 @@ class _Taker:
     #: Items per second of its last two chunks, the better: the first one may have loaded a model, so an average
     #: would mislead.
     speeds: list[float] = field(default_factory=list)
-    #: What it did per second in an earlier region like this one.
-    expected: float | None = None
     #: Seconds that its last chunk took besides: to be handed out and in.
     overhead: float = 0.0
 
     @property
     def speed(self) -> float | None:
-        return max(self.speeds[-2:], default=self.expected)
+        return max(self.speeds[-2:], default=None)
 
 
 class Pool:
@@ -96,15 +94,6 @@ class Pool:
         """What it has taken and not done."""
         taker = self._takers.get(who)
         return tuple(self._chunks[index] for index in sorted(taker.open)) if taker else ()
-
-    def expect(self, who: str, speed: float) -> None:
-        """`who`, before it first takes, did so many items per second in a region like this one."""
-        self._seen.setdefault(who, _Taker()).expected = speed
-
-    def speed_of(self, who: str) -> float | None:
-        """Items per second that `who` has done here; None where it has done none."""
-        taker = self._seen.get(who)
-        return max(taker.speeds[-2:], default=None) if taker else None
 
     def take(self, who: str, now: float) -> Chunk | None:
         """The next chunk for `who`. None: nothing is left, or others will have done it before `who` could.

@@ -46,10 +46,9 @@ class Cluster:
         ranked: bool = True,
         saves: bool = False,
         items: int = 6,
-        speeds: dict[str, float] | None = None,
     ) -> Calling:
         """A session for three that has called the others: call-1 and call-2, counted from what was sent before."""
-        session = Session(Pool(items, 3, ranked), ("in",), node="9", saves=saves, speeds=speeds)
+        session = Session(Pool(items, 3, ranked), ("in",), node="9", saves=saves)
         self.sent = len(self.worker.sent)
         return await Calling.of(self.here, session, {"out": [WHOLE[:items]]}, {"in_0": [{"seed": 7}]})
 
@@ -131,23 +130,6 @@ async def test_ranks_do_chunks_and_the_results_are_in_order(cluster: Cluster, ra
         await helps(calling, plane, cluster.call(rank), answers[rank])
         assert plane.held.count == 0, "what was fetched is held no longer"
     assert _is_whole(await parent_does_the_rest(calling, own))
-
-
-async def test_a_region_that_comes_again_begins_with_what_is_known_of_workers(cluster: Cluster) -> None:
-    speeds: dict[str, float] = {}
-    calling = await cluster.calling(ranked=False, speeds=speeds)
-    own = await calling.next()
-    await helps(calling, cluster.far, cluster.call(1), await calling.ask(cluster.far, cluster.call(1)))
-    assert _is_whole(await parent_does_the_rest(calling, own))
-    assert set(speeds) == {"", "far"}
-    first = {}
-    for known in ({}, {"": 10.0}):
-        session = Session(Pool(60, 3, ranked=False), ("in",), node="9", speeds=known)
-        chunk = await session.next()
-        assert chunk is not None
-        first[bool(known)] = chunk.items
-        session.close()
-    assert first[True] > first[False]
 
 
 async def test_equal_content_is_known_by_it_and_other_content_is_not(cluster: Cluster) -> None:

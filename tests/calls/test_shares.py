@@ -107,24 +107,6 @@ def test_what_was_lost_is_handed_out_first() -> None:
     assert (pool.take("c", 1.0), pool.take("", 1.0)) == (first, second)
 
 
-def test_who_is_known_from_earlier_need_not_be_tried() -> None:
-    fresh, known = Pool(64, 8, ranked=False), Pool(64, 8, ranked=False)
-    for who in ("", "a"):
-        known.expect(who, 20.0)
-    known.expect("slow", 5.0)
-    sizes = {who: chunk.items for who in ("", "a", "slow") if (chunk := known.take(who, 0.0)) is not None}
-    assert sizes[""] >= 5
-    assert sizes["a"] >= 5
-    assert sizes["slow"] <= 2
-    first = fresh.take("a", 0.0)
-    assert first is not None
-    assert first.items == 1, "nobody knows"
-    # What it does now counts more.
-    assert known.done(0, "", 10.0)
-    assert known.speed_of("") == pytest.approx(sizes[""] / 10)
-    assert known.speed_of("a") is None
-
-
 def test_a_slow_rank_works_on_when_there_is_no_other() -> None:
     pool = Pool(6, 3, ranked=False)
     chunk = pool.take("slow", 0.0)
