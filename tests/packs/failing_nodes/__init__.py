@@ -37,7 +37,7 @@ class _Passing:
 
 
 class FaultImages(_Passing):
-    """Random images [batch, size, size, 3]; of 16 pixels on, too large to be written out in a message."""
+    """Random images [batch, size, size, 3]; of 53 pixels on, too large to be written out in a message."""
 
     RETURN_TYPES = ("IMAGE",)
 
