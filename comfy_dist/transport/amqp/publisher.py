@@ -17,6 +17,8 @@ from comfy_dist.transport.amqp.outgoing import Outgoing, transient
 
 #: Seconds in which the broker must have confirmed.
 CONFIRM_TIMEOUT = 10.0
+#: Between two tries for a channel: what refuses one tells nobody when it no longer would.
+RETRY_SECONDS = 0.1
 
 T = TypeVar("T")
 
@@ -142,7 +144,7 @@ class Publisher:
 
     async def _reopen(self) -> None:
         """Try for another channel, after a moment. Where there is no connection, the next try waits for one."""
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(RETRY_SECONDS)
         if self._connection.up and (self._confirmed is None or self._confirmed.is_closed):
             with contextlib.suppress(*LOST):
                 connection = await self._connection.ready()

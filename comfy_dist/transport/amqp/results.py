@@ -7,10 +7,11 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
-from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.abc import AbstractConnection
 from aiormq.abc import DeliveredMessage
 
 from comfy_dist.messages import CallEnded, parse_call_ended
+from comfy_dist.transport.amqp.arrivals import consume
 from comfy_dist.transport.amqp.connection import LOST, Connection, unless_cancelled
 from comfy_dist.transport.amqp.delivery import acknowledge
 from comfy_dist.transport.amqp.outgoing import body_of
@@ -33,7 +34,7 @@ async def receive(
             await declare(live)
             channel = await live.channel()
             try:
-                arrivals = await _consume(channel, queue)
+                arrivals = await consume(channel, queue, PREFETCH)
                 unless_cancelled()
                 while (message := await arrivals.get()) is not None:
                     yield _ended(message)
@@ -46,21 +47,6 @@ async def receive(
             unless_cancelled(error)
             log.debug("Reading %s again after: %s", queue, error)
         await asyncio.sleep(RETRY_SECONDS)
-
-
-async def _consume(channel: AbstractChannel, queue: str) -> asyncio.Queue[DeliveredMessage | None]:
-    """What comes; None stands for the end of this channel or consumer."""
-    arrivals: asyncio.Queue[DeliveredMessage | None] = asyncio.Queue()
-    await channel.set_qos(prefetch_count=PREFETCH)
-    channel.close_callbacks.add(lambda *_: arrivals.put_nowait(None), weak=False)
-    underlay = await channel.get_underlay_channel()
-    underlay.on_consumer_cancel_callbacks.add(lambda _: arrivals.put_nowait(None))
-
-    async def arrived(message: DeliveredMessage) -> None:
-        arrivals.put_nowait(message)
-
-    await underlay.basic_consume(queue, arrived)
-    return arrivals
 
 
 def _ended(message: DeliveredMessage) -> CallEnded | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.abc import DeliveredMessage
 
+from comfy_dist.transport.amqp.arrivals import consume
 from comfy_dist.transport.amqp.connection import LOST, Connection, unless_cancelled
 from comfy_dist.transport.amqp.outgoing import body_of
 from comfy_dist.transport.protocol import Bookmark, Rewind
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 PREFETCH = 1000
 #: In a stream they only ask for more, so one for many will do.
 ACKNOWLEDGE_EVERY = 250
+#: Between two tries: what refuses a channel tells nobody when it no longer would.
+RETRY_SECONDS = 0.2
 #: Seconds within which a stream must show the message that a bookmark names.
 PROOF_TIMEOUT = 3.0
 
@@ -57,7 +60,7 @@ async def follow(
             channel = await live.channel()
             unacknowledged = 0
             try:
-                arrivals = await _consume(channel, stream, after.offset if after is not None else "first")
+                arrivals = await _read(channel, stream, after.offset if after is not None else "first")
                 unless_cancelled()
                 if after is not None:
                     proof = await _proves(arrivals, after)
@@ -83,24 +86,14 @@ async def follow(
         except LOST_OR_LATE as error:
             unless_cancelled(error)
             log.debug("Reading %s again after: %s", stream, error)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(RETRY_SECONDS)
 
 
-async def _consume(
+async def _read(
     channel: AbstractChannel, stream: str, offset: int | str
 ) -> asyncio.Queue[DeliveredMessage | None]:
-    """The stream's messages; None stands for the end of this channel or consumer."""
-    arrivals: asyncio.Queue[DeliveredMessage | None] = asyncio.Queue()
-    await channel.set_qos(prefetch_count=PREFETCH)
-    channel.close_callbacks.add(lambda *_: arrivals.put_nowait(None), weak=False)
-    underlay = await channel.get_underlay_channel()
-    underlay.on_consumer_cancel_callbacks.add(lambda _: arrivals.put_nowait(None))
-
-    async def arrived(message: DeliveredMessage) -> None:
-        arrivals.put_nowait(message)
-
-    await underlay.basic_consume(stream, arrived, arguments={"x-stream-offset": offset})
-    return arrivals
+    """The stream's messages from the offset on."""
+    return await consume(channel, stream, PREFETCH, {"x-stream-offset": offset})
 
 
 async def _acknowledge(message: DeliveredMessage) -> None:
@@ -125,7 +118,7 @@ async def _proves(arrivals: asyncio.Queue[DeliveredMessage | None], bookmark: Bo
 async def _is_shorter(connection: AbstractConnection, stream: str, bookmark: Bookmark) -> bool:
     """Whether the stream ends before the bookmark, and so is another than the one it was made in."""
     async with connection.channel() as channel:
-        arrivals = await _consume(channel, stream, "last")
+        arrivals = await _read(channel, stream, "last")
         newest = -1
         try:
             while newest < bookmark.offset:

@@ -29,6 +29,8 @@ from comfy_dist.transport.unreadable import Unreadable, on_one_line
 
 log = logging.getLogger(__name__)
 
+#: Between two tries: what refuses a channel tells nobody when it no longer would.
+RETRY_SECONDS = 0.2
 #: Seconds that a taker goes on listening while its job runs: in that time most short ones have ended.
 LINGER_SECONDS = 0.05
 
@@ -114,7 +116,7 @@ class Taker:
                 if isinstance(error, TimeoutError) and self._channel is not None:
                     # What the broker answers later would be held by nobody.
                     self._lost(self._channel)
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(RETRY_SECONDS)
                 with contextlib.suppress(*LOST):
                     # A deleted work queue closes the channel.
                     await self._declare(await self._connection.ready())
