@@ -50,6 +50,7 @@ PASSING = frozenset({LISTEN, USE})
 # The hidden nodes (nodes/cluster/hidden.py).
 RUN, RUN_ALL, RANK = "ComfyDistRun", "ComfyDistRunAll", "ComfyDistRank"
 RUNS = frozenset({RUN, RUN_ALL})
+HAND = "ComfyDistHand"
 STEP, SLICE, RECEIVED, RANK_INFO = "ComfyDistStep", "ComfyDistSlice", "ComfyDistReceived", "ComfyDistRankInfo"
 #: In the clones of a region: an output node of a region inside it. It is in the cache keys and never executed,
 #: as engines execute every output node of an expansion where it stands.

@@ -17,6 +17,7 @@ from comfy_dist.calls.inbox import Inbox
 from comfy_dist.calls.link import ADDRESS_VARIABLE, ANSWER_SECONDS, Link
 from comfy_dist.calls.running_job import RunningJob
 from comfy_dist.calls.thread import LoopThread
+from comfy_dist.messages import Peer
 from comfy_dist.tensors.plane import Plane
 
 log = logging.getLogger(__name__)
@@ -65,8 +66,11 @@ class Here:
         return job
 
     async def receive(self, content: str) -> Any:
-        """The value of that content, which the call at hand was sent. Raises NotPulled, NotSent, Stopped."""
+        """The value of that content, which the call at hand was sent. Raises NotPulled, NotSent,
+        NotAnswered, Stopped."""
         job = await self.job()
+        if content not in self.inbox:
+            await job.wait(self._take(job, content))
         return await job.wait(self.plane.unpack(self.inbox.packed(content)))
 
     async def ask(self, op: str, *, timeout: float | None = ANSWER_SECONDS, **arguments: Any) -> Any:
@@ -136,6 +140,13 @@ class Here:
                 await self.link.tell(op, **arguments)
         except (LinkLost, TimeoutError) as error:
             log.debug("%s was not told: %s", op, error)
+
+    async def _take(self, job: RunningJob, content: str) -> None:
+        """What the caller of a workflow gives, it says when it is asked for it (calls/handoff.py)."""
+        if job.call is not None and job.call.get("handoff") is not None:
+            peer = Peer.model_validate(job.call["handoff"])
+            answer = await self.plane.ask(peer, {"content": content}, ANSWER_SECONDS)
+            self.inbox.put(job.id, content, answer["packed"])
 
     async def _start(self) -> None:
         async with self._starting:

@@ -28,6 +28,9 @@ class Inbox:
         with self._lock:
             self._packed.setdefault(content, {})[call] = packed
 
+    def __contains__(self, content: str) -> bool:
+        return content in self._packed
+
     def packed(self, content: str) -> Any:
         """What names it. Raises NotSent where nothing does."""
         with self._lock:

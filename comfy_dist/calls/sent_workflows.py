@@ -11,6 +11,7 @@ from comfy_dist.calls.links import Link, class_of, inputs_of, is_link, shown_as
 from comfy_dist.calls.listens import DEFAULT_CHANNEL
 from comfy_dist.calls.unfolding import Unfolded
 from comfy_dist.errors import ComfyDistError
+from comfy_dist.messages import Peer
 from comfy_dist.workflows.folder import canonical
 
 Prompt: TypeAlias = dict[str, dict[str, Any]]
@@ -35,7 +36,9 @@ class Workflow:
     #: Id of the node that asks for it, as clients know it.
     node: str
     #: What the workflow is called with.
-    image: Any
+    image: Any = None
+    #: Where its prompt has values from and hands others to (calls/handoff.py).
+    handoff: Peer | None = None
 
     def call(self, world: int) -> dict[str, Any]:
         """As worker/desk.py wants it, but for whom it is."""
@@ -45,6 +48,7 @@ class Workflow:
             "world": world,
             "node": self.node,
             "plan": True,
+            "handoff": None if self.handoff is None else self.handoff.model_dump(mode="json"),
         }
 
 

@@ -68,6 +68,23 @@ async def on_any(here: Here, job: RunningJob, workflow: Workflow) -> list[Result
     return called.results()
 
 
+async def on_worker(here: Here, job: RunningJob, workflow: Workflow, target: str) -> Result:
+    """What the worker of that name has made of it: one that is busy begins when it is free.
+
+    Raises WorkflowFailed, LinkLost, LinkRefused: also where no live worker of that name can execute it.
+    """
+    own = (await here.ask("hello"))["worker"]
+    called = _Called(here, workflow)
+    try:
+        await called.send(job, [target])
+        await called.until_ended(own)
+    finally:
+        called.unfollow()
+    if not (results := called.results()):
+        raise WorkflowFailed(f"{workflow.title} was not begun by worker {target}, which is gone.")
+    return results[0]
+
+
 async def _able(here: Here, workflow: Workflow) -> tuple[list[Mapping[str, Any]], str]:
     """The live workers that can execute it, and the id of this one."""
     hello = await here.ask("hello")

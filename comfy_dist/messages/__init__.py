@@ -45,11 +45,13 @@ from comfy_dist.messages.presence import Announcement, Catalogue, CurrentJob, De
 from comfy_dist.messages.progress import Progress
 from comfy_dist.messages.requirements import ANYBODY, Requirements
 from comfy_dist.messages.route import Route
+from comfy_dist.messages.spread import EVERYWHERE, Participation, Spread, selected
 from comfy_dist.messages.trace import Span, SpanKind, spans_of
 from comfy_dist.messages.webhook import HookEvent, Webhook
 
 __all__ = [
     "ANYBODY",
+    "EVERYWHERE",
     "MAX_ID_BYTES",
     "SECRET_KEYS",
     "Announcement",
@@ -77,6 +79,7 @@ __all__ = [
     "Job",
     "JoinedFact",
     "Message",
+    "Participation",
     "PausedFact",
     "Peer",
     "Piece",
@@ -94,6 +97,7 @@ __all__ = [
     "RouteFact",
     "Span",
     "SpanKind",
+    "Spread",
     "Started",
     "StartedFact",
     "StatusMessages",
@@ -110,5 +114,6 @@ __all__ = [
     "parse_call_ended",
     "parse_event",
     "parse_fact",
+    "selected",
     "spans_of",
 ]

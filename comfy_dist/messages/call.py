@@ -38,5 +38,7 @@ class Call(Message):
     region: str = ""
     #: Where it asks what to do; None: it executes its prompt as any job.
     session: Peer | None = None
+    #: Where its prompt has values from and hands others to (calls/handoff.py).
+    handoff: Peer | None = None
     #: Whether the prompt may have regions of its own that are still to be found.
     plan: bool = False

@@ -9,6 +9,7 @@ from comfy_dist.messages.base import Count, JobId, Message, Number, Prompt
 from comfy_dist.messages.call import Call
 from comfy_dist.messages.files import InputFile
 from comfy_dist.messages.requirements import Requirements
+from comfy_dist.messages.spread import EVERYWHERE, Spread
 from comfy_dist.messages.webhook import Webhook
 
 #: Keys of extra_data that hold credentials; they travel in the job only, never in events or answers.
@@ -48,6 +49,8 @@ class Job(Message):
     user: str | None = None
     #: What it asks of the worker that executes it.
     requirements: Requirements | None = None
+    #: Who takes part where its work is shared out.
+    spread: Spread = EVERYWHERE
     #: Hash of the catalogue that every live worker had when the job was accepted: who has the same need not look
     #: whether it can execute it. "": they differed.
     catalogue: str = ""

@@ -1,4 +1,4 @@
-"""Our node pack inside a stock ComfyUI: the Cluster nodes, and what workers need of it beyond its API.
+"""Our node pack inside a stock ComfyUI: the distributed nodes, and what workers need of it beyond its API.
 
 It imports only what ComfyUI's own environment has. custom_nodes/comfy_dist_pack.py is what ComfyUI loads. What
 another ComfyUI has not costs a line of its log, never its start.
@@ -17,15 +17,15 @@ NODE_DISPLAY_NAME_MAPPINGS: dict[str, str] = {}
 def add_nodes() -> None:
     """Fill the mappings, which ComfyUI reads when the pack is loaded."""
     try:
-        from comfy_dist.nodes import cluster
+        from comfy_dist.nodes import families
         from comfy_dist.pack import precedence
 
-        precedence.keep(cluster.NODE_CLASS_MAPPINGS, cluster.NODE_DISPLAY_NAME_MAPPINGS)
+        precedence.keep(families.NODE_CLASS_MAPPINGS, families.NODE_DISPLAY_NAME_MAPPINGS)
     except Exception as error:  # noqa: BLE001 - never ComfyUI's start
         _log.warning("comfy_dist's nodes are not there: %s: %s", type(error).__name__, error)
         return
-    NODE_CLASS_MAPPINGS.update(cluster.NODE_CLASS_MAPPINGS)
-    NODE_DISPLAY_NAME_MAPPINGS.update(cluster.NODE_DISPLAY_NAME_MAPPINGS)
+    NODE_CLASS_MAPPINGS.update(families.NODE_CLASS_MAPPINGS)
+    NODE_DISPLAY_NAME_MAPPINGS.update(families.NODE_DISPLAY_NAME_MAPPINGS)
 
 
 def add_routes() -> None:

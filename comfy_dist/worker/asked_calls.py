@@ -23,6 +23,7 @@ class Asked:
     node: str
     region: str
     session: Peer | None
+    handoff: Peer | None
     plan: bool
 
     @classmethod
@@ -40,6 +41,7 @@ class Asked:
             node=str(asked.get("node", "")),
             region=str(asked.get("region", "")),
             session=Peer.model_validate(asked["session"]) if asked.get("session") else None,
+            handoff=Peer.model_validate(asked["handoff"]) if asked.get("handoff") else None,
             plan=bool(asked.get("plan")),
         )
 
@@ -80,6 +82,7 @@ def job_of(asked: Asked, parent: Job, attempt: int, worker: str, progress: str) 
         outputs_to_execute=asked.targets,
         urgency=Urgency.CALL,
         user=parent.user,
+        spread=parent.spread,
         requirements=Requirements(worker=asked.target) if asked.target else None,
         call=Call(
             parent=parent.id,
@@ -92,6 +95,7 @@ def job_of(asked: Asked, parent: Job, attempt: int, worker: str, progress: str) 
             node=asked.node,
             region=asked.region,
             session=asked.session,
+            handoff=asked.handoff,
             plan=asked.plan,
         ),
         frontend=parent.frontend,

@@ -28,6 +28,7 @@ from comfy_dist.messages import (
     StartedFact,
     Urgency,
     now_ms,
+    selected,
 )
 from comfy_dist.routing import needs_of
 from comfy_dist.transport import Transport
@@ -272,6 +273,7 @@ class Desk:
             "attempt": calls.number,
             "over": calls.over.is_set(),
             "call": call.model_dump(mode="json") if call is not None else None,
+            "spread": calls.job.spread.model_dump(mode="json"),
         }
 
     async def _peers_of(self, lane: int, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -280,6 +282,8 @@ class Desk:
         if "prompt" in arguments and (catalogue := self._standings[lane].catalogue) is not None:
             asked = asked.joined(needs_of(arguments["prompt"], catalogue))
         able, _missing = await self._peers.able(asked)
+        if (calls := self._running.get(lane)) is not None:
+            able = selected(able, calls.job.spread, self._identity.id)
         return {
             "engines": max(1, sum(max(1, len(worker.devices)) for worker in able)),
             "workers": [

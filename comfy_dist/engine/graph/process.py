@@ -91,12 +91,12 @@ class Process:
         folders.use(workspace, save_metadata=save_metadata)
         node_texts.use(running.show_text)
         compat.install()
-        from comfy_dist.nodes import cluster, core
+        from comfy_dist.nodes import core, families
 
         registry.add(core.NODE_CLASS_MAPPINGS, core.NODE_DISPLAY_NAME_MAPPINGS, "nodes")
         # As a stock ComfyUI names them, which has them of our pack.
         registry.add(
-            cluster.NODE_CLASS_MAPPINGS, cluster.NODE_DISPLAY_NAME_MAPPINGS, "custom_nodes.comfy_dist_pack"
+            families.NODE_CLASS_MAPPINGS, families.NODE_DISPLAY_NAME_MAPPINGS, "custom_nodes.comfy_dist_pack"
         )
         self._web_folders = load_packs(
             registry,

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from comfy_dist.calls.classes import HELD, OPENERS, RANK, RANK_INFO, RECEIVED, RUN, RUN_ALL, SLICE, STEP
+from comfy_dist.calls.classes import HAND, HELD, OPENERS, RANK, RANK_INFO, RECEIVED, RUN, RUN_ALL, SLICE, STEP
 from comfy_dist.calls.layout import Layout
 from comfy_dist.nodes.cluster.fan_out import only_batch
 from comfy_dist.nodes.cluster.info import info_text
@@ -167,6 +167,39 @@ class Received(_Hidden):
             return (await here.thread.run(here.receive(content)),)
 
 
+class Hand(_Hidden):
+    """Hands what it is given back to the node that called this workflow, by the `names` of its inputs."""
+
+    OUTPUT_NODE = True
+    INPUT_IS_LIST = True
+    RETURN_TYPES = ()
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:
+        values = {f"value_{n}": (ANY,) for n in range(MOST)}
+        return {"required": {"names": ("STRING", {})}, "optional": values}
+
+    @classmethod
+    def IS_CHANGED(cls, **_: Any) -> float:
+        """Every call wants it again."""
+        return float("nan")
+
+    async def execute(self, names: list[str], **given: Any) -> tuple[()]:
+        """`names`: a JSON list, a name for each value. Raises NotSent, CannotTravel, NotAnswered."""
+        from comfy_dist.calls.handoff import hand
+        from comfy_dist.calls.inbox import NotSent
+
+        here = worker()
+        if here is None:
+            raise NotSent("This workflow was not called by a node that gives and takes values.")
+        values = {
+            name: given[f"value_{n}"] for n, name in enumerate(json.loads(names[0])) if f"value_{n}" in given
+        }
+        with interrupting():
+            await here.thread.run(hand(here, values))
+        return ()
+
+
 class RankInfo(_Hidden):
     """ClusterInfo inside a region."""
 
@@ -215,6 +248,7 @@ HIDDEN: Mapping[str, type] = {
     RANK: Rank,
     SLICE: Slice,
     RECEIVED: Received,
+    HAND: Hand,
     RANK_INFO: RankInfo,
     HELD: Held,
 }
