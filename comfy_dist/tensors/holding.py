@@ -11,6 +11,7 @@ from comfy_dist.messages import Peer
 from comfy_dist.tensors import packing
 from comfy_dist.tensors.errors import NotPulled, Refused
 from comfy_dist.tensors.memory import name_of
+from comfy_dist.tensors.recycling import recycling
 from comfy_dist.tensors.ref import TensorRef, rows_of
 from comfy_dist.tensors.store import Handler, Held, HeldTensor, Store
 from comfy_dist.tensors.tokens import Tokens
@@ -88,6 +89,7 @@ class Holder:
             await asyncio.sleep(_SWEEP_SECONDS)
             self.tensors.sweep()
             self.handlers.sweep()
+            recycling.trim()
 
     def opened(self, id_: str, token: str, start: int | None, stop: int | None) -> tuple[HeldTensor, torch.Tensor]:
         """What is held under that id, and the rows of it that are meant. Raises Refused."""

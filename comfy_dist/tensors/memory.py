@@ -8,6 +8,7 @@ from math import prod
 import torch
 
 from comfy_dist.tensors.errors import CannotTravel
+from comfy_dist.tensors.recycling import recycling
 
 #: By the names that references carry. torch versions differ in which they have.
 DTYPES: dict[str, torch.dtype] = {
@@ -47,6 +48,4 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     size = prod(shape) * dtype.itemsize
     if size < _HUGE or not hasattr(mmap, "MADV_HUGEPAGE"):
         return torch.empty(shape, dtype=dtype)
-    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    memory.madvise(mmap.MADV_HUGEPAGE)
-    return torch.frombuffer(memory, dtype=dtype).view(shape)
+    return torch.from_numpy(recycling.array(size)).view(dtype).view(shape)

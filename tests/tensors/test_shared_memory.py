@@ -147,6 +147,7 @@ import asyncio, json, sys, torch
 from pathlib import Path
 from comfy_dist.tensors.plane import Plane
 from comfy_dist.tensors.ref import TensorRef
+from comfy_dist.tensors.recycling import recycling
 torch.set_num_threads(1)
 """
 HOLDER = """
@@ -165,6 +166,7 @@ for way, folder in {"shared": Path("/dev/shm"), "http": None}.items():
     plane = Plane({}, shared=folder)
     # What the first transfer loads is not of the next.
     asyncio.run(plane.pull(ref, 0, 1))
+    recycling.trim(most=0)
     Path("/proc/self/clear_refs").write_text("5")
     before = peak()
     pulled = asyncio.run(plane.pull(ref, 0, 10))
