@@ -7,48 +7,11 @@ import socket
 
 from aiohappyeyeballs import AddrInfoType
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-#: Where machines are told their credentials and settings, at numbers that are public: Azure's; and a network that
-#: holds such a place (Oracle's) and that not every Python knows to be private.
-_PRIVATE = tuple(ipaddress.IPv4Network(network) for network in ("168.63.129.16/32", "192.0.0.0/24"))
-#: An IPv4 address in the last 32 bits: IPv4-compatible, NAT64.
-_CARRIES_IPV4 = tuple(ipaddress.IPv6Network(network) for network in ("::/96", "64:ff9b::/96", "64:ff9b:1::/48"))
+from comfy_dist.outside.addresses import is_public
 
 
 class NotPublic(OSError):
     """A connection to an address that webhooks are not sent to."""
-
-
-def is_public(address: Address) -> bool:
-    """Whether the address is one of the internet's, by every IPv4 address that it carries too."""
-    if isinstance(address, ipaddress.IPv6Address) and not all(is_public(each) for each in _carried(address)):
-        return False
-    return (
-        address.is_global
-        and not address.is_multicast
-        and not address.is_reserved
-        and not (isinstance(address, ipaddress.IPv6Address) and address.is_site_local)
-        and not any(address in network for network in _PRIVATE)
-    )
-
-
-def _carried(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
-    found = [each for each in (address.ipv4_mapped, address.sixtofour, *(address.teredo or ())) if each]
-    if any(address in network for network in _CARRIES_IPV4):
-        found.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-    return found
-
-
-def literal(host: str) -> Address | None:
-    """The address that a host is written as, also in the old forms 127.1 and 2130706433; None for a name."""
-    try:
-        return ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        try:
-            return ipaddress.ip_address(socket.inet_aton(host))
-        except OSError:
-            return None
 
 
 def public_socket(info: AddrInfoType) -> socket.socket:

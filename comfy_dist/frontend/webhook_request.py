@@ -6,8 +6,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from comfy_dist.frontend.answers import Refused
-from comfy_dist.frontend.webhook_addresses import is_public, literal
 from comfy_dist.messages import HookEvent, Webhook
+from comfy_dist.outside.addresses import is_public, literal
 from comfy_dist.settings import ComfyuiSettings
 
 MAX_URL = 2000

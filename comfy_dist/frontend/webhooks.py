@@ -16,9 +16,9 @@ from comfy_dist.errors import BrokerUnavailable, ComfyDistError
 from comfy_dist.frontend import webhook_signature
 from comfy_dist.frontend.context import Context
 from comfy_dist.frontend.webhook_addresses import NotPublic, public_socket
-from comfy_dist.frontend.webhook_names import Names
 from comfy_dist.ledger.webhooks import Delivery, Waiting
 from comfy_dist.messages import WebhookClaimed, WebhookTried
+from comfy_dist.outside.names import Names
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,6 @@ from pydantic import SecretStr
 from comfy_dist.cli.comfyui import check
 from comfy_dist.errors import UsageError
 from comfy_dist.frontend.answers import Refused
-from comfy_dist.frontend.webhook_addresses import is_public, literal
 from comfy_dist.frontend.webhook_request import webhook_of
 from comfy_dist.frontend.webhook_signature import headers, key_of
 from comfy_dist.frontend.webhooks import ATTEMPTS, LONGEST, answer_of, wait_after
@@ -28,6 +27,7 @@ from comfy_dist.ledger.fold import JobRow, JobState
 from comfy_dist.ledger.schema import prepare
 from comfy_dist.ledger.webhooks import LARGEST, Webhooks, body, news
 from comfy_dist.messages import HookEvent, Webhook, WebhookClaimed, WebhookTried
+from comfy_dist.outside.addresses import is_public, literal
 from comfy_dist.settings import ComfyuiSettings
 
 ipv4 = st.ip_addresses(v=4)

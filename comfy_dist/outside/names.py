@@ -1,4 +1,4 @@
-"""Looks up the names of webhooks' receivers."""
+"""Looks up the names of hosts that strangers have named."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Names(AbstractResolver):
     """On threads of its own: a name server that hangs holds up nobody else who needs a thread."""
 
     def __init__(self, threads: int) -> None:
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="webhook-names")
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="outside-names")
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC

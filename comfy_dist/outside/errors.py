@@ -1,0 +1,53 @@
+"""What can go wrong outside, as sentences. Neither password nor query of an address is shown: secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from comfy_dist.errors import ComfyDistError
+
+
+class OutsideRefused(ComfyDistError):
+    """An address that nodes may not reach."""
+
+
+class OutsideFailed(ComfyDistError):
+    """An address that gave no answer, or not what it was asked for."""
+
+
+def shown(url: str) -> str:
+    """The address as errors have it: no user, no query."""
+    if url.startswith("data:"):
+        return "the data: address"
+    try:
+        parts = urlsplit(url)
+        place = parts.netloc.rpartition("@")[2]
+    except ValueError:
+        return url[:100]
+    return f"{parts.scheme}://{place}{parts.path}"[:200]
+
+
+@contextmanager
+def reaching(url: str) -> Iterator[None]:
+    """What aiohttp raises within, as OutsideFailed."""
+    try:
+        yield
+    except aiohttp.InvalidURL as error:
+        raise OutsideFailed(f"{shown(url)} is no complete address.") from error
+    except TimeoutError as error:
+        raise OutsideFailed(f"{shown(url)} did not answer, or no further, in time.") from error
+    except aiohttp.ClientConnectorCertificateError as error:
+        raise OutsideFailed(
+            f"The certificate of {shown(url)} is not to be trusted: {error.certificate_error}."
+        ) from error
+    except aiohttp.ClientConnectorError as error:
+        why = error.os_error.strerror or type(error.os_error).__name__
+        raise OutsideFailed(f"{shown(url)} cannot be reached ({why}).") from error
+    except aiohttp.ClientPayloadError as error:
+        raise OutsideFailed(f"The answer of {shown(url)} broke off, or is not as its headers say.") from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise OutsideFailed(f"The connection to {shown(url)} failed ({type(error).__name__}).") from error
