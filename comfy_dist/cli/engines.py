@@ -32,6 +32,7 @@ _IDLE: dict[EngineKind, tuple[tuple[str, ...], str]] = {
             "cache_ram",
             "panic_when",
             "disable_metadata",
+            "allow_remote_host",
         ),
         "on a ComfyUI that runs already; start that one with it, or leave it out",
     ),
@@ -80,5 +81,6 @@ def make_comfyui_engine(settings: EngineSettings, workspace: Workspace, device: 
         cache_none=settings.cache_none,
         cache_ram=settings.cache_ram,
         disable_metadata=settings.disable_metadata,
+        allow_remote_host=settings.allow_remote_host,
     )
     return ComfyuiEngine(workspace, Started(installation, workspace, options))

@@ -152,9 +152,14 @@ def make_engine(settings: EngineSettings, workspace: Workspace, device: str) -> 
     if engine_kind(settings) != "graph":
         return make_comfyui_engine(settings, workspace, device)
     from comfy_dist.engine.graph import GraphEngine
+    from comfy_dist.outside.allowed import environment
 
     return GraphEngine(
-        workspace, device=device, cache=cache_of(settings), disable_metadata=settings.disable_metadata
+        workspace,
+        device=device,
+        cache=cache_of(settings),
+        disable_metadata=settings.disable_metadata,
+        environment=environment(settings.allow_remote_host),
     )
 
 

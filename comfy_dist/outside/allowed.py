@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -37,6 +38,11 @@ class Allowed:
 def allowed_here() -> Allowed:
     """Those of this process. Raises UsageError."""
     return Allowed.parse(os.environ.get(VARIABLE, ""))
+
+
+def environment(places: Sequence[str]) -> dict[str, str]:
+    """What tells another process; nothing where nothing is allowed."""
+    return {VARIABLE: ",".join(places)} if places else {}
 
 
 def _place(text: str) -> tuple[str, int | None]:

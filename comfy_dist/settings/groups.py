@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, SecretStr
 
 from comfy_dist.settings.group import Group
-from comfy_dist.settings.values import Duration, EngineChoice, Names, Secrets, WebAddress, Words
+from comfy_dist.settings.values import Duration, EngineChoice, Hosts, Names, Secrets, WebAddress, Words
 
 ALL_ADDRESSES = "0.0.0.0,::"
 
@@ -196,6 +196,11 @@ class EngineSettings(Group):
         (), description="exceptions, comma separated, after which the engine is replaced before the next job"
     )
     disable_metadata: bool = Field(False, description="save images without prompt and workflow in them")
+    allow_remote_host: Hosts = Field(
+        (),
+        description="HOST or HOST:PORT of private networks, this machine's included, that workflows may reach by "
+        "http; comma separated (default: public addresses only)",
+    )
     interrupt_grace: Duration = Field(
         10.0, gt=0, description="how long an interrupted node may go on before its engine is replaced"
     )

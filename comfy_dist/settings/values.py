@@ -46,6 +46,16 @@ def _names(value: object) -> object:
     return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
+def _hosts(value: object) -> object:
+    """As names, each HOST or HOST:PORT."""
+    found = _names(value)
+    for each in found if isinstance(found, (list, tuple)) else ():
+        match = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::(\d{1,5}))?", str(each))
+        if match is None or int(match[1] or 0) > 65535:
+            raise ValueError("is not a list such as 192.168.1.20, gpu-box:8188, [fd00::2]:8188")
+    return found
+
+
 def _secrets(value: object) -> object:
     """'A, B', or a list of such, as ("A", "B")."""
     given = value if isinstance(value, (list, tuple)) else [value]
@@ -59,6 +69,7 @@ EngineChoice = Annotated[str, BeforeValidator(_engine)]
 # NoDecode: a variable holds the words themselves, not JSON.
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
+Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_hosts)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_secrets)]
 Duration = Annotated[float, BeforeValidator(_seconds)]
 

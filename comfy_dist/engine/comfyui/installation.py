@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from comfy_dist.errors import UsageError
+from comfy_dist.outside import allowed
 from comfy_dist.workspace import Workspace
 
 #: Folder of our node pack, beside nothing else.
@@ -15,6 +16,7 @@ PACKS = Path(__file__).resolve().parents[2] / "custom_nodes"
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 #: What it may be sent: the worker alone talks to it, and knows its own limits. In MB.
 _UPLOADS = 16384
+_DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 #: Flags of a ComfyUI that its worker sets, and how to set them otherwise.
 TAKEN = {
     "--listen": "the worker chooses the address",
@@ -81,12 +83,13 @@ class Options:
     cache_none: bool = False
     cache_ram: float | None = None
     disable_metadata: bool = False
+    #: Of private networks, HOST or HOST:PORT, for our nodes in it.
+    allow_remote_host: tuple[str, ...] = ()
 
     def environment(self) -> dict[str, str]:
-        """Variables, where a flag of ComfyUI's knows only numbers."""
-        if self.device in ("auto", "cpu"):
-            return {}
-        return {"CUDA_VISIBLE_DEVICES": self.device, "HIP_VISIBLE_DEVICES": self.device}
+        """Variables, where a flag of ComfyUI's knows only numbers, or it has none."""
+        chosen = {} if self.device in ("auto", "cpu") else dict.fromkeys(_DEVICES, self.device)
+        return chosen | allowed.environment(self.allow_remote_host)
 
     def flags(self) -> list[str]:
         flags: list[str] = []
