@@ -34,6 +34,10 @@ class Refused(ComfyDistError):
         self.kind = kind
         self.headers = headers or {}
 
+    @property
+    def body(self) -> dict[str, Any]:
+        return error_body(self.kind, str(self))
+
 
 class TooLarge(Refused):
     """A body over its cap, both in bytes."""

@@ -22,6 +22,7 @@ from comfy_dist.workspace import Workspace
 
 if TYPE_CHECKING:
     from comfy_dist.frontend.affinity import Affinity
+    from comfy_dist.frontend.distributed_config import DistributedConfig
     from comfy_dist.frontend.hub import Hub
     from comfy_dist.ledger import Ledger
 
@@ -34,6 +35,7 @@ class Context:
     id: str
     settings: ComfyuiSettings
     workspace: Workspace
+    config: DistributedConfig
     #: This frontend's local folder.
     state: Path
     transport: Transport

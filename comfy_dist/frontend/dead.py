@@ -89,9 +89,9 @@ async def _retry(ctx: Context, held: HeldLetter, job: Job) -> str:
         "front": job.number < 0,
         "partial_execution_targets": list(job.outputs_to_execute) or None,
     }
-    _, id_, _ = await submit(ctx, request, Identity(user=job.user, admin=True))
+    accepted = await submit(ctx, request, Identity(user=job.user, admin=True))
     await held.drop()
-    return id_
+    return accepted.prompt_id
 
 
 async def _put_back(held: HeldLetter) -> None:

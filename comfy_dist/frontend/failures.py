@@ -46,16 +46,13 @@ async def failures(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 def _answer(error: ComfyDistError) -> web.Response:
-    answer = failure(*_kind(error), str(error))
     if isinstance(error, Refused):
-        answer.headers.update(error.headers)
-    return answer
+        return web.json_response(error.body, status=error.status, headers=error.headers)
+    return failure(*_kind(error), str(error))
 
 
 def _kind(error: ComfyDistError) -> tuple[int, str]:
     match error:
-        case Refused():
-            return error.status, error.kind
         case PathRefused():
             return 400, "path_refused"
         case MissingDependency():

@@ -14,7 +14,7 @@ from comfy_dist.frontend.answers import Refused, read_object, whole_number
 from comfy_dist.frontend.context import Context, context
 from comfy_dist.frontend.identity import Identity, identity_of, require_admin
 from comfy_dist.frontend.searching import search_of
-from comfy_dist.frontend.submission import Invalid, submit
+from comfy_dist.frontend.submission import submit
 from comfy_dist.frontend.websocket import status
 from comfy_dist.ledger import SETTLE_SECONDS, JobRow, JobState
 from comfy_dist.messages import Cancelled, CancelledFact, Cleared, Command, Deleted
@@ -68,13 +68,9 @@ async def get_prompt(request: web.Request) -> web.Response:
 
 @routes.post("/prompt")
 async def post_prompt(request: web.Request) -> web.Response:
-    try:
-        body = await read_object(request)
-        number, prompt_id, node_errors = await submit(context(request), body, identity_of(request))
-    except Invalid as invalid:
-        return web.json_response({"error": invalid.error, "node_errors": invalid.node_errors}, status=400)
-    whole = int(number) if number == int(number) else number
-    return web.json_response({"prompt_id": prompt_id, "number": whole, "node_errors": node_errors})
+    body = await read_object(request)
+    accepted = await submit(context(request), body, identity_of(request))
+    return web.json_response(accepted.as_json())
 
 
 @routes.get("/queue")

@@ -16,7 +16,7 @@ from comfy_dist.frontend.answers import Refused, read_object
 from comfy_dist.frontend.content_types import content_type
 from comfy_dist.frontend.context import Context, context
 from comfy_dist.frontend.identity import identity_of
-from comfy_dist.frontend.submission import Invalid, submit
+from comfy_dist.frontend.submission import submit
 from comfy_dist.frontend.views import located, sent
 from comfy_dist.ledger import JobRow, JobState, Unusable, stored
 
@@ -38,10 +38,7 @@ async def post_prompt(request: web.Request) -> web.StreamResponse:
     body = await read_object(request)
     asked = body if _is_wrapped(body) else {"prompt": body}
     ctx = context(request)
-    try:
-        _, prompt_id, _ = await submit(ctx, asked, identity_of(request))
-    except Invalid as invalid:
-        return web.json_response({"error": invalid.error, "node_errors": invalid.node_errors}, status=400)
+    prompt_id = (await submit(ctx, asked, identity_of(request))).prompt_id
     location = {"Location": f"/api/v1/prompts/{prompt_id}"}
     if _prefers_async(request):
         headers = {**location, "Retry-After": RETRY_AFTER, "Preference-Applied": _ASYNC}

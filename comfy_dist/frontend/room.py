@@ -16,12 +16,14 @@ class Room:
         self._entering = 0
 
     @contextmanager
-    def seat(self, ledger: Ledger, limit: int) -> Iterator[None]:
-        """Held until the ledger counts the job. Raises Refused with 429 where there is no room for it."""
-        if ledger.accepted + self._entering >= limit:
-            raise Refused(429, f"{limit} prompts wait already; try again later.", kind="queue_full")
-        self._entering += 1
+    def seat(self, ledger: Ledger, limit: int, jobs: int = 1) -> Iterator[None]:
+        """Held until the ledger counts the jobs. Raises Refused with 429 where there is no room for them."""
+        wait = ledger.accepted + self._entering
+        if wait + jobs > limit:
+            full = f"{limit} prompts wait already" if jobs == 1 else f"{wait} prompts wait, of {limit} that may"
+            raise Refused(429, f"{full}; try again later.", kind="queue_full")
+        self._entering += jobs
         try:
             yield
         finally:
-            self._entering -= 1
+            self._entering -= jobs

@@ -15,10 +15,22 @@ from aiohttp import web
 
 from comfy_dist.errors import BrokerUnavailable, UsageError
 from comfy_dist.files.cluster_files import ClusterFiles
-from comfy_dist.frontend import cluster, dead, jobs, metrics, prompts, ready, results, websocket
+from comfy_dist.frontend import (
+    cluster,
+    dead,
+    distributed_config,
+    distributed_queue,
+    jobs,
+    metrics,
+    prompts,
+    ready,
+    results,
+    websocket,
+)
 from comfy_dist.frontend.affinity import Affinity
 from comfy_dist.frontend.app import make_app
 from comfy_dist.frontend.context import Context
+from comfy_dist.frontend.distributed_config import DistributedConfig
 from comfy_dist.frontend.follower import Follower
 from comfy_dist.frontend.hub import Hub
 from comfy_dist.frontend.malformed import server_log
@@ -47,6 +59,8 @@ _TABLES = (
     websocket.routes,
     cluster.routes,
     dead.routes,
+    distributed_config.routes,
+    distributed_queue.routes,
     metrics.routes,
     ready.routes,
     results.routes,
@@ -82,6 +96,7 @@ async def frontend(
                 id=id_,
                 settings=settings,
                 workspace=workspace,
+                config=await asyncio.to_thread(DistributedConfig, workspace.user),
                 state=state,
                 transport=transport,
                 ledger=ledger,

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-import uuid
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.files.inputs import offering
-from comfy_dist.frontend.answers import MAX_ID, MAX_NUMBER, Refused
-from comfy_dist.frontend.asked import requirements_of, urgency_of
+from comfy_dist.frontend.answers import Refused
 from comfy_dist.frontend.context import Context
 from comfy_dist.frontend.given_ids import Claim
 from comfy_dist.frontend.identity import Identity
+from comfy_dist.frontend.job_request import job_of, targets_of
 from comfy_dist.frontend.placing import Place, held_catalogue, place, send, unroutable
-from comfy_dist.frontend.webhook_request import webhook_of
 from comfy_dist.ledger import JobState
 from comfy_dist.messages import (
-    MAX_ID_BYTES,
     Catalogue,
     Command,
     Event,
@@ -30,13 +27,11 @@ from comfy_dist.messages import (
     Resubmitted,
     Revoked,
     Submitted,
-    now_ms,
 )
 from comfy_dist.validation import Validation, validate_prompt
 
 log = logging.getLogger(__name__)
 
-MAX_NODES = 50_000
 #: Seconds a live worker has to judge inputs that only code can judge.
 VALIDATE_SECONDS = 2.0
 #: Seconds a prompt waits for what the first worker can run.
@@ -53,6 +48,24 @@ class Invalid(Refused):
         self.node_errors = verdict.node_errors
         super().__init__(400, str(self.error.get("message", "")), kind="invalid_prompt")
 
+    @property
+    def body(self) -> dict[str, Any]:
+        return {"error": self.error, "node_errors": self.node_errors}
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What the answer says."""
+
+    prompt_id: str
+    number: float
+    #: Of what is left out of the prompt.
+    node_errors: dict[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        whole = int(self.number) if self.number == int(self.number) else self.number
+        return {"prompt_id": self.prompt_id, "number": whole, "node_errors": self.node_errors}
+
 
 @dataclass(frozen=True, slots=True)
 class _Earlier:
@@ -65,39 +78,68 @@ class _Earlier:
     waits: bool
 
 
-async def submit(ctx: Context, request: dict[str, Any], who: Identity) -> tuple[float, str, dict[str, Any]]:
-    """Check, record, publish; the number, id and node errors for the answer.
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A job that is valid."""
+
+    job: Job
+    place: Place
+    node_errors: dict[str, Any]
+
+
+async def submit(ctx: Context, request: dict[str, Any], who: Identity) -> Accepted:
+    """Check, record, publish.
 
     When it returns, the job will end in the history of every frontend. Raises Refused.
     """
-    job = _job(ctx, request, who.user)
+    job = job_of(request, who.user, ctx.id, ctx.settings, ctx.config.now.spread)
     if not request.get("prompt_id"):
         return await _submit(ctx, request, job, who, None)
     async with ctx.given_ids.claim(job.id) as claim:
         return await _submit(ctx, request, job, who, claim)
 
 
-async def _submit(
-    ctx: Context, request: dict[str, Any], job: Job, who: Identity, claim: Claim | None
-) -> tuple[float, str, dict[str, Any]]:
+async def submit_all(ctx: Context, requests: Sequence[dict[str, Any]], who: Identity) -> list[Accepted]:
+    """The same for several, none of which has a prompt_id: all of them are accepted, or none where one is refused.
+
+    Raises BrokerUnavailable where the broker did not take all, saying how many will run.
+    """
+    jobs = [job_of(request, who.user, ctx.id, ctx.settings, ctx.config.now.spread) for request in requests]
+    with ctx.room.seat(ctx.ledger, ctx.settings.max_queue_size, len(jobs)):
+        checked = [await _checked(ctx, job, request) for job, request in zip(jobs, requests, strict=True)]
+        await _put_all(ctx, [each.job for each in checked])
+        publishing = (_publish(ctx, each.job, each.place, Submitted.of(each.job)) for each in checked)
+        ends = await asyncio.gather(*publishing, return_exceptions=True)
+    if failed := [end for end in ends if end is not None]:
+        if len(failed) == len(ends) or not isinstance(failed[0], BrokerUnavailable):
+            raise failed[0]
+        well = len(ends) - len(failed)
+        raise BrokerUnavailable(f"{well} of {len(ends)} prompts will run, the others not. {failed[0]}")
+    return [Accepted(each.job.id, each.job.number, each.node_errors) for each in checked]
+
+
+async def _put_all(ctx: Context, jobs: Sequence[Job]) -> None:
+    outbox = ctx.ledger.outbox
+    ends = await asyncio.gather(*map(outbox.put, jobs), return_exceptions=True)
+    for error in filter(None, ends):
+        for job in jobs:
+            outbox.remove(job.id)
+        raise error
+
+
+async def _submit(ctx: Context, request: dict[str, Any], job: Job, who: Identity, claim: Claim | None) -> Accepted:
     """With a claim the id is the client's, so there may be something under it."""
     earlier = await _submitted_before(ctx, job.id, who) if claim is not None else None
     if earlier is not None and earlier.prompt == job.prompt and not earlier.waits:
-        return earlier.number, job.id, {}
+        return Accepted(job.id, earlier.number, {})
     with ctx.room.seat(ctx.ledger, ctx.settings.max_queue_size) if earlier is None else nullcontext():
-        catalogue = await _catalogue(ctx)
-        job, catalogue = await _with_files(ctx, job, catalogue)
-        found = place(ctx, job, catalogue)
-        verdict = await _judge(ctx, job, _targets(request), catalogue, found)
-        if not verdict.valid:
-            raise Invalid(verdict)
-        job = job.model_copy(update={"catalogue": found.catalogue, "outputs_to_execute": verdict.outputs})
-        number = None
+        checked = await _checked(ctx, job, request)
+        job, number = checked.job, None
         if earlier is not None:
             # Validation has cast the values in place, as it did with the earlier one's.
             number = _same(job, earlier)
             if not earlier.waits:
-                return number, job.id, {}
+                return Accepted(job.id, number, {})
         # First, for where there is no space for it nothing is to be waited for.
         await ctx.ledger.outbox.put(job)
         if claim is not None and earlier is None:
@@ -106,8 +148,20 @@ async def _submit(
     if number is not None:
         job = job.model_copy(update={"number": number})
         news = Resubmitted(job_id=job.id, at=job.created_at)
-    await _publish(ctx, job, found, news)
-    return job.number, job.id, verdict.node_errors
+    await _publish(ctx, job, checked.place, news)
+    return Accepted(job.id, job.number, checked.node_errors)
+
+
+async def _checked(ctx: Context, job: Job, request: dict[str, Any]) -> _Checked:
+    """Raises Invalid."""
+    catalogue = await known_catalogue(ctx)
+    job, catalogue = await _with_files(ctx, job, catalogue)
+    found = place(ctx, job, catalogue)
+    verdict = await _judge(ctx, job, targets_of(request), catalogue, found)
+    if not verdict.valid:
+        raise Invalid(verdict)
+    job = job.model_copy(update={"catalogue": found.catalogue, "outputs_to_execute": verdict.outputs})
+    return _Checked(job, found, verdict.node_errors)
 
 
 async def _with_files(ctx: Context, job: Job, catalogue: Catalogue) -> tuple[Job, Catalogue]:
@@ -220,71 +274,8 @@ async def _tell(ctx: Context, news: Event) -> None:
     await ctx.transport.append_event(news)
 
 
-def _job(ctx: Context, request: dict[str, Any], user: str | None) -> Job:
-    prompt = request.get("prompt")
-    if prompt is None:
-        raise Refused(400, "No prompt provided: the body has no key `prompt`.", kind="no_prompt")
-    if not isinstance(prompt, dict):
-        raise Refused(400, "The prompt must be an object: {node id: node}.", kind="invalid_prompt")
-    if len(prompt) > MAX_NODES:
-        raise Refused(400, f"The prompt has {len(prompt)} nodes; {MAX_NODES} are allowed.", kind="invalid_prompt")
-    extra = request.get("extra_data") or {}
-    if not isinstance(extra, dict):
-        raise Refused(400, "extra_data must be an object.")
-    client_id = _text(request, "client_id")
-    if client_id is None and _is_text(extra.get("client_id")):
-        client_id = extra["client_id"]
-    front = bool(request.get("front"))
-    return Job(
-        id=_text(request, "prompt_id") or str(uuid.uuid4()),
-        prompt=prompt,
-        client_id=client_id,
-        extra_data={key: value for key, value in extra.items() if key != "webhook"},
-        webhook=webhook_of(extra, ctx.settings),
-        number=_number(request, front),
-        urgency=urgency_of(request, extra),
-        requirements=requirements_of(extra),
-        user=user,
-        frontend=ctx.id,
-        created_at=now_ms(),
-    )
-
-
-def _text(request: dict[str, Any], key: str) -> str | None:
-    value = request.get(key)
-    if value is None or value == "":
-        return None
-    if not _is_text(value):
-        raise Refused(400, f"{key} must be a text of at most {MAX_ID} characters.")
-    if (size := len(value.encode())) > MAX_ID_BYTES:
-        raise Refused(400, f"{key} has {size} bytes in UTF-8; {MAX_ID_BYTES} are allowed.")
-    return str(value)
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= MAX_ID and value.isprintable()
-
-
-def _number(request: dict[str, Any], front: bool) -> float:
-    """ComfyUI's number: rising with time, negative for `front`, or what the client asks for."""
-    if (number := request.get("number")) is not None:
-        if isinstance(number, bool) or not isinstance(number, (int, float)) or not abs(number) <= MAX_NUMBER:
-            raise Refused(400, f"number must be a number of at most {MAX_NUMBER}.")
-        return float(number)
-    rank = time.time_ns() // 1000
-    return -rank if front else rank
-
-
-def _targets(request: dict[str, Any]) -> tuple[str, ...] | None:
-    targets = request.get("partial_execution_targets")
-    if targets is None:
-        return None
-    if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
-        raise Refused(400, "partial_execution_targets must be a list of node ids.")
-    return tuple(targets)
-
-
-async def _catalogue(ctx: Context) -> Catalogue:
+async def known_catalogue(ctx: Context) -> Catalogue:
+    """What all live workers can run together. Raises Refused where that was never known."""
     if ctx.registry.catalogue is None and any(worker.catalogue for worker in ctx.registry.live):
         # A worker has just shown up, and is being asked for it.
         with suppress(TimeoutError):

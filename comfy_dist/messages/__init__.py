@@ -1,6 +1,6 @@
 """The only definition of what crosses a wire."""
 
-from comfy_dist.messages.base import MAX_ID_BYTES, Message, Prompt, now_ms
+from comfy_dist.messages.base import MAX_ID_BYTES, MAX_WORKER_BYTES, Message, Prompt, now_ms
 from comfy_dist.messages.call import Call, Peer
 from comfy_dist.messages.call_ended import CallEnded, parse_call_ended
 from comfy_dist.messages.commands import Command, Reply, Verb
@@ -53,6 +53,7 @@ __all__ = [
     "ANYBODY",
     "EVERYWHERE",
     "MAX_ID_BYTES",
+    "MAX_WORKER_BYTES",
     "SECRET_KEYS",
     "Announcement",
     "AttemptFailed",

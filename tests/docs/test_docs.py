@@ -28,6 +28,7 @@ NOT_FILES |= {
     ".venv/bin",
     "application/x-comfy-dist-progress",
     "image/png",
+    "user/comfy_dist/distributed.json",
     "user/comfy_dist/ledger.sqlite",
     "locales/",
     "example_workflows/",

@@ -54,6 +54,8 @@ class Stage:
     """What the engines did: (worker's name, job) of each execution, in order."""
 
     executed: list[tuple[str, str]] = field(default_factory=list)
+    #: The same jobs, whole, by id.
+    jobs: dict[str, Job] = field(default_factory=dict)
 
 
 class Obedient:
@@ -96,6 +98,7 @@ class Obedient:
 
     async def execute(self, job: Job, emit: Emit) -> Outcome:
         self._stage.executed.append((self._worker, job.id))
+        self._stage.jobs[job.id] = job
         self._interrupted.clear()
         data = {"prompt_id": job.id, "node_id": "1"}
         match job.prompt["1"]["class_type"]:
@@ -158,11 +161,12 @@ class Cluster:
         name: str,
         engines: int = 1,
         *,
+        engine: Callable[[str, Stage], Obedient] = Obedient,
         call_timeout: float | None = None,
         plane: PlanePlace = PlanePlace(),  # noqa: B008 - frozen
         **limits: Any,
     ) -> Running:
-        made = [Obedient(name, self.stage) for _ in range(engines)]
+        made = [engine(name, self.stage) for _ in range(engines)]
         workspace = Workspace.at(self._folder / f"worker-{name}")
         workspace.create()
         worker = Worker(

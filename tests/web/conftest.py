@@ -25,6 +25,7 @@ from PIL import Image
 
 from comfy_dist.frontend.app import make_app
 from comfy_dist.frontend.context import Context
+from comfy_dist.frontend.distributed_config import DistributedConfig
 from comfy_dist.registry import Registry
 from comfy_dist.settings import ComfyuiSettings
 from comfy_dist.workspace import Workspace
@@ -108,6 +109,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
                 id="frontend",
                 settings=ComfyuiSettings(cwd=workspace.root, **settings),
                 workspace=workspace,
+                config=DistributedConfig(workspace.user),
                 state=tmp_path,
                 transport=nothing,
                 ledger=nothing,
