@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from io import BufferedIOBase
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, NoReturn
 
 import torch
 
@@ -76,32 +77,37 @@ def encode(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | No
 def load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """The tensors, on the CPU, and the metadata. Raises BrokenFile for anything else than such a file, OSError."""
     with path.open("rb") as file:
-        header, size = _header(file, path)
-        metadata = header.pop(_METADATA, {})
-        if not _is_text(metadata):
-            _refuse(path, "its metadata is not text")
-        places = {name: _place(name, entry, path) for name, entry in header.items()}
-        ends = sorted((begin, end) for _, _, begin, end in places.values())
-        if any(end != begin for (_, end), (begin, _) in pairwise([(0, 0), *ends, (size, size)])):
-            _refuse(path, "its tensors do not fill it without gaps")
-        data = bytearray(size)
-        if file.readinto(data) != size:
-            _refuse(path, "it ends early")
+        return read(file, path.stat().st_size, path.name)
+
+
+def read(file: BufferedIOBase, length: int, called: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """As `load`, of an open file of so many bytes; `called` is what errors call it."""
+    header, size = _header(file, length, called)
+    metadata = header.pop(_METADATA, {})
+    if not _is_text(metadata):
+        _refuse(called, "its metadata is not text")
+    places = {name: _place(name, entry, called) for name, entry in header.items()}
+    ends = sorted((begin, end) for _, _, begin, end in places.values())
+    if any(end != begin for (_, end), (begin, _) in pairwise([(0, 0), *ends, (size, size)])):
+        _refuse(called, "its tensors do not fill it without gaps")
+    data = bytearray(size)
+    if file.readinto(data) != size:
+        _refuse(called, "it ends early")
     return {name: _tensor(data, *place) for name, place in places.items()}, metadata
 
 
-def _header(file: BinaryIO, path: Path) -> tuple[dict[str, Any], int]:
+def _header(file: BufferedIOBase, length: int, called: str) -> tuple[dict[str, Any], int]:
     """The header, and how many bytes follow it."""
-    length = int.from_bytes(file.read(8), "little")
-    rest = path.stat().st_size - 8 - length
-    if length > MAX_HEADER_BYTES or rest < 0:
-        _refuse(path, "it has no header")
+    described = int.from_bytes(file.read(8), "little")
+    rest = length - 8 - described
+    if described > MAX_HEADER_BYTES or rest < 0:
+        _refuse(called, "it has no header")
     try:
-        header = json.loads(file.read(length).decode(), object_pairs_hook=_unique)
+        header = json.loads(file.read(described).decode(), object_pairs_hook=_unique)
     except (ValueError, RecursionError):
-        _refuse(path, "its header is not JSON")
+        _refuse(called, "its header is not JSON")
     if not isinstance(header, dict):
-        _refuse(path, "its header is not an object")
+        _refuse(called, "its header is not an object")
     return header, rest
 
 
@@ -116,20 +122,20 @@ def _is_text(metadata: Any) -> bool:
     return isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values())
 
 
-def _place(name: str, entry: Any, path: Path) -> tuple[torch.dtype, list[int], int, int]:
+def _place(name: str, entry: Any, called: str) -> tuple[torch.dtype, list[int], int, int]:
     """(dtype, shape, begin, end) of a tensor, in agreement with each other."""
     match entry:
         case {"dtype": str(dtype_name), "shape": list(shape), "data_offsets": [int(begin), int(end)]}:
             dtype = _DTYPES.get(dtype_name)
         case _:
-            _refuse(path, f"{name!r} is not described as a tensor")
+            _refuse(called, f"{name!r} is not described as a tensor")
     if dtype is None:
-        _refuse(path, f"{name!r} is of the type {dtype_name}, which is not read here")
+        _refuse(called, f"{name!r} is of the type {dtype_name}, which is not read here")
     # Beyond 63 bits torch does not count, not even where another side is 0.
     if not all(type(side) is int and side >= 0 for side in shape) or math.prod(max(1, s) for s in shape) >> 63:
-        _refuse(path, f"{name!r} has no shape")
+        _refuse(called, f"{name!r} has no shape")
     if not 0 <= begin <= end or end - begin != math.prod(shape) * dtype.itemsize:
-        _refuse(path, f"{name!r} is not as long as its shape")
+        _refuse(called, f"{name!r} is not as long as its shape")
     return dtype, shape, begin, end
 
 
@@ -141,5 +147,5 @@ def _tensor(data: bytearray, dtype: torch.dtype, shape: list[int], begin: int, e
     return flat.view(dtype).reshape(shape)
 
 
-def _refuse(path: Path, why: str) -> NoReturn:
-    raise BrokenFile(f"{path.name} is not a safetensors file: {why}.")
+def _refuse(called: str, why: str) -> NoReturn:
+    raise BrokenFile(f"{called} is not a safetensors file: {why}.")

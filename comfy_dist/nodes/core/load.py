@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import mimetypes
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import torch
 from PIL import Image, ImageFile, ImageOps, ImageSequence
@@ -19,6 +20,8 @@ from comfy_dist.nodes import folders
 from comfy_dist.nodes.core.inputs import Inputs, UnusableInput, side
 from comfy_dist.nodes.core.pictures import pixels
 from comfy_dist.picture_formats import readable_formats
+
+Source: TypeAlias = Path | io.BytesIO
 
 
 def files(type_: str = "input") -> list[str]:
@@ -68,15 +71,27 @@ class LoadImage:
         Without any transparency the mask is zeros [frames, 64, 64]. EXIF orientation is applied; frames whose
         size is not the first one's are left out. Raises UnusableInput for what is no picture.
         """
-        images: list[torch.Tensor] = []
-        masks: list[torch.Tensor | None] = []
-        for picture in frames(folders.annotated(image)):
-            if images and picture.size != (images[0].shape[1], images[0].shape[0]):
-                continue
-            images.append(pixels(in_eight_bits(picture).convert("RGB")))
-            masks.append(_mask(picture))
-        size = (64, 64) if all(mask is None for mask in masks) else images[0].shape[:2]
-        return torch.stack(images), torch.stack([torch.zeros(size) if mask is None else mask for mask in masks])
+        return as_batch(frames(folders.annotated(image)), opaque=(64, 64))
+
+
+def as_batch(
+    pictures: Iterable[Image.Image], opaque: tuple[int, int] | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """IMAGE float32 [B, H, W, 3] and MASK float32 [B, H, W], 1 where transparent, of one picture at least.
+
+    Those whose size is not the first one's are left out. Without any transparency the mask is zeros, of the height
+    and width `opaque` or the pictures' own.
+    """
+    images: list[torch.Tensor] = []
+    masks: list[torch.Tensor | None] = []
+    for picture in pictures:
+        if images and picture.size != (images[0].shape[1], images[0].shape[0]):
+            continue
+        images.append(pixels(in_eight_bits(picture).convert("RGB")))
+        masks.append(_mask(picture))
+    own = images[0].shape[:2]
+    size = own if opaque is None or any(mask is not None for mask in masks) else opaque
+    return torch.stack(images), torch.stack([torch.zeros(size) if mask is None else mask for mask in masks])
 
 
 class LoadImageOutput(LoadImage):
@@ -167,48 +182,72 @@ _BROKEN = (
 )
 
 
-def frames(path: Path) -> Iterator[Image.Image]:
+def frames(source: Source, name: str | None = None, most: int | None = None) -> Iterator[Image.Image]:
     """The pictures of a file, turned as EXIF says. A broken file gives what it has.
 
-    Raises UnusableInput for what is no picture, or would be a huge one.
+    `name` is what errors call it. Raises UnusableInput for what is no picture, and TooLarge for a huge one, or one
+    with more than `most` pixels in all of its frames, before it reads these.
     """
-    with open_picture(path) as file:
+    name = _name(source, name)
+    with open_picture(source, name, most) as file:
         sequence = ImageSequence.Iterator(file)
-        with _reading(path):
+        with _reading(name):
             # Without layers a Photoshop file has no frame, but a picture.
             picture = ImageOps.exif_transpose(next(sequence, file))
         yield picture
+        pixels_read = picture.width * picture.height
         # An MPO's further frames are other views of one photo.
         while file.format != "MPO":
             try:
-                with _reading(path):
-                    picture = ImageOps.exif_transpose(next(sequence))
+                with _reading(name):
+                    picture = next(sequence)
+                pixels_read += picture.width * picture.height
+                _bound(pixels_read, name, most)
+                with _reading(name):
+                    picture = ImageOps.exif_transpose(picture)
+            except TooLarge:
+                raise
             except (StopIteration, UnusableInput):
                 return
             yield picture
 
 
-def open_picture(path: Path) -> Image.Image:
+class TooLarge(UnusableInput):
+    """A picture that would take too much memory."""
+
+
+def open_picture(source: Source, name: str | None = None, most: int | None = None) -> Image.Image:
     """The file with its first frame read, of which a broken file may lack a part. Raises UnusableInput."""
-    with _reading(path):
-        file = Image.open(path, formats=readable_formats())
+    name = _name(source, name)
+    with _reading(name):
+        file = Image.open(source, formats=readable_formats())
+        _bound(file.width * file.height, name, most)
         file.load()
     return file
 
 
+def _name(source: Source, name: str | None) -> str:
+    return source.name if isinstance(source, Path) and name is None else name or "The file"
+
+
+def _bound(pixels: int, name: str, most: int | None) -> None:
+    if most is not None and pixels > most:
+        raise TooLarge(f"{name} is too large to be loaded: it has more than {most:,} pixels in all of its frames.")
+
+
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def _reading(name: str) -> Iterator[None]:
     """Pillow makes do with files that end early, and says in a sentence what it cannot read."""
     before = ImageFile.LOAD_TRUNCATED_IMAGES
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:
         yield
     except Image.DecompressionBombError as error:
-        raise UnusableInput(f"{path.name} is too large to be loaded: {error}") from error
+        raise TooLarge(f"{name} is too large to be loaded: {error}") from error
     except _BROKEN as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise UnusableInput(f"{path.name} is no picture that can be read: unknown format, or broken.") from error
+        raise UnusableInput(f"{name} is no picture that can be read: unknown format, or broken.") from error
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = before
 
