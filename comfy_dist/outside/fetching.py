@@ -32,6 +32,11 @@ class Fetched:
     content_type: str
     url: str
 
+    @property
+    def called(self) -> str:
+        """What errors call it: the type tells who expected a picture that it is a page."""
+        return f"{shown(self.url)} ({self.content_type or 'of no type'})"
+
 
 async def fetch(
     url: str,
@@ -66,7 +71,7 @@ async def _step(session: aiohttp.ClientSession, url: str, most: int) -> Fetched 
                 return urljoin(url, place)
             check_status(response)
             kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-            return Fetched(await read_capped(response, most), kind, url)
+            return Fetched(await read_capped(response, most), kind[:100], url)
 
 
 def check_web_address(url: str) -> None:
@@ -119,4 +124,4 @@ def _within(url: str, most: int) -> Fetched:
         raise OutsideFailed(f"The data: address is not in base64 as it says: {error}.") from error
     if len(body) > most:
         raise OutsideFailed(f"The data: address holds more than {most / 2**20:.4g} MB, which is all that is read.")
-    return Fetched(body, kind, "data:")
+    return Fetched(body, kind[:100], "data:")

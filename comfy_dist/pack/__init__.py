@@ -18,8 +18,9 @@ def add_nodes() -> None:
     """Fill the mappings, which ComfyUI reads when the pack is loaded."""
     try:
         from comfy_dist.nodes import families
-        from comfy_dist.pack import precedence
+        from comfy_dist.pack import places, precedence
 
+        places.use_its_own()
         precedence.keep(families.NODE_CLASS_MAPPINGS, families.NODE_DISPLAY_NAME_MAPPINGS)
     except Exception as error:  # noqa: BLE001 - never ComfyUI's start
         _log.warning("comfy_dist's nodes are not there: %s: %s", type(error).__name__, error)

@@ -79,11 +79,15 @@ class LoadLatent:
 
     def load(self, latent: str) -> tuple[Latent]:
         """Its samples as float32. Raises BrokenFile for a file that is no latent."""
-        tensors, _ = safetensors.load(folders.annotated(latent))
-        if _SAMPLES not in tensors:
-            raise BrokenFile(f"{latent} holds no latent: it has no tensor {_SAMPLES!r}.")
-        samples = tensors[_SAMPLES].float()
-        return ({"samples": samples if _UNSCALED in tensors else samples * (1.0 / _OLD_SCALE)},)
+        return (latent_in(safetensors.load(folders.annotated(latent))[0], latent),)
+
+
+def latent_in(tensors: Mapping[str, torch.Tensor], called: str) -> Latent:
+    """The latent of a file's tensors, as float32. Raises BrokenFile, which calls the file so."""
+    if _SAMPLES not in tensors:
+        raise BrokenFile(f"{called} holds no latent: it has no tensor {_SAMPLES!r}.")
+    samples = tensors[_SAMPLES].float()
+    return {"samples": samples if _UNSCALED in tensors else samples * (1.0 / _OLD_SCALE)}
 
 
 NODE_CLASS_MAPPINGS = {"SaveLatent": SaveLatent, "LoadLatent": LoadLatent}
