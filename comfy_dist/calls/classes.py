@@ -38,6 +38,18 @@ CLOSED = "input"
 #: Opens a region where it feeds a closing node and nothing else opens one; inside one it tells its rank.
 INFO = "ClusterInfo"
 
+#: Closes a region of its own kind (collecting.py): everything before it is executed once for each share.
+COLLECTOR = "DistributedCollector"
+#: All that close a region.
+CLOSING = frozenset({*CLOSERS, COLLECTOR})
+#: What it collects, by input.
+COLLECTED_INPUTS = ("images", "audio")
+#: Its input that has the region executed once, by one worker.
+BALANCED = "load_balance"
+#: They give each share its own. Before no collector they work in place.
+SEED, VALUE = "DistributedSeed", "DistributedValue"
+SHARED = frozenset({SEED, VALUE})
+
 LISTEN = "ClusterListenTensorBroadcast"
 BROADCASTS = frozenset({"ClusterBroadcastTensor", "ClusterBroadcastLoadedImage"})
 #: Set on a Broadcast: workflows that the prompt has executed elsewhere may listen to it.
@@ -47,11 +59,18 @@ START, END, USE = "ClusterStartSubgraph", "ClusterEndSubgraph", "ClusterUseSubgr
 #: They hand on their input `results` once planned.
 PASSING = frozenset({LISTEN, USE})
 
+#: Unfolded into nodes that share its tiles (tiling.py).
+UPSCALE = "UltimateSDUpscaleDistributed"
+
 # The hidden nodes (nodes/cluster/hidden.py).
 RUN, RUN_ALL, RANK = "ComfyDistRun", "ComfyDistRunAll", "ComfyDistRank"
 RUNS = frozenset({RUN, RUN_ALL})
 HAND = "ComfyDistHand"
 STEP, SLICE, RECEIVED, RANK_INFO = "ComfyDistStep", "ComfyDistSlice", "ComfyDistReceived", "ComfyDistRankInfo"
+#: Puts together what a share gives to one collector.
+COLLECTED = "ComfyDistCollected"
+# Those of an upscale (nodes/distributed/tiles.py).
+TILES, REFINE = "ComfyDistTiles", "ComfyDistRefineTiles"
 #: In the clones of a region: an output node of a region inside it. It is in the cache keys and never executed,
 #: as engines execute every output node of an expansion where it stands.
 HELD = "ComfyDistHeld"
@@ -75,3 +94,8 @@ TRAVELLING = frozenset(
     }
 )
 ANY_TYPE = "*"
+
+
+def closed_inputs(class_type: str) -> tuple[str, ...]:
+    """The inputs of a closing node that a region's results come through."""
+    return COLLECTED_INPUTS if class_type == COLLECTOR else (CLOSED,)

@@ -1,9 +1,10 @@
 """What an engine is given in place of a prompt with Cluster nodes: the plan. A pure function.
 
 A plan adds, and takes nothing away: a Run node for each region (nodes/cluster/hidden.py), inlined pieces for each
-UseSubgraph, and one input, `results`, to those nodes that are to hand on what was made in their place: closing
-nodes, Listens and UseSubgraphs. Without it each of them does its work where it stands. Broadcasts are told to
-`publish` where the prompt executes other workflows, which may listen.
+UseSubgraph, nodes that share the tiles of each upscale, and one input, `results`, to those nodes that are to hand
+on what was made in their place: closing nodes, Listens, UseSubgraphs and upscales. Without it each of them does
+its work where it stands. Broadcasts are told to `publish` where the prompt executes other workflows, which may
+listen.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from comfy_dist.calls.classes import BROADCASTS, CLOSERS, OPENERS, PASSING, PUBLISH, RUNS
+from comfy_dist.calls.classes import BROADCASTS, CLOSING, OPENERS, PASSING, PUBLISH, RUNS, UPSCALE
 from comfy_dist.calls.graph import Circle, Graph
 from comfy_dist.calls.layout import Layout, UnreadableLayout
 from comfy_dist.calls.links import RESULTS, class_of, inputs_of, natural, passed_on
@@ -22,7 +23,7 @@ from comfy_dist.calls.showing import shown_in
 from comfy_dist.calls.unfolding import Unfolded
 
 #: The input that a plan adds to nodes of a class.
-_ADDED = dict.fromkeys((*CLOSERS, *PASSING), RESULTS) | dict.fromkeys(BROADCASTS, PUBLISH)
+_ADDED = dict.fromkeys((*CLOSING, *PASSING, UPSCALE), RESULTS) | dict.fromkeys(BROADCASTS, PUBLISH)
 #: Without a node of these classes there is nothing to plan.
 _PLANNED = frozenset({*OPENERS, *_ADDED, *RUNS})
 

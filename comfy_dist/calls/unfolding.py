@@ -1,24 +1,25 @@
-"""The first step of a plan: Listens and UseSubgraphs are told what to hand on. Pure."""
+"""The first step of a plan: Listens and UseSubgraphs are told what to hand on, upscales share tiles. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from comfy_dist.calls.classes import BROADCASTS, EXECUTING, LISTEN, PUBLISH, USE
+from comfy_dist.calls.classes import BROADCASTS, EXECUTING, LISTEN, PUBLISH, UPSCALE, USE
 from comfy_dist.calls.errors import RegionError
 from comfy_dist.calls.links import RESULTS, class_of, inputs_of, links_of, shown_as
 from comfy_dist.calls.listens import Channels
 from comfy_dist.calls.subgraphs import DEEPEST, NAME, Subgraphs, inline, too_deep
+from comfy_dist.calls.tiling import unfold
 
 #: Nodes that all UseSubgraphs of a prompt may come to.
 MOST_INLINED = 20_000
 
 
 class Unfolded:
-    """A prompt whose Listens and UseSubgraphs have their `results`, and `needed`, what its targets need of it.
+    """A prompt whose Listens, UseSubgraphs and upscales have their `results`.
 
-    What no target needs is not looked at. Raises RegionError.
+    `needed` is what its targets need of it. What no target needs is not looked at. Raises RegionError.
     """
 
     def __init__(self, prompt: Mapping[str, Any], targets: Sequence[str]) -> None:
@@ -38,6 +39,8 @@ class Unfolded:
             node_class = class_of(self.nodes[node_id])
             if node_class == USE:
                 self._inline(node_id)
+            elif node_class == UPSCALE:
+                self.nodes.update(unfold(node_id, self.nodes[node_id], self.fresh))
             elif node_class == LISTEN:
                 self._channels.judge(node_id, self.nodes[node_id])
                 self.nodes[node_id] = self._listening(self.nodes[node_id])

@@ -112,7 +112,7 @@ def graph_engine(workspace: Workspace, number: int) -> Engine:
 async def working(folder: Path, count: int, join: Callable[[], Transport], make: Make) -> AsyncIterator[Workers]:
     workspace = Workspace.at(folder / "workspace")
     workspace.create()
-    for pack in ("distributed_nodes", "failing_nodes"):
+    for pack in ("distributed_nodes", "failing_nodes", "refining_nodes"):
         shutil.copytree(PACKS / pack, workspace.custom_nodes / pack)
     engines = [make(workspace, number) for number in range(count)]
     async with AsyncExitStack() as stack:

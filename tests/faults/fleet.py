@@ -95,7 +95,7 @@ class Fleet:
         arguments: Mapping[int, tuple[str, ...]] | None = None,
     ) -> None:
         """`arguments`: more of them, by the worker's number."""
-        for pack in ("distributed_nodes", "failing_nodes"):
+        for pack in ("distributed_nodes", "failing_nodes", "refining_nodes"):
             shutil.copytree(PACKS / pack, cluster.workspace / "custom_nodes" / pack)
         self.cluster = cluster
         self.workers: dict[int, Process] = {}
