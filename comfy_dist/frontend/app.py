@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from comfy_dist.frontend import (
+    distributed_config,
     logs,
     models,
     object_info,
@@ -34,6 +35,7 @@ from comfy_dist.frontend.sign_in import DOOR, make_door, signed_in
 
 #: Files, users and what the page asks for; none of these needs the queue.
 _TABLES = (
+    distributed_config.routes,
     logs.routes,
     models.routes,
     object_info.routes,

@@ -18,7 +18,6 @@ from comfy_dist.files.cluster_files import ClusterFiles
 from comfy_dist.frontend import (
     cluster,
     dead,
-    distributed_config,
     distributed_queue,
     jobs,
     metrics,
@@ -59,7 +58,6 @@ _TABLES = (
     websocket.routes,
     cluster.routes,
     dead.routes,
-    distributed_config.routes,
     distributed_queue.routes,
     metrics.routes,
     ready.routes,
