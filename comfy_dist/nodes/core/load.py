@@ -202,7 +202,9 @@ def frames(source: Source, name: str | None = None, most: int | None = None) -> 
                 with _reading(name):
                     picture = next(sequence)
                 pixels_read += picture.width * picture.height
-                _bound(pixels_read, name, most)
+                if most is not None:
+                    # Frames of a TIFF have a size each.
+                    _bound(pixels_read, name, most)
                 with _reading(name):
                     picture = ImageOps.exif_transpose(picture)
             except TooLarge:
@@ -221,7 +223,8 @@ def open_picture(source: Source, name: str | None = None, most: int | None = Non
     name = _name(source, name)
     with _reading(name):
         file = Image.open(source, formats=readable_formats())
-        _bound(file.width * file.height, name, most)
+        if most is not None:
+            _bound(file.width * file.height * getattr(file, "n_frames", 1), name, most)
         file.load()
     return file
 
@@ -230,8 +233,8 @@ def _name(source: Source, name: str | None) -> str:
     return source.name if isinstance(source, Path) and name is None else name or "The file"
 
 
-def _bound(pixels: int, name: str, most: int | None) -> None:
-    if most is not None and pixels > most:
+def _bound(pixels: int, name: str, most: int) -> None:
+    if pixels > most:
         raise TooLarge(f"{name} is too large to be loaded: it has more than {most:,} pixels in all of its frames.")
 
 
