@@ -109,10 +109,13 @@ def graph_engine(workspace: Workspace, number: int) -> Engine:
 
 
 @asynccontextmanager
-async def working(folder: Path, count: int, join: Callable[[], Transport], make: Make) -> AsyncIterator[Workers]:
+async def working(
+    folder: Path, count: int, join: Callable[[], Transport], make: Make, packs: Sequence[str] = ()
+) -> AsyncIterator[Workers]:
+    """`packs`: those that there are besides."""
     workspace = Workspace.at(folder / "workspace")
     workspace.create()
-    for pack in ("distributed_nodes", "failing_nodes", "refining_nodes"):
+    for pack in ("distributed_nodes", "failing_nodes", "refining_nodes", *packs):
         shutil.copytree(PACKS / pack, workspace.custom_nodes / pack)
     engines = [make(workspace, number) for number in range(count)]
     async with AsyncExitStack() as stack:

@@ -35,7 +35,9 @@ from tests.distributed.test_execute_workflow import (  # noqa: F401
     test_workers_that_all_wait_for_all_others_all_end,
 )
 from tests.distributed.test_many_at_once import test_eight_jobs_that_each_fan_out_by_eight_all_end  # noqa: F401
+from tests.distributed.test_upscale import upscale
 from tests.engines.conftest import stock_installation
+from tests.support.talking import node
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -59,7 +61,7 @@ def _engine(workspace: Workspace, number: int) -> Engine:
 async def three(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workers]:
     broker = MemoryBroker()
     folder = tmp_path_factory.mktemp("stock")
-    async with working(folder, 3, lambda: MemoryTransport(broker), _engine) as workers:
+    async with working(folder, 3, lambda: MemoryTransport(broker), _engine, ("tiny_models",)) as workers:
         yield workers
 
 
@@ -78,3 +80,22 @@ async def test_a_small_batch_is_no_other_case_there(three: Workers, batch: int) 
     for case in ("images of 3 channels", "latents, a noise mask", "masks"):
         alone = await three.done(undivided(EXACT[case](batch)))
         assert (await three.done(placed(EXACT[case](batch), 3))).outputs == alone.outputs
+
+
+@pytest.mark.parametrize("tiled_decode", [False, True])
+async def test_a_picture_sampled_by_three_is_the_one_that_one_samples(
+    three: Workers, tmp_path: Path, tiled_decode: bool
+) -> None:
+    """By the ComfyUI's own sampler and VAE, with models of random weights."""
+    pictures = []
+    for world in (1, 3):
+        at = tmp_path / str(world)
+        prompt = upscale(world, side=130, batch=2, steps=2, tiled_decode=tiled_decode) | {
+            "model": node(f"TinyModels{world}", seed=1, at=str(at), workers=world),
+            "positive": node("TinyText", seed=2),
+            "negative": node("TinyText", seed=3),
+        }
+        ran = await three.done(prompt)
+        assert len(list(at.iterdir())) == world
+        pictures.append(ran.digests)
+    assert pictures[0] == pictures[1]
