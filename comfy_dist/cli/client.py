@@ -229,11 +229,16 @@ async def _workflows(server: Server, settings: ComfyuiClientSettings, call: argp
     from comfy_dist.client.asked_edits import parse
     from comfy_dist.client.run import Order, run
 
+    if settings.each and settings.participation is not None:
+        raise UsageError("--each runs the whole of it on every worker; --participation means nothing beside it.")
+    distributed = {"workers": list(settings.workers), "participation": settings.participation}
     order = Order(
         files=call.files,
         edits=[parse(text) for text in call.edits or ()],
         repeat=settings.repeat,
         seed_step=settings.seed_step,
+        distributed={key: value for key, value in distributed.items() if value},
+        each=settings.each,
         output=settings.output,
         show_bars=settings.progress,
     )

@@ -1,18 +1,12 @@
-"""What the command line changes in a prompt before it is submitted: --set and --repeat."""
+"""What the command line changes in a prompt before it is submitted: --set."""
 
 from __future__ import annotations
 
-import copy
 import json
 from typing import Any
 
 from comfy_dist.errors import UsageError
 from comfy_dist.workflows.edits import Edit
-from comfy_dist.workflows.ui_format import Prompt
-
-_SEEDS = ("seed", "noise_seed")
-#: ComfyUI's seeds are unsigned 64 bit numbers.
-_SEED_END = 2**64
 
 
 def parse(text: str) -> Edit:
@@ -31,14 +25,3 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return text
-
-
-def reseeded(prompt: Prompt, offset: int) -> Prompt:
-    """A copy whose seeds are `offset` further on."""
-    result = copy.deepcopy(prompt)
-    for node in result.values():
-        for seed in _SEEDS:
-            value = node.get("inputs", {}).get(seed)
-            if isinstance(value, int) and not isinstance(value, bool):
-                node["inputs"][seed] = (value + offset) % _SEED_END
-    return result

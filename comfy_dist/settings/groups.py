@@ -259,6 +259,13 @@ class RunSettings(Group):
 
     repeat: int = Field(1, ge=1, description="submit each workflow so many times")
     seed_step: int = Field(1, description="what each repetition adds to the inputs seed and noise_seed")
+    workers: Names = Field(
+        (), description="share its work out among these, comma separated (default: as the server is configured)"
+    )
+    participation: Literal["participating", "orchestrator-only", "fallback"] | None = Field(
+        None, description="whether the worker that has the prompt does a part itself (default: the same)"
+    )
+    each: bool = Field(False, description="run it once on every worker, or on those, each with the next seed")
 
 
 class HistorySettings(Group):
