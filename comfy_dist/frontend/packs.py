@@ -51,7 +51,9 @@ def _scripts(here: Context) -> list[str]:
     except Refused:
         pass  # no page is installed: packs' scripts may still be asked for
     for pack, folder in _web_folders(here).items():
-        names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.js"))
+        # Ours import what lies below them themselves.
+        paths = folder.glob("*.js") if folder == _OURS else folder.rglob("*.js")
+        names = sorted(path.relative_to(folder).as_posix() for path in paths)
         found += [f"/extensions/{quote(pack)}/{quote(name)}" for name in names]
     return found
 

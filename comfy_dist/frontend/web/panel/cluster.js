@@ -1,0 +1,125 @@
+// What the panel knows of the cluster: asked for again and again while the panel is open and the page can be seen.
+
+import { ask, askIfThere } from "./asking.js";
+
+/** Milliseconds between two looks, while something runs and while nothing does. */
+const BUSY = 1000;
+const QUIET = 2000;
+/** Prompts of the queue that are listed. */
+export const LISTED = 50;
+const QUEUE = `/jobs?status=in_progress,pending&sort_by=created_at&sort_order=asc&limit=${LISTED}`;
+
+export class Cluster {
+  /** Null until it is known; `config` and `local` stay so where this user or this frontend has none. */
+  workers = null;
+  jobs = [];
+  /** Prompts that run or wait, those that are not listed too. */
+  total = 0;
+  config = null;
+  local = null;
+  /** What went wrong last, for who looks at the panel; "" for nothing. */
+  trouble = "";
+  /** What was asked and is not answered yet: keys of buttons. */
+  asked = new Set();
+
+  #changed;
+  #open = false;
+  #timer = 0;
+  #looking = null;
+  #lost = false;
+  /** Whoever may not see local workers is not to be refused every second. */
+  #seesLocal = true;
+
+  /** `changed` is called whenever there is something new to show. */
+  constructor(changed) {
+    this.#changed = changed;
+    document.addEventListener("visibilitychange", () => this.look());
+  }
+
+  open() {
+    this.#open = true;
+    this.#seesLocal = true;
+    this.look();
+  }
+
+  close() {
+    this.#open = false;
+    clearTimeout(this.#timer);
+  }
+
+  /** Look now; the next look comes by itself. One at a time: whoever asks meanwhile waits for one that begins later. */
+  async look() {
+    clearTimeout(this.#timer);
+    while (this.#looking) await this.#looking;
+    if (!this.#open || document.hidden) return;
+    this.#looking = this.#look();
+    await this.#looking;
+    this.#looking = null;
+    this.#changed();
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.look(), this.#active ? BUSY : QUIET);
+  }
+
+  get #active() {
+    return this.total > 0 || (this.local?.workers ?? []).some(({ state }) => /^(re)?starting$/.test(state));
+  }
+
+  async #look() {
+    try {
+      const [{ workers }, queue, config, local] = await Promise.all([
+        ask("GET", "/distributed/workers"),
+        ask("GET", QUEUE),
+        askIfThere("/distributed/config"),
+        this.#seesLocal ? askIfThere("/distributed/local") : null,
+      ]);
+      this.workers = workers.sort((a, b) => a.name.localeCompare(b.name) || a.id.localeCompare(b.id));
+      this.jobs = queue.jobs;
+      this.total = queue.pagination.total;
+      this.config = config;
+      this.local = local;
+      this.#seesLocal = local !== null;
+      if (this.#lost) this.trouble = "";
+      this.#lost = false;
+    } catch (error) {
+      this.trouble = error.message;
+      this.#lost = true;
+    }
+  }
+
+  /** Ask for a deed; the button of this key is out of use until the answer is there and what it changed is seen. */
+  async deed(key, method, path, body) {
+    if (this.asked.has(key)) return null;
+    this.asked.add(key);
+    this.trouble = "";
+    this.#changed();
+    try {
+      return await ask(method, path, body);
+    } catch (error) {
+      this.trouble = error.message;
+      return null;
+    } finally {
+      await this.look();
+      this.asked.delete(key);
+      this.#changed();
+    }
+  }
+
+  /** The entry of a worker that this machine starts itself; null for any other. */
+  entryOf(worker) {
+    return this.local?.workers?.find((entry) => entry.worker === worker.id) ?? null;
+  }
+
+  /** Whether prompts may be spread to workers of this name. */
+  isChosen(name) {
+    return this.config?.workers?.includes(name) ?? true;
+  }
+
+  /** The names that are chosen when this one is, or no longer is; null is everyone, who comes later too. */
+  chosenWith(name, chosen) {
+    const names = new Set(this.workers.map((worker) => worker.name));
+    const now = new Set(this.config.workers ?? names);
+    if (chosen) now.add(name);
+    else now.delete(name);
+    return [...names].every((each) => now.has(each)) ? null : [...now];
+  }
+}

@@ -1,0 +1,122 @@
+// The workers that this ComfyUI starts on its own machine: those that do not run yet, and new ones.
+
+import { h } from "./elements.js";
+
+const STATES = {
+  stopped: "is stopped",
+  starting: "is starting",
+  running: "runs, and has not joined yet",
+  restarting: "ended, and is started again",
+  failed: "could not be started",
+};
+
+/** Cards of entries whose worker is not among the live ones, and what adds an entry; null where nothing is managed. */
+export function localWorkers(cluster, deeds) {
+  const { local } = cluster;
+  if (!local?.managed) return null;
+  const live = new Set(cluster.workers.map(({ id }) => id));
+  return h(
+    "section",
+    { "data-key": "local", "aria-label": "Workers of this machine" },
+    local.workers.filter(({ worker }) => !live.has(worker)).map((entry) => card(cluster, entry, deeds)),
+    h(
+      "details",
+      { "data-key": "manage" },
+      h("summary", {}, "Workers of this machine"),
+      local.workers.map((entry) => settings(cluster, entry, local.devices, deeds)),
+      adding(cluster, local.devices, deeds),
+    ),
+  );
+}
+
+function card(cluster, entry, deeds) {
+  const button = (name, label, act) => {
+    const key = `${name} ${entry.id}`;
+    return h("button", { type: "button", disabled: cluster.asked.has(key), onclick: () => act(key) }, label);
+  };
+  return h(
+    "article",
+    { class: "cd-card", "data-key": entry.id, "data-state": entry.state, "aria-label": entry.name },
+    h(
+      "header",
+      {},
+      h("h4", {}, entry.name),
+      h("span", { class: "cd-muted" }, STATES[entry.state] ?? entry.state),
+    ),
+    h("p", { class: "cd-muted" }, `on ${entry.device}${entry.restarts ? ` · started again ${entry.restarts} times` : ""}`),
+    entry.error && h("p", { class: "cd-error" }, entry.error),
+    h(
+      "div",
+      { class: "cd-buttons" },
+      ["stopped", "failed"].includes(entry.state)
+        ? button("start", "Start", (key) => deeds.local(key, entry, { start: true }))
+        : button("stop", "Stop", (key) => deeds.local(key, entry, { stop: true })),
+      button("log", "Log", () => deeds.localLog(entry)),
+    ),
+  );
+}
+
+/** Its name, device, and whether it starts with ComfyUI; arguments and environment are for the file alone. */
+function settings(cluster, entry, devices, deeds) {
+  const key = `set ${entry.id}`;
+  const remove = `remove ${entry.id}`;
+  return h(
+    "form",
+    {
+      class: "cd-form",
+      "data-key": `settings ${entry.id}`,
+      "aria-label": `Settings of ${entry.name}`,
+      onsubmit: (event) => {
+        event.preventDefault();
+        const { name, device, enabled } = event.target.elements;
+        deeds.local(key, entry, { name: name.value, device: device.value, enabled: enabled.checked });
+      },
+    },
+    fields(entry, devices),
+    h(
+      "div",
+      { class: "cd-buttons" },
+      h("button", { type: "submit", disabled: cluster.asked.has(key) }, "Save"),
+      h("button", { type: "button", disabled: cluster.asked.has(remove), onclick: () => deeds.remove(remove, entry) }, "Remove"),
+    ),
+  );
+}
+
+function adding(cluster, devices, deeds) {
+  const key = "add";
+  return h(
+    "form",
+    {
+      class: "cd-form",
+      "data-key": "add",
+      "aria-label": "A further worker",
+      onsubmit: async (event) => {
+        event.preventDefault();
+        const form = event.target;
+        const { name, device, enabled } = form.elements;
+        const body = { name: name.value, device: device.value, enabled: enabled.checked };
+        if (await deeds.add(key, body)) form.reset();
+      },
+    },
+    fields({ name: "", device: "", enabled: true }, devices),
+    h("div", { class: "cd-buttons" }, h("button", { type: "submit", disabled: cluster.asked.has(key) }, "Add")),
+  );
+}
+
+function fields({ name, device, enabled }, devices) {
+  const known = devices.some(({ id }) => id === device) || !device ? devices : [{ id: device, name: device }, ...devices];
+  return [
+    h("label", {}, "Name", h("input", { name: "name", required: true, maxlength: 100, value: name })),
+    h(
+      "label",
+      {},
+      "Device",
+      h(
+        "select",
+        { name: "device" },
+        known.map(({ id, name: label }) => h("option", { value: id, selected: id === device }, label)),
+      ),
+    ),
+    h("label", { class: "cd-choice" }, h("input", { type: "checkbox", name: "enabled", checked: enabled }), "Start it with ComfyUI"),
+  ];
+}

@@ -1,0 +1,69 @@
+// The queue of the whole cluster: which prompts run where, and which wait.
+
+import { h } from "./elements.js";
+import { duration, list, many, short } from "./words.js";
+
+export function queue(cluster, deeds) {
+  const at = placesOf(cluster.workers);
+  const running = cluster.jobs.filter(({ status }) => status === "in_progress");
+  // As they will be taken: by their number, which is below zero for what was put to the front.
+  const waiting = cluster.jobs.filter(({ status }) => status === "pending").sort((a, b) => a.priority - b.priority);
+  const more = cluster.total - cluster.jobs.length;
+  return h(
+    "section",
+    { "data-key": "queue", "aria-label": "Queue" },
+    h("h3", {}, "Queue"),
+    cluster.total === 0 && h("p", { class: "cd-muted" }, "Nothing runs, and nothing waits."),
+    h(
+      "ol",
+      { class: "cd-queue" },
+      running.map((job) => row(cluster, job, runningWords(job, at.get(job.id) ?? []), deeds)),
+      waiting.map((job, place) => row(cluster, job, waitingWords(job, place), deeds)),
+    ),
+    more > 0 && h("p", { class: "cd-muted" }, `and ${many(more, "further prompt")}`),
+  );
+}
+
+function row(cluster, job, words, deeds) {
+  const key = `cancel ${job.id}`;
+  return h(
+    "li",
+    { "data-key": job.id, "data-state": job.status },
+    h("span", { class: "cd-name", title: job.id }, short(job.id)),
+    h("span", { class: "cd-muted" }, job.user ? `${words} · ${job.user}` : words),
+    h(
+      "button",
+      {
+        type: "button",
+        "aria-label": `Cancel ${short(job.id)}`,
+        disabled: cluster.asked.has(key),
+        onclick: () => deeds.cancel(key, job),
+      },
+      "Cancel",
+    ),
+  );
+}
+
+function runningWords(job, places) {
+  const own = places.filter(({ part }) => !part).map(({ worker }) => worker);
+  const helping = [...new Set(places.filter(({ part }) => part).map(({ worker }) => worker))];
+  const words = own.length ? `runs on ${list(own)}` : "runs";
+  const helped = helping.length ? `, helped by ${list(helping)}` : "";
+  return `${words}${helped} · ${duration(Date.now() - (job.execution_start_time ?? job.create_time))}`;
+}
+
+function waitingWords(job, place) {
+  return `waits${place === 0 ? ", the next" : `, place ${place + 1}`} · ${duration(Date.now() - job.create_time)}`;
+}
+
+/** {client's prompt: [{worker's name, whether only a part of it runs there}]}. */
+function placesOf(workers) {
+  const at = new Map();
+  for (const worker of workers) {
+    for (const job of worker.jobs) {
+      const whole = job.root ?? job.id;
+      at.set(whole, [...(at.get(whole) ?? []), { worker: worker.name, part: job.parent != null }]);
+    }
+  }
+  return at;
+}

@@ -1,0 +1,126 @@
+// A card for each worker: what it is, what it does, and what can be done with it.
+
+import { h } from "./elements.js";
+import { bytes, duration, rate, short } from "./words.js";
+
+const STATES = {
+  starting: "is starting",
+  idle: "is idle",
+  busy: "is busy",
+  draining: "leaves when its prompts have ended",
+};
+
+/** `deeds` is what the buttons do, by their names. */
+export function workerCard(cluster, worker, previews, deeds) {
+  const entry = cluster.entryOf(worker);
+  const state = worker.paused && worker.state !== "draining" ? "paused" : worker.state;
+  const said = state === "paused" ? `is paused${worker.jobs.length ? ", and finishes what it has" : ""}` : STATES[state];
+  return h(
+    "article",
+    { class: "cd-card", "data-key": worker.id, "data-state": state, "aria-label": worker.name },
+    h(
+      "header",
+      {},
+      h("h4", { title: `${worker.id} on ${worker.host}` }, worker.name),
+      h("span", { class: "cd-muted" }, said ?? state),
+    ),
+    h("p", { class: "cd-muted" }, aboutOf(worker, entry)),
+    worker.devices.map(device),
+    worker.jobs.map((job) => current(job, previews)),
+    h("p", { class: "cd-muted" }, countsOf(worker)),
+    choice(cluster, worker, deeds),
+    buttons(cluster, worker, entry, deeds),
+  );
+}
+
+function aboutOf(worker, entry) {
+  const place = entry ? "started by this ComfyUI" : `on ${worker.host}`;
+  return [place, `engine ${worker.engine} ${worker.engine_version}`.trim(), ...worker.tags].join(" · ");
+}
+
+/** One device; a bar for what is taken of its memory. */
+function device({ name, vram_total: total, vram_free: free }) {
+  const taken = Math.max(0, total - free);
+  return h(
+    "div",
+    { class: "cd-device" },
+    h("span", { class: "cd-name", title: name }, name),
+    total > 0 && h("span", { class: "cd-muted" }, `${bytes(taken)} of ${bytes(total)}`),
+    total > 0 && bar(taken / total, `Memory of ${name}`, taken > 0.9 * total ? "full" : "memory"),
+  );
+}
+
+/** What an engine executes; `previews` has pictures of prompts that this page queued. */
+function current(job, previews) {
+  const whole = job.root ?? job.id;
+  const done = job.max > 0 ? job.value / job.max : 0;
+  const part = job.parent ? `helps with ${short(whole)}` : short(whole);
+  const words = [
+    job.world > 1 ? `${part} as ${job.rank + 1} of ${job.world}` : part,
+    job.node && `node ${job.node}`,
+    job.attempt > 1 && `try ${job.attempt}`,
+    `for ${duration(Date.now() - job.started_at)}`,
+  ];
+  const preview = previews.get(whole);
+  return h(
+    "div",
+    { class: "cd-job", "data-key": job.id },
+    h("span", { class: "cd-name", title: job.id }, words.filter(Boolean).join(" · ")),
+    h("span", { class: "cd-muted" }, `${Math.round(100 * Math.min(1, done))} %`),
+    bar(done, `Progress of ${part}`, "progress"),
+    preview && h("img", { src: preview, alt: `Preview of ${part}` }),
+  );
+}
+
+function bar(part, label, kind) {
+  const percent = Math.round(100 * Math.min(1, Math.max(0, part)));
+  const attributes = { role: "progressbar", "aria-label": label, "aria-valuenow": percent, class: `cd-bar cd-${kind}` };
+  return h("div", attributes, h("div", { style: `width: ${percent}%` }));
+}
+
+function countsOf(worker) {
+  const up = Date.now() - worker.started_at;
+  const counts = [`${worker.finished} done`, worker.failed > 0 && `${worker.failed} failed`];
+  if (worker.finished > 0) counts.push(rate(worker.finished, up));
+  return [...counts, `up for ${duration(up)}`].filter(Boolean).join(" · ");
+}
+
+function choice(cluster, worker, deeds) {
+  if (!cluster.config) return null;
+  const key = `choose ${worker.name}`;
+  return h(
+    "label",
+    { class: "cd-choice" },
+    h("input", {
+      type: "checkbox",
+      checked: cluster.isChosen(worker.name),
+      disabled: cluster.asked.has(key),
+      onchange: ({ target }) => deeds.choose(key, worker.name, target.checked),
+    }),
+    "Share prompts with it",
+  );
+}
+
+function buttons(cluster, worker, entry, deeds) {
+  const button = (name, label, deed, title) => {
+    const key = `${name} ${worker.id}`;
+    return h("button", { type: "button", title, disabled: cluster.asked.has(key), onclick: () => deed(key) }, label);
+  };
+  const ask = (body) => (key) => deeds.ask(key, worker, body);
+  return h(
+    "div",
+    { class: "cd-buttons" },
+    worker.paused
+      ? button("enabled", "Resume", ask({ enabled: true }), "Let it take prompts again")
+      : button("enabled", "Pause", ask({ enabled: false }), "Let it finish what it has, and take no more"),
+    worker.jobs.length > 0 &&
+      button("interrupt", "Interrupt", ask({ interrupt: true }), "Cancel what it executes"),
+    button("free", "Free memory", ask({ free: true }), "Unload its models"),
+    button("restart", "Restart", (key) => deeds.restart(key, worker, entry), "Start its engine anew"),
+    entry && button("stop", "Stop", (key) => deeds.local(key, entry, { stop: true }), "Stop its process"),
+    !entry &&
+      worker.state !== "draining" &&
+      button("drain", "Drain", (key) => deeds.drain(key, worker), "Let it finish what it has, and end"),
+    button("log", "Log", () => deeds.workerLog(worker), "What it said last"),
+  );
+}
