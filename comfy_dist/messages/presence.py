@@ -95,8 +95,11 @@ class Announcement(Message):
     #: Hash over the whole catalogue (file combos change it).
     catalogue: Label = ""
     started_at: Count = 0
+    #: Jobs and calls since then.
     finished: Count = 0
     failed: Count = 0
+    #: How many it finishes, by the last ten minutes.
+    per_hour: Annotated[float, Field(ge=0, le=2**53)] = 0
 
 
 class Catalogue(Message):

@@ -146,6 +146,7 @@ class Presence:
             started_at=self._started_at,
             finished=sum(standing.finished for standing in self._standings),
             failed=sum(standing.failed for standing in self._standings),
+            per_hour=round(sum(standing.pace.per_hour for standing in self._standings), 1),
         )
 
     async def run(self) -> None:

@@ -22,6 +22,7 @@ from comfy_dist.messages import (
 )
 from comfy_dist.routing import Offer, models_of, needs_of
 from comfy_dist.worker.attention import Attention
+from comfy_dist.worker.pace import Pace
 from comfy_dist.worker.progress import ProgressSender
 
 #: Model files that an engine is taken to have in memory.
@@ -48,6 +49,7 @@ class Standing:
         self.stale = False
         self.progress: ProgressSender | None = None
         self.finished = self.failed = 0
+        self.pace = Pace()
         #: Model files of the last jobs, the newest first.
         self.models: tuple[str, ...] = ()
         #: Set while memory is to be freed at the next idle moment.
@@ -113,7 +115,9 @@ class Standing:
         if self.catalogue is not None and isinstance(ending, (Finished, Failed)):
             used = models_of(needs_of(prompt, self.catalogue), self.catalogue)
             self.models = (*used, *(name for name in self.models if name not in used))[:MODELS_KEPT]
-        self.finished += isinstance(ending, Finished)
+        if isinstance(ending, Finished):
+            self.finished += 1
+            self.pace.count()
         self.failed += isinstance(ending, (Failed, AttemptFailed))
         self.progress = None
         self.waits_for = {}

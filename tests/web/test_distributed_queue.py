@@ -281,6 +281,11 @@ async def test_every_worker_runs_it_alone_and_with_its_own_seed(studio: Studio) 
         assert (extra["mine"], extra["client_id"]) == (1, "me")
         job = studio.cluster.stage.jobs[each["prompt_id"]]
         assert job.spread == Spread(workers=(each["worker"],))
+    # Each is told of by its worker, and counted.
+    await studio.frontend.wait(
+        lambda found: all(each["finished"] == 1 and each["per_hour"] > 0 for each in found["workers"]),
+        "/distributed/workers",
+    )
     ran_on = {id_: worker for worker, id_ in studio.cluster.stage.executed}
     assert ran_on == {each["prompt_id"]: each["worker"] for each in answer["prompts"]}
 
