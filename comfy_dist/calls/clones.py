@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
-from comfy_dist.calls.classes import CLOSED, HELD, HELD_CLASS, RANK, RUNS
+from comfy_dist.calls.classes import COLLECTED, COLLECTOR, HELD, HELD_CLASS, RANK, RUNS, closed_inputs
 from comfy_dist.calls.layout import Layout
 from comfy_dist.calls.links import Link, Node, class_of, inputs_of, is_link, key_of, link_of, links_of, shown_as
 
@@ -23,6 +23,10 @@ class Part(Protocol):
 
     def info(self, node_id: str, slot: int) -> Link:
         """Output `slot` of a ClusterInfo: the rank, the world, or the list."""
+        ...
+
+    def differing(self, node_id: str) -> Mapping[str, Any]:
+        """The inputs that tell a seed or a value whose share it is in."""
         ...
 
     def value(self, name: str, link: Link) -> Link:
@@ -76,6 +80,7 @@ def clone(layout: Layout, node_of: NodeOf, prefix: str, part: Part) -> Clones:
     members = frozenset(layout.members)
     held = frozenset(layout.held)
     infos = frozenset(layout.infos)
+    differing = frozenset(layout.differing)
 
     def relink(link: Link, recarry: bool = False) -> Link:
         link = _passed(layout, link)
@@ -99,15 +104,31 @@ def clone(layout: Layout, node_of: NodeOf, prefix: str, part: Part) -> Clones:
             inputs["layout"] = inside.renamed(relink, lambda link: relink(link, recarry=True)).to_json()
         if node_id in held:
             class_type, inputs[HELD_CLASS] = HELD, class_type
+        if node_id in differing:
+            inputs |= part.differing(node_id)
         return {
             "class_type": class_type,
             "inputs": {name: relink(value) if is_link(value) else value for name, value in inputs.items()},
             "override_display_id": shown_as(node_id, node),
         }
 
+    graph = {prefix + node_id: cloned(node_id) for node_id in layout.members}
+    results: dict[str, Link] = {}
+    for closer in layout.closers:
+        node = node_of(closer)
+        ends = {name: relink(link) for name, link in _closed(node).items()}
+        if class_of(node) == COLLECTOR:
+            graph[prefix + closer] = {
+                "class_type": COLLECTED,
+                "inputs": ends,
+                "override_display_id": shown_as(closer, node),
+            }
+            results[closer] = [prefix + closer, 0]
+        else:
+            (results[closer],) = ends.values()
     return Clones(
-        graph={prefix + node_id: cloned(node_id) for node_id in layout.members},
-        results={closer: relink(inputs_of(node_of(closer))[CLOSED]) for closer in layout.closers},
+        graph=graph,
+        results=results,
         after=[[prefix + node_id, 0] for node_id in layout.outputs],
     )
 
@@ -127,7 +148,7 @@ def rank_prompt(layout: Layout, node_of: NodeOf, rank_id: str, staying: Collecti
         prompt[node_id] = node
     for closer in layout.closers:
         node = unheld(node_of(closer))
-        prompt[closer] = {**node, "inputs": {CLOSED: _passed(layout, node["inputs"][CLOSED])}}
+        prompt[closer] = {**node, "inputs": {name: _passed(layout, link) for name, link in _closed(node).items()}}
     prompt[rank_id] = {
         "class_type": RANK,
         "inputs": {"layout": layout.to_json()},
@@ -182,6 +203,12 @@ def unheld(node: Mapping[str, Any]) -> Node:
     if "override_display_id" in node:
         copy["override_display_id"] = node["override_display_id"]
     return copy
+
+
+def _closed(closer: Mapping[str, Any]) -> dict[str, Link]:
+    """What a closing node closes with, by input."""
+    inputs = inputs_of(closer)
+    return {name: inputs[name] for name in closed_inputs(class_of(closer)) if is_link(inputs.get(name))}
 
 
 def _passed(layout: Layout, link: Link) -> Link:

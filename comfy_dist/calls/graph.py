@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from comfy_dist.calls.classes import ANY_TYPE, CLOSERS, INFO, OPENERS, TRAVELLING
+from comfy_dist.calls.classes import (
+    ANY_TYPE,
+    BALANCED,
+    CLOSERS,
+    COLLECTOR,
+    INFO,
+    OPENERS,
+    TRAVELLING,
+    closed_inputs,
+)
 from comfy_dist.calls.errors import RegionError
-from comfy_dist.calls.links import Link, class_of, inputs_of, links_of, passed_on, shown_as
+from comfy_dist.calls.links import Link, class_of, inputs_of, is_link, links_of, passed_on, shown_as
 
 #: Nodes of a cycle that an error names.
 _CYCLE_SHOWN = 10
@@ -37,6 +46,18 @@ class Graph:
             found = self._links[node_id] = [link for link in resolved if self.has(link[0])]
         return found
 
+    def closed_links(self, closer: str) -> list[Link]:
+        """What a closing node closes with, behind nodes that only hand something on."""
+        inputs = self.inputs(closer)
+        names = closed_inputs(self.class_of(closer))
+        found = [self.resolve(inputs[name]) for name in names if is_link(inputs.get(name))]
+        return [link for link in found if self.has(link[0])]
+
+    def balancing(self, collector: str) -> list[Link]:
+        """Where a collector that does not say it itself is told whether one worker is to do it all."""
+        inputs = self.inputs(collector)
+        return [self.resolve(inputs[BALANCED])] if is_link(inputs.get(BALANCED)) else []
+
     def resolve(self, link: Link) -> Link:
         """The link behind nodes that only hand something on. Raises RegionError if these go in a circle."""
         passed: dict[str, None] = {}
@@ -54,7 +75,7 @@ class Graph:
     def travels(self, link: Link) -> bool | None:
         """Whether what the link gives can go to another process; None: its type does not say."""
         node_class = self.class_of(link[0])
-        if node_class in OPENERS or node_class in CLOSERS or node_class == INFO:
+        if node_class in OPENERS or node_class in CLOSERS or node_class in (INFO, COLLECTOR):
             return True
         definition = self._info.get(node_class, {})
         output, slot = definition.get("output"), link[1]

@@ -33,7 +33,8 @@ class Here:
         self.thread = LoopThread("calls")
         self.link = Link.of(environment, self)
         self.inbox = Inbox()
-        self.worker = ""
+        #: Name and id of the worker, once `job` was asked for.
+        self.worker = self.worker_id = ""
         self._plane: Plane | None = None
         self._starting = asyncio.Lock()
         self._job: RunningJob | None = None
@@ -59,7 +60,7 @@ class Here:
         if job is None or (job.id, job.attempt) != (found["id"], found["attempt"]):
             if job is not None:
                 job.end()
-            job = self._job = RunningJob(found["id"], found["attempt"], found["call"])
+            job = self._job = RunningJob(found["id"], found["attempt"], found["call"], found.get("spread"))
             job.at_end(self, functools.partial(self._forget, job.id))
             if found.get("over") or self._stopped == (job.id, job.attempt):
                 job.end()
@@ -152,7 +153,7 @@ class Here:
         async with self._starting:
             hello = await self.ask("hello") if self._plane is None else None
             if hello is not None:
-                self.worker = hello["name"]
+                self.worker, self.worker_id = hello["name"], hello["worker"]
                 codec = hello.get("codec", "auto")
                 self._plane = await asyncio.to_thread(
                     Plane, hello["place"], _Relay(self), codec=codec, lossy=codec == "fp16"

@@ -62,6 +62,13 @@ class Layout:
     #: Exactly one chunk for each rank: something in the region looks at ranks.
     ranked: bool = False
     chunks_per_worker: int = CHUNKS_PER_WORKER
+    #: Executed whole, once for each share (sharing_out.py): nothing is divided.
+    shares: bool = False
+    #: Members that give each share its own: seeds and values.
+    differing: tuple[str, ...] = ()
+    #: Of shares: by one worker alone, on a collector's word; and the Run node's inputs that may say so too.
+    balanced: bool = False
+    balancing: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False)
@@ -72,8 +79,8 @@ class Layout:
         try:
             data = json.loads(text)
             data["openers"] = {node_id: Opener(**opener) for node_id, opener in data["openers"].items()}
-            for name in ("members", "held", "infos", "carried"):
-                data[name] = tuple(data[name])
+            for name in ("members", "held", "infos", "carried", "differing", "balancing"):
+                data[name] = tuple(data.get(name, ()))
             return cls(**data)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise UnreadableLayout(

@@ -5,20 +5,32 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
+from comfy_dist.calls.attendance import FALLING_BACK, Attendance
 from comfy_dist.calls.clones import NodeOf, rank_prompt
 from comfy_dist.calls.errors import LinkLost, LinkRefused
 from comfy_dist.calls.here import Here
 from comfy_dist.calls.layout import Layout
 from comfy_dist.calls.offered import Offered, Values, bounds, items_in, items_of_all
+from comfy_dist.calls.participants import (
+    Invitation,
+    NobodyElse,
+    invitations,
+    least_loaded,
+    participants,
+    shares,
+)
 from comfy_dist.calls.parts import Local, expansion, values_needed
 from comfy_dist.calls.running_job import RunningJob
 from comfy_dist.calls.session import Session
+from comfy_dist.calls.share_pool import Share, SharePool
 from comfy_dist.calls.shares import MAX_CHUNKS, Pool
 from comfy_dist.calls.turns import Expansion, turns, wait_for
 from comfy_dist.errors import ComfyDistError
+from comfy_dist.messages import EVERYWHERE, Participation, Spread
 from comfy_dist.tensors.batches import is_latent, join
 from comfy_dist.tensors.errors import CannotTravel
 
@@ -41,8 +53,12 @@ class Parent:
         here: Here | None = None,
         job: RunningJob | None = None,
         peers: Mapping[str, Any] | None = None,
+        say: Callable[[str], None] = log.info,
     ) -> None:
-        """`peers` is what the worker says of who can help. Raises NothingDivided, UnevenBatches."""
+        """`peers` is what the worker says of who can help; `say` is told what people should know.
+
+        Raises NothingDivided, UnevenBatches, NobodyElse.
+        """
         self.layout = layout
         self._node_of = node_of
         self._given = given
@@ -51,26 +67,66 @@ class Parent:
         self._divided = {node: _divided(layout, node, given) for node in layout.openers}
         self._offsets = {node: _offset(layout, node, given) for node in layout.openers}
         peers = peers or {}
-        engines = int(peers.get("engines", 1))
-        items = items_of_all(self._divided) if layout.openers else engines
-        workers = [{key: each[key] for key in ("name", "engine", "devices")} for each in peers.get("workers", ())]
-        world = max(1, min(items, engines, MAX_CHUNKS))
-        # Who is alone shares with nobody: one chunk, as batches are for.
+        everyone = peers.get("workers", ())
+        workers = [{key: each[key] for key in ("name", "engine", "devices")} for each in everyone]
+        own = here.worker_id if here is not None else ""
+        spread = job.spread if job is not None else EVERYWHERE
+        self._name = here.worker if here is not None else ""
+        self._found = participants(everyone, own, spread, layout.shown)
+        if self._found.parent and spread.participation is Participation.FALLBACK:
+            say(FALLING_BACK)
+        pool: Pool | SharePool
+        if layout.shares:
+            pool = SharePool(self._shares((self._name, own), spread))
+        else:
+            pool = self._pool(int(peers.get("engines", 1)))
+        attendance = None
+        if here is not None and job is not None and (layout.shares or not self._found.parent):
+            prompt = rank_prompt(layout, node_of, rank_id_of(layout))
+            parent = self._found.parent
+            attendance = Attendance(here, own, spread, prompt, layout.shown, parent=parent, say=say)
         self.session = Session(
-            Pool(items, world, layout.ranked, layout.chunks_per_worker if world > 1 else 1),
+            pool,
             layout.closers,
             node=layout.shown,
             saves=bool(layout.outputs),
             workers=json.dumps(sorted(workers, key=lambda each: str(each["name"]))),
             offsets=self._offsets,
+            attendance=attendance,
         )
         self._since = 0
 
     async def wait(self, work: Coroutine[Any, Any, T]) -> T:
         return await wait_for(self._here, self._job, work)
 
-    async def begin(self) -> Expansion:
-        """Invite others, and take the first chunk. Raises Stopped."""
+    def _shares(self, own: tuple[str, str], spread: Spread) -> list[Share]:
+        """What is to be done by whom, of a workflow that is executed once for each share."""
+        if self.layout.balanced or any(any(self._given.get(name, ())) for name in self.layout.balancing):
+            return [least_loaded(self._found)]
+        return shares(self._found, own, spread)
+
+    def _pool(self, engines: int) -> Pool:
+        """The chunks of what is divided."""
+        found = self._found
+        if found.chosen or not found.parent:
+            engines = found.engines
+        items = items_of_all(self._divided) if self.layout.openers else engines
+        if not items:
+            # Of nothing there is one part, which is the parent's.
+            self._found = found = replace(found, parent=True)
+        world = max(1, min(items, engines, MAX_CHUNKS))
+        # Who is alone shares with nobody: one chunk, as batches are for.
+        alone = world == 1 and found.parent
+        return Pool(items, world, self.layout.ranked, 1 if alone else self.layout.chunks_per_worker)
+
+    def _invitations(self) -> list[Invitation]:
+        pool = self.session.pool
+        if isinstance(pool, SharePool):
+            return [Invitation(each.worker, each.number, each.number) for each in pool.shares if each.worker]
+        return invitations(self._found, self._name, pool.world - self._found.parent)
+
+    async def begin(self) -> Expansion | None:
+        """Invite others, and take the first chunk. None: others have done it all. Raises Stopped."""
         if self._job is None:
             # Nobody tells when a prompt is over; but when another one executes, it is.
             for session, turn in list(turns.items()):
@@ -79,11 +135,9 @@ class Parent:
         else:
             self._job.at_end(self.session, self.session.close)
         turns[self.session.id] = self
-        if self._here is not None and self._job is not None and self.session.pool.world > 1:
-            await self._invite(self._here, self._job)
-        expansion = await self._next(None, {})
-        assert expansion is not None
-        return expansion
+        if self._here is not None and self._job is not None and (called := self._invitations()):
+            await self._invite(self._here, self._job, called)
+        return await self._next(None, {})
 
     async def next(self, done: int, results: Mapping[str, Values]) -> Expansion | None:
         """As of a Turn. Raises Stopped, RankFailed."""
@@ -136,8 +190,11 @@ class Parent:
         if self._job is not None:
             self._job.forget(self.session)
 
-    async def _invite(self, here: Here, job: RunningJob) -> None:
-        """Where what ranks need cannot travel, nobody is invited, and the parent does everything."""
+    async def _invite(self, here: Here, job: RunningJob, called: list[Invitation]) -> None:
+        """Where what ranks need cannot travel, nobody is invited, and the parent does everything, if it may.
+
+        Raises CannotTravel.
+        """
         layout, node_of = self.layout, self._node_of
         needed = values_needed(layout, node_of)
         values = {name: self._given[name] for name in needed}
@@ -150,7 +207,10 @@ class Parent:
                 if name not in values:
                     offered.add(name, self._given[name])
         except CannotTravel as error:
+            if not self._found.parent:
+                raise
             log.warning("Nobody can help with node %s: %s", layout.shown, error)
+            self.session.alone()
             return
         peer = self.session.open(here, job, offered)
         rank_id = rank_id_of(layout)
@@ -162,7 +222,7 @@ class Parent:
             "region": layout.run,
             "session": peer,
         }
-        self.session.invite(call)
+        self.session.invite(call, called)
 
     def _whole(self) -> Any:
         """The batch that results are joined like: what is given to slices alone is taken away again."""
@@ -184,8 +244,18 @@ class Parent:
         }
 
 
-async def share_out(layout: Layout, node_of: NodeOf, given: Mapping[str, Values], here: Here | None) -> Expansion:
-    """Begin a region; `given` are its Run node's inputs. Raises Stopped, NothingDivided, UnevenBatches."""
+async def share_out(
+    layout: Layout,
+    node_of: NodeOf,
+    given: Mapping[str, Values],
+    here: Here | None,
+    say: Callable[[str], None] = log.info,
+) -> Expansion | list[Values]:
+    """Begin a region; `given` are its Run node's inputs. Without an expansion others have done it all: for each
+    closing node what it is to close with.
+
+    Raises Stopped, NothingDivided, UnevenBatches, NobodyElse, RankFailed.
+    """
     job, peers = None, {}
     if here is not None:
         try:
@@ -194,8 +264,27 @@ async def share_out(layout: Layout, node_of: NodeOf, given: Mapping[str, Values]
             peers = await job.wait(here.ask("peers", prompt=prompt))
         except (LinkLost, LinkRefused) as error:
             log.warning("Nobody is asked to help with node %s: %s", layout.shown, error)
-    parent = Parent(layout, node_of, given, here, job, peers)
-    return await (parent.begin() if job is None else job.wait(parent.begin()))
+    parent = Parent(layout, node_of, given, here, job, peers, say)
+    expansion = await (parent.begin() if job is None else job.wait(parent.begin()))
+    return parent.outputs() if expansion is None else expansion
+
+
+async def shares_now(layout: Layout, here: Here) -> str:
+    """What is to be done by whom, of a workflow that is executed once for each worker; "" for anything else.
+
+    Raises LinkLost, LinkRefused.
+    """
+    if not layout.shares or layout.balanced:
+        return ""
+    job = await here.job()
+    workers = (await here.ask("peers"))["workers"]
+    try:
+        found = participants(workers, here.worker_id, job.spread, layout.shown)
+    except NobodyElse:
+        return ""
+    return json.dumps(
+        [[each.number, each.worker] for each in shares(found, (here.worker, here.worker_id), job.spread)]
+    )
 
 
 def rank_id_of(layout: Layout) -> str:

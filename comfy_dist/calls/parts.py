@@ -8,6 +8,7 @@ from typing import Any
 
 from comfy_dist.calls.classes import RANK_INFO, RECEIVED, SLICE, STEP
 from comfy_dist.calls.clones import Carried, NodeOf, carry, chunk_prefix, clone
+from comfy_dist.calls.differing import told_of
 from comfy_dist.calls.layout import Layout
 from comfy_dist.calls.links import Link, Node, inputs_of
 from comfy_dist.calls.shares import Chunk
@@ -37,6 +38,9 @@ class Local:
     def info(self, node_id: str, slot: int) -> Link:
         return _info(self.graph, self.layout, self.chunk, self.workers, slot)
 
+    def differing(self, node_id: str) -> dict[str, Any]:
+        return told_of(self.node_of(node_id), self.chunk)
+
     def value(self, name: str, link: Link) -> Link:
         return link
 
@@ -49,6 +53,7 @@ class Remote:
     """In a rank's prompt: what its parent sent, by content, and the carried nodes."""
 
     layout: Layout
+    node_of: NodeOf
     chunk: Chunk
     slices: Mapping[str, str]
     #: The Run node's inputs; those that are missing stay where they are.
@@ -63,6 +68,9 @@ class Remote:
 
     def info(self, node_id: str, slot: int) -> Link:
         return _info(self.graph, self.layout, self.chunk, self.workers, slot)
+
+    def differing(self, node_id: str) -> dict[str, Any]:
+        return told_of(self.node_of(node_id), self.chunk)
 
     def value(self, name: str, link: Link) -> Link:
         return [value_id(self.layout, name), 0] if name in self.values else self.carriage.link(link)
@@ -82,6 +90,9 @@ class _Noting:
 
     def info(self, node_id: str, slot: int) -> Link:
         return [node_id, slot]
+
+    def differing(self, node_id: str) -> dict[str, Any]:
+        return {}
 
     def value(self, name: str, link: Link) -> Link:
         self.names[name] = None

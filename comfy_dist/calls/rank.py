@@ -99,6 +99,7 @@ class Rank:
             self._here.inbox.put(self._job.id, sent.content, sent.packed)
         part = Remote(
             self.layout,
+            self._node_of,
             answer.chunk,
             {node: sent.content for node, sent in answer.slices.items()},
             self._values,

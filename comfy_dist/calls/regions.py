@@ -3,6 +3,9 @@
 A node's level is the innermost region that it takes a part of. An opening node begins a region inside the one that
 its input is in; a node that takes parts of two regions beside each other makes them one; a closing node is again
 in the region around. So each link is looked at once, and once more for each region that it lies in.
+
+What is executed once for each share (collecting.py) is one level for all collectors, of which each group of these
+has a region: a node may be in several.
 """
 
 from __future__ import annotations
@@ -10,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
-from comfy_dist.calls.classes import CLOSED, CLOSERS, INFO, OPENERS
+from comfy_dist.calls.classes import CLOSED, CLOSERS, CLOSING, INFO, OPENERS, SHARED
+from comfy_dist.calls.collecting import Collecting, Groups
 from comfy_dist.calls.errors import RegionError
 from comfy_dist.calls.graph import Graph
 from comfy_dist.calls.links import Link, is_link, key_of, natural
@@ -27,6 +31,9 @@ class Region:
     depth: int
     #: Begun by a ClusterInfo: it is one only where a closing node makes it one.
     weak: bool = False
+    #: Of all that is executed once for each share; or one group's region in it.
+    shares: bool = False
+    within: Region | None = None
     same: Region | None = None
     openers: list[str] = field(default_factory=list)
     closers: list[str] = field(default_factory=list)
@@ -45,6 +52,11 @@ class Region:
     @property
     def exists(self) -> bool:
         return self.same is None and bool(self.closers or self.outputs)
+
+    @property
+    def level(self) -> Region:
+        """What the levels of its nodes are inside of."""
+        return self.within or self
 
 
 def find(region: Region) -> Region:
@@ -73,9 +85,16 @@ class Regions:
         self.closed: dict[str, Region] = {}
         #: Nodes that take parts of two regions of which it is not known how they lie to each other.
         self._unclear: list[tuple[str, Region, Region]] = []
+        self._collecting = Collecting(graph, order)
+        self._shares = Region(None, 1, shares=True)
         for node_id in order:
             self._level[node_id] = self._enter(node_id)
         self._clear_up()
+        shared = [node_id for node_id in order if self._is_shared(self.level(node_id))]
+        self._groups = Groups(graph, self._collecting, shared)
+        self._of_group: dict[tuple[str, int], Region] = {}
+        for group in sorted(self._groups.of_collector.values(), key=lambda group: group[1]):
+            self._of_group.setdefault(group, Region(None, 1, shares=True, within=self._shares))
         for node_id in order:
             level = self.level(node_id)
             if node_id in self.closed:
@@ -84,7 +103,9 @@ class Regions:
                 level.openers.append(node_id)
         for node_id in targets:
             level = self.level(node_id)
-            if level is not None and (not level.weak or level.closers):
+            if level is self._shares:
+                self._share_of(node_id).outputs.append(node_id)
+            elif level is not None and (not level.weak or level.closers):
                 level.outputs.append(node_id)
         #: Every one, those inside before those around them.
         self.all = self._in_order(fresh)
@@ -95,12 +116,15 @@ class Regions:
         return None if level is None else find(level)
 
     def closes(self, closer: str) -> Region:
-        return find(self.closed[closer])
+        group = self._groups.of_collector.get(closer)
+        return find(self.closed[closer]) if group is None else self._of_group[group]
 
     def outermost(self, node_id: str) -> Region | None:
         """The outermost region that the node lies in."""
         here, found = self.level(node_id), None
         while here is not None:
+            if here is self._shares:
+                return self._share_of(node_id)
             found = here if here.exists else found
             here = around(here)
         return found
@@ -109,7 +133,7 @@ class Regions:
         """Whether the node is cloned with the region: it takes a part of it, or depends on the rank alone."""
         here = self.level(node_id)
         while here is not None:
-            if here is region or here.weak:
+            if here is region.level or here.weak:
                 return True
             here = around(here)
         return False
@@ -117,7 +141,7 @@ class Regions:
     def deeper(self, node_id: str, region: Region) -> bool:
         """Whether a member of the region belongs to one inside it."""
         level = around(self.by_run[node_id]) if node_id in self.by_run else self.level(node_id)
-        return level is not None and level is not region and not level.weak
+        return level is not None and level is not region.level and not level.weak
 
     def is_output(self, node_id: str) -> bool:
         """Whether engines execute it wherever it stands."""
@@ -126,13 +150,21 @@ class Regions:
 
     def _enter(self, node_id: str) -> Region | None:
         node_class = self.graph.class_of(node_id)
+        if node_id in self._collecting.collectors:
+            self._collect(node_id)
+            return None
         level = None
         for source, _ in self.graph.links(node_id):
             here = self.level(source)
+            if node_id in self._collecting.after and self._is_shared(here):
+                # It is executed where it stands, and so is that then.
+                continue
             if here is not None:
                 level = here if level is None else self._together(node_id, find(level), here)
+        if node_id in self._collecting.before and (node_class in (*SHARED, INFO) or node_class in OPENERS):
+            level = self._shares if level is None else level
         if node_class == INFO:
-            return Region(None, 1, weak=True)
+            return level or Region(None, 1, weak=True)
         if node_class in OPENERS:
             depth = 1 if level is None else level.depth + 1
             if depth > DEEPEST:
@@ -153,6 +185,30 @@ class Regions:
             return around(level)
         return level
 
+    def _collect(self, collector: str) -> None:
+        """A collector closes the shares, around which there is nothing."""
+        graph = self.graph
+        for link in graph.closed_links(collector):
+            level = self.level(link[0])
+            if level is not None and level is not self._shares:
+                opener = self._an_opener(level)
+                raise RegionError(
+                    f"Node {graph.name(collector)} collects from inside of a region that node "
+                    f"{graph.name(opener)} opens. Close that one before it ({', '.join(CLOSERS)}).",
+                    graph.shown(collector),
+                )
+        self.closed[collector] = self._shares
+
+    def _is_shared(self, level: Region | None) -> bool:
+        """Whether it is that of the shares, or inside of it."""
+        while level is not None and level is not self._shares:
+            level = around(level)
+        return level is not None
+
+    def _share_of(self, node_id: str) -> Region:
+        """The region that a node of the shares is an output of."""
+        return self._of_group[self._groups.of(node_id)]
+
     def _together(self, node_id: str, one: Region, other: Region) -> Region:
         """The level of a node that takes parts of both."""
         if one is other:
@@ -171,7 +227,7 @@ class Regions:
             here = around(here)
         if here is flat:
             return True
-        if deep.depth != flat.depth or not _same_place(around(deep), around(flat)):
+        if deep.shares or flat.shares or deep.depth != flat.depth or not _same_place(around(deep), around(flat)):
             return False
         flat.same = deep
         return True
@@ -197,11 +253,9 @@ class Regions:
             )
 
     def _an_opener(self, region: Region) -> str:
-        return next(
-            node_id
-            for node_id in self._level
-            if self.level(node_id) is region and self.graph.class_of(node_id) in (*OPENERS, INFO)
-        )
+        nodes = [node_id for node_id in self._level if self.level(node_id) is region]
+        opening = (*OPENERS, *SHARED, INFO)
+        return next((node_id for node_id in nodes if self.graph.class_of(node_id) in opening), nodes[0])
 
     def _in_order(self, fresh: Callable[[str], str]) -> list[Region]:
         """Every region, those inside before those around them, with its Run node's id and what is inside."""
@@ -212,12 +266,14 @@ class Regions:
                 roots[here] = None
                 if here.weak and self.graph.class_of(node_id) == INFO:
                     here.infos[node_id] = None
-        found = sorted(roots, key=lambda region: -region.depth)
+        found = sorted([*roots, *self._of_group.values()], key=lambda region: -region.depth)
         for region in found:
             if not region.exists:
                 continue
-            region.run = fresh(f"{min(region.openers or region.infos, key=natural)}.region")
+            region.run = fresh(f"{min(region.openers or region.infos or region.closers, key=natural)}.region")
             outer = around(region)
+            if outer is self._shares:
+                outer = self._share_of(region.openers[0])
             if outer is not None and region.outputs and (not outer.weak or outer.closers):
                 outer.inside.append(region)
                 outer.outputs.append(region.run)
@@ -259,7 +315,7 @@ def gather(regions: Regions, region: Region) -> None:
                 enter(node_id)
 
     ends(region)
-    reached += [(closer, graph.resolve(graph.inputs(closer)[CLOSED])) for closer in region.closers]
+    reached += [(closer, link) for closer in region.closers for link in graph.closed_links(closer)]
     openers = frozenset(region.openers)
     for consumer, link in reached:
         source = link[0]
@@ -276,13 +332,17 @@ def gather(regions: Regions, region: Region) -> None:
     for opener in region.openers:
         for link in graph.links(opener):
             region.values.setdefault(key_of(link), (link, opener))
+    for closer in region.closers:
+        for link in graph.balancing(closer) if region.shares else ():
+            region.values.setdefault(key_of(link), (link, closer))
 
 
 def _cross(graph: Graph, region: Region, consumer: str, link: Link) -> None:
     """A link from outside: a value, or nodes that come along."""
     reached = [(consumer, link)]
     for taker, each in reached:
-        travels = graph.travels(each)
+        # A share is whole: only what other regions give is made before, as that is made by many.
+        travels = graph.class_of(each[0]) in CLOSING if region.shares else graph.travels(each)
         if travels is not False:
             region.values.setdefault(key_of(each), (each, taker))
         if travels is not True:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from comfy_dist.calls.errors import Stopped
+from comfy_dist.messages import EVERYWHERE, Participation, Spread
 
 T = TypeVar("T")
 
@@ -14,14 +15,28 @@ T = TypeVar("T")
 class RunningJob:
     """Made when a node first asks for it, ended by the worker's word. Everything is called on the link's loop."""
 
-    def __init__(self, id: str, attempt: int, call: Mapping[str, Any] | None) -> None:
+    def __init__(
+        self,
+        id: str,
+        attempt: int,
+        call: Mapping[str, Any] | None,
+        spread: Mapping[str, Any] | None = None,
+    ) -> None:
         self.id = id
         self.attempt = attempt
         #: What makes it a call: a Call as JSON. None: a client's job.
         self.call = call
+        self._spread = EVERYWHERE if spread is None else Spread.model_validate(spread)
         self.over = False
         self._waiting: set[asyncio.Task[Any]] = set()
         self._ends: dict[object, Callable[[], object]] = {}
+
+    @property
+    def spread(self) -> Spread:
+        """Who takes part in its regions. Who was called to help does: else two would wait for each other."""
+        if self.call is None:
+            return self._spread
+        return self._spread.model_copy(update={"participation": Participation.PARTICIPATING})
 
     def at_end(self, who: object, end: Callable[[], object]) -> None:
         """Call `end` when the attempt is over, unless `forget(who)` comes first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from comfy_dist.calls.classes import CLOSED, CLOSERS, OPENERS, RUN, RUN_ALL
+from comfy_dist.calls.classes import BALANCED, CLOSERS, OPENERS, RUN, RUN_ALL, SHARED, Joining
 from comfy_dist.calls.errors import RegionError
 from comfy_dist.calls.graph import Circle, Graph
 from comfy_dist.calls.layout import CHUNKS_PER_WORKER, Layout, Opener
@@ -38,7 +38,7 @@ def refuse_crossed(regions: Regions, order: Sequence[str]) -> None:
         taker = next(taker for link, taker in crossing if link[0] == before)
         through = "" if before == closer else f", through {graph.name(before)}"
         raise RegionError(
-            f"Node {graph.name(taker)} takes a rank's part of the region that {_openers(graph, region)} opens, "
+            f"Node {graph.name(taker)} takes a rank's part of the region that {_bounded(graph, region)}, "
             f"and also what {graph.name(closer)} makes of all its parts{through}. Give it both before the region "
             "is closed, or both after it.",
             graph.shown(taker),
@@ -53,7 +53,11 @@ def run_node(regions: Regions, region: Region) -> Node:
     sides = _numbered(graph, region, "side", [link for link, _ in region.sides.values()], "models from outside")
     watched = _numbered(graph, region, "watch", _ends(regions, region), "results to nodes outside")
     members = _sorted(region.members)
-    closers = {each: CLOSERS[graph.class_of(each)] for each in _sorted(region.closers)}
+    # What shares give to a collector stays apart: it knows whose it is.
+    closers: dict[str, Joining] = {
+        each: CLOSERS.get(graph.class_of(each), "list") for each in _sorted(region.closers)
+    }
+    collectors = region.closers if region.shares else []
     layout = Layout(
         run=region.run,
         shown=graph.shown(min(region.closers or region.openers or region.infos, key=natural)),
@@ -70,6 +74,10 @@ def run_node(regions: Regions, region: Region) -> Node:
         or any(OPENERS[graph.class_of(each)].ranked for each in region.openers)
         or bool(region.infos),
         chunks_per_worker=_chunks_per_worker(graph, region),
+        shares=region.shares,
+        differing=tuple(each for each in members if region.shares and graph.class_of(each) in SHARED),
+        balanced=any(graph.inputs(each).get(BALANCED) is True for each in collectors),
+        balancing=_sorted({names[key_of(link)] for each in collectors for link in graph.balancing(each)}),
     )
     return {
         "class_type": RUN_ALL if region.outputs else RUN,
@@ -87,16 +95,19 @@ def _numbered(graph: Graph, region: Region, name: str, links: Iterable[Link], wh
     found = {key_of(link): link for link in links}
     if len(found) > MOST_LINKS:
         raise RegionError(
-            f"The region that {_openers(graph, region)} opens has {len(found)} {what}; {MOST_LINKS} are the most. "
+            f"The region that {_bounded(graph, region)} has {len(found)} {what}; {MOST_LINKS} are the most. "
             "Make it smaller, or two of it.",
-            graph.shown(min(region.openers or region.infos, key=natural)),
+            graph.shown(min(region.openers or region.infos or region.closers, key=natural)),
         )
     ordered = sorted(found.values(), key=lambda link: (natural(link[0]), link[1]))
     return {f"{name}_{number}": link for number, link in enumerate(ordered)}
 
 
-def _openers(graph: Graph, region: Region) -> str:
-    return " and ".join(f"node {graph.name(each)}" for each in _sorted(region.openers or region.infos))
+def _bounded(graph: Graph, region: Region) -> str:
+    """What opens the region, or closes it where nothing opens it."""
+    opens = region.openers or region.infos
+    nodes = " and ".join(f"node {graph.name(each)}" for each in _sorted(opens or region.closers))
+    return f"{nodes} {'opens' if opens else 'closes'}"
 
 
 def _opener(graph: Graph, node_id: str, names: dict[str, str]) -> Opener:
@@ -117,7 +128,7 @@ def _opener(graph: Graph, node_id: str, names: dict[str, str]) -> Opener:
 def _ends(regions: Regions, region: Region) -> list[Link]:
     """What of the region has all of it before it: its key covers everything in the region."""
     graph = regions.graph
-    ends = [graph.resolve(graph.inputs(closer)[CLOSED]) for closer in region.closers]
+    ends = [link for closer in region.closers for link in graph.closed_links(closer)]
     for output in region.outputs:
         if output in regions.by_run or graph.gives(output):
             ends.append([output, 0])

@@ -11,17 +11,20 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
 
 from comfy_dist.calls.asking import Answer, Done, Question, Sent
+from comfy_dist.calls.attendance import Attendance
 from comfy_dist.calls.errors import LinkRefused, RankFailed
 from comfy_dist.calls.here import Here
 from comfy_dist.calls.offered import Offered, Values
+from comfy_dist.calls.participants import Invitation
 from comfy_dist.calls.running_job import RunningJob
+from comfy_dist.calls.share_pool import SharePool
 from comfy_dist.calls.shares import Chunk, Pool
 from comfy_dist.calls.turns import turns
 from comfy_dist.errors import ComfyDistError
@@ -43,6 +46,10 @@ class _Guest:
     """Who has taken an invitation."""
 
     rank: int
+    #: The only worker that may take it; "": any.
+    target: str = ""
+    #: Called as others did not come.
+    spare: bool = False
     attempt: int = 0
     worker: str = ""
     ended: bool = False
@@ -55,18 +62,20 @@ class Session:
     """Made for one execution of a region. On the loop of `here.thread`, except where it says otherwise.
 
     `closers` are those whose results are wanted. Where the region `saves`, a chunk counts only when the call that
-    did it has ended: only then it is known what its output nodes showed.
+    did it has ended: only then it is known what its output nodes showed. With an `attendance` others are called
+    where those who were do not come, and the parent does nothing where that says so.
     """
 
     def __init__(
         self,
-        pool: Pool,
+        pool: Pool | SharePool,
         closers: Iterable[str],
         *,
         node: str,
         saves: bool = False,
         workers: str = "",
         offsets: Mapping[str, int] | None = None,
+        attendance: Attendance | None = None,
     ) -> None:
         self.id = uuid.uuid4().hex
         self.pool = pool
@@ -75,6 +84,8 @@ class Session:
         self.offsets = offsets or {}
         self._closers = tuple(closers)
         self._saves = saves
+        self._attendance = attendance
+        self._call: Mapping[str, Any] = {}
         self._results: dict[int, dict[str, Values]] = {}
         #: Who did each chunk that is done.
         self._doers: dict[int, str] = {}
@@ -102,23 +113,38 @@ class Session:
 
         return here.plane.expose(answer, self.id).model_dump(mode="json")
 
-    def invite(self, call: Mapping[str, Any]) -> None:
-        """Send the call, to a rank each. Where that cannot be, the parent does everything."""
-        self._start(self._invite(call))
+    def invite(self, call: Mapping[str, Any], invitations: Sequence[Invitation]) -> None:
+        """Send the call. Where that cannot be, the parent does everything."""
+        self._call = call
+        self._start(self._invite(invitations))
 
-    async def _invite(self, call: Mapping[str, Any]) -> None:
-        assert self._here is not None
+    async def _invite(self, invitations: Sequence[Invitation], spare: bool = False) -> None:
+        self._invited.clear()
         try:
-            each = [{"rank": rank} for rank in range(1, self.pool.world)]
-            ids = await self._here.send(call, each, self.heard)
-        except ComfyDistError as error:
-            log.warning("Nobody is asked to help with node %s: %s", self.node, error)
-        else:
-            self._guests = {call: _Guest(rank) for rank, call in enumerate(ids, 1)}
+            if all(each.target is None for each in invitations):
+                await self._send(invitations)
+            else:
+                # One of them may be gone by now.
+                for each in invitations:
+                    await self._send([each], spare)
         finally:
             self._invited.set()
-        for message in self._early:
+        early, self._early = self._early, []
+        for message in early:
             self.heard(message)
+
+    async def _send(self, invitations: Sequence[Invitation], spare: bool = False) -> None:
+        assert self._here is not None
+        each = [{"rank": each.rank, "target": each.target} for each in invitations]
+        try:
+            ids = await self._here.send(self._call, each, self.heard)
+        except ComfyDistError as error:
+            log.warning("Nobody is asked to help with node %s: %s", self.node, error)
+            return
+        for call, invitation in zip(ids, invitations, strict=True):
+            self._guests[call] = _Guest(invitation.rank, invitation.target or "", spare)
+            if invitation.share is not None and isinstance(self.pool, SharePool):
+                self.pool.owned(invitation.share, call)
 
     async def next(self, done: int | None = None, results: Mapping[str, Values] | None = None) -> Chunk | None:
         """The parent's next chunk, its last one having given `results`. None: all results are there.
@@ -131,14 +157,51 @@ class Session:
             self._changed.clear()
             if self._failure is not None:
                 raise self._failure
-            if (chunk := self.pool.take(PARENT, time.monotonic())) is not None:
+            takes = self._attendance is None or self._attendance.parent
+            if takes and (chunk := self.pool.take(PARENT, time.monotonic())) is not None:
                 return chunk
             if self._complete:
                 return None
+            if self._attendance is not None and self._attendance.due:
+                await self._attend(self._attendance)
+                continue
             # What was left to others may be the parent's after all, should they be late.
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS if self.pool.left else None):
+                async with asyncio.timeout(LOOK_SECONDS if self.pool.left or not takes else None):
                     await self._changed.wait()
+
+    async def _attend(self, attendance: Attendance) -> None:
+        """See that somebody does what is left. Raises NobodyElse."""
+        try:
+            others = await attendance.others()
+            names = {str(worker["name"]) for worker in others}
+            coming = {
+                guest.target: guest
+                for call, guest in self._guests.items()
+                if not guest.ended and (guest.target in names or self.pool.outstanding(call))
+            }
+            await attendance.wait_for([target for target, guest in coming.items() if not guest.attempt])
+        except ComfyDistError as error:
+            log.debug("Nobody can be looked for: %s", error)
+            return
+        if isinstance(self.pool, SharePool):
+            self.pool.unowned(names)
+            left = len(self.pool.free(time.monotonic()))
+            left -= sum(guest.spare and not guest.attempt for guest in coming.values())
+        else:
+            left = max(1, len(others)) if self.pool.left and not coming else 0
+        more = [str(worker["name"]) for worker in others if worker["name"] not in coming][: max(0, left)]
+        if left > 0 and not others:
+            attendance.alone()
+        if more:
+            first = len(self._guests) + 1
+            await self._invite([Invitation(name, rank) for rank, name in enumerate(more, first)], spare=True)
+
+    def alone(self) -> None:
+        """Nobody can be called, so the parent does everything."""
+        self._attendance = None
+        if isinstance(self.pool, SharePool):
+            self.pool.unowned(())
 
     def results(self) -> dict[str, list[Values]]:
         """By closing node what each chunk gave, in order. Any thread, once `next` has given None."""
@@ -153,6 +216,8 @@ class Session:
         self._over = True
         self._invited.set()
         turns.pop(self.id, None)
+        if self._attendance is not None:
+            self._attendance.over()
         for task in self._tasks:
             task.cancel()
         if self._offered is not None:

@@ -31,6 +31,8 @@ class Chunk:
     stop: int
     rank: int
     world: int
+    #: Of a share (share_pool.py): by which names values are chosen for it.
+    names: tuple[str, ...] = ()
 
     @property
     def items(self) -> int:

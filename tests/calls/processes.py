@@ -10,6 +10,7 @@ from typing import Any
 from comfy_dist.calls.errors import LinkRefused
 from comfy_dist.calls.here import Here
 from comfy_dist.calls.offered import Offered
+from comfy_dist.calls.participants import Invitation
 from comfy_dist.calls.running_job import RunningJob
 from comfy_dist.calls.session import Session
 from comfy_dist.errors import ComfyDistError
@@ -114,7 +115,7 @@ class Calling:
             job = await here.job()
             offered = Offered(here.plane, session.id, divided, values or {})
             peer = session.open(here, job, offered)
-            session.invite({"session": peer})
+            session.invite({"session": peer}, [Invitation(None, rank) for rank in range(1, session.pool.world)])
             return cls(here, job, session, Peer.model_validate(peer))
 
         return await here.thread.run(opened())

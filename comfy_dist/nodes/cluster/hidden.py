@@ -6,11 +6,13 @@ No menu shows them. Their work is done in comfy_dist/calls; they are where an en
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from comfy_dist.calls.classes import HAND, HELD, OPENERS, RANK, RANK_INFO, RECEIVED, RUN, RUN_ALL, SLICE, STEP
-from comfy_dist.calls.layout import Layout
+from comfy_dist.calls.layout import Layout, UnreadableLayout
+from comfy_dist.nodes import node_texts
 from comfy_dist.nodes.cluster.fan_out import only_batch
 from comfy_dist.nodes.cluster.info import info_text
 from comfy_dist.nodes.cluster.inputs import ANY, Inputs
@@ -18,6 +20,8 @@ from comfy_dist.nodes.cluster.worker import interrupting, worker
 
 if TYPE_CHECKING:
     from comfy_dist.calls.turns import Expansion
+
+log = logging.getLogger(__name__)
 
 #: Links that a region has at most, of each kind, and closing nodes.
 MOST = 64
@@ -50,8 +54,23 @@ class Run(_Hidden):
             "hidden": {"prompt": "DYNPROMPT"},
         }
 
-    async def execute(self, layout: list[str], prompt: list[Any], **given: Any) -> dict[str, Any]:
-        """Raises UnusableBatch, UnevenBatches, NothingDivided."""
+    @classmethod
+    async def IS_CHANGED(cls, layout: Any = "", **_: Any) -> str:
+        """What is executed once for each worker is executed anew where these are others."""
+        text = layout[0] if isinstance(layout, list) and layout else layout
+        if (here := worker()) is None or not isinstance(text, str):
+            return ""
+        from comfy_dist.calls.errors import LinkLost, LinkRefused
+        from comfy_dist.calls.parent import shares_now
+
+        try:
+            return await here.thread.run(shares_now(Layout.from_json(text), here))
+        except (LinkLost, LinkRefused, UnreadableLayout) as error:
+            log.debug("It is not known who takes part: %s", error)
+            return ""
+
+    async def execute(self, layout: list[str], prompt: list[Any], **given: Any) -> Any:
+        """Raises UnusableBatch, UnevenBatches, NothingDivided, NobodyElse, CannotTravel, RankFailed."""
         from comfy_dist.calls.parent import share_out
         from comfy_dist.calls.turns import wait_for
 
@@ -60,9 +79,16 @@ class Run(_Hidden):
             if not OPENERS[opener.class_type].ranked and opener.input in given:
                 only_batch(given[opener.input])
         here = worker()
+
+        def say(text: str) -> None:
+            log.info("Node %s: %s", region.shown, text)
+            node_texts.show(region.shown, text)
+
         with interrupting():
-            expansion = await wait_for(here, None, share_out(region, prompt[0].get_node, given, here))
-        return _expanded(expansion, max(1, len(region.closers)))
+            begun = await wait_for(here, None, share_out(region, prompt[0].get_node, given, here, say))
+        if isinstance(begun, list):
+            return (*begun, *[[]] * (MOST - len(begun)))
+        return _expanded(begun, max(1, len(region.closers)))
 
 
 class RunAll(Run):

@@ -1,0 +1,95 @@
+"""Whether those who were called to a region come: where they are to do all of it, or shares of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from comfy_dist.calls.here import Here
+from comfy_dist.calls.participants import NobodyElse, Worker
+from comfy_dist.calls.sent_workflows import gives_way
+from comfy_dist.messages import Participation, Spread
+
+#: Seconds between two looks at who is there.
+ATTEND_SECONDS = 2.0
+#: Seconds that an orchestrator-only prompt waits for a worker to come back, once all are gone.
+ALONE_SECONDS = 30.0
+#: What is said where that happens.
+FALLING_BACK = "No other worker is there, so this one does it (fallback)."
+
+
+class Attendance:
+    """Of one region. On the link's loop."""
+
+    def __init__(
+        self,
+        here: Here,
+        own: str,
+        spread: Spread,
+        prompt: Mapping[str, Any],
+        node: str,
+        *,
+        parent: bool,
+        say: Callable[[str], None],
+    ) -> None:
+        """`own`: id of the parent's worker; `prompt`: what the others are to execute."""
+        #: Whether the parent does what is left itself.
+        self.parent = parent
+        self._here = here
+        self._own = own
+        self._spread = spread
+        self._prompt = prompt
+        self._node = node
+        self._say = say
+        self._looked = time.monotonic()
+        self._alone_since: float | None = None
+        self._waits: list[str] = []
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for another look."""
+        return time.monotonic() - self._looked >= ATTEND_SECONDS
+
+    async def others(self) -> list[Worker]:
+        """The other workers that can help, idle ones first. Raises LinkLost, LinkRefused."""
+        self._looked = time.monotonic()
+        workers = (await self._here.ask("peers", prompt=self._prompt))["workers"]
+        await self._give_way_in_a_circle(workers)
+        others = [worker for worker in workers if worker["id"] != self._own]
+        if others:
+            self._alone_since = None
+        return sorted(others, key=lambda worker: worker["state"] != "idle")
+
+    async def wait_for(self, names: Sequence[str]) -> None:
+        """Those workers have been called and have not begun: only they can, if the parent does nothing itself."""
+        waits = [] if self.parent else sorted(set(names))
+        if waits != self._waits:
+            self._waits = waits
+            await self._here.ask("waits", node=self._node, workers=waits)
+
+    def alone(self) -> None:
+        """There are no others, and something is left to do. Raises NobodyElse, if that lasts."""
+        now = time.monotonic()
+        self._alone_since = now if self._alone_since is None else self._alone_since
+        if self.parent:
+            return
+        if self._spread.participation is Participation.FALLBACK:
+            self.parent = True
+            self._say(FALLING_BACK)
+        elif now - self._alone_since > ALONE_SECONDS:
+            raise NobodyElse(self._node)
+
+    def over(self) -> None:
+        """Nobody is waited for any longer."""
+        if self._waits:
+            self._here.tell("waits", node=self._node, workers=[])
+
+    async def _give_way_in_a_circle(self, workers: Sequence[Worker]) -> None:
+        """Of workers that wait for each other to begin one gives its job back; it comes again when others have
+        ended. Never returns then."""
+        name = next((str(worker["name"]) for worker in workers if worker["id"] == self._own), "")
+        if self._waits and gives_way(name, {worker["name"]: worker["waits_for"] for worker in workers}):
+            await self._here.ask("give_way")
+            await asyncio.Event().wait()

@@ -1,0 +1,104 @@
+"""What is to be executed once for each share: the nodes before a DistributedCollector. Pure.
+
+All that leads to a collector belongs to its region, up to what a region that was closed before it gives, unless
+something in that one differs between shares: then it is done once more in each. Collectors that take parts of the
+same nodes have one region, or, where one comes after another, one each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from comfy_dist.calls.classes import CLOSERS, COLLECTOR, SHARED, closed_inputs
+from comfy_dist.calls.graph import Graph
+from comfy_dist.calls.links import is_link
+
+
+class Collecting:
+    """The nodes `order` of a graph, sources first, by how they lie to the collectors among them."""
+
+    def __init__(self, graph: Graph, order: Sequence[str]) -> None:
+        self._graph = graph
+        self.collectors = tuple(each for each in order if collects(graph, each))
+        #: Nodes that a share may need for a collector.
+        self.before: set[str] = set()
+        #: Nodes that take what a collector gives, and lead to no other: they are executed once, when it is there.
+        self.after: set[str] = set()
+        #: How many collectors come one after another up to a node, a collector itself counted.
+        self._stage: dict[str, int] = {}
+        if not self.collectors:
+            return
+        closed = frozenset(self.collectors)
+        self._reach(_differing(graph, order, closed))
+        for node_id in order:
+            sources = [source for source, _ in graph.links(node_id)]
+            self._stage[node_id] = max((self._stage.get(each, 0) for each in sources), default=0)
+            self._stage[node_id] += node_id in closed
+            behind = any(source in closed or source in self.after for source in sources)
+            if behind and node_id not in self.before and node_id not in closed:
+                self.after.add(node_id)
+
+    def stage(self, node_id: str) -> int:
+        """1 for a collector that comes after no other, and so on; of another node that of the last before it."""
+        return self._stage.get(node_id, 0)
+
+    def _reach(self, differing: set[str]) -> None:
+        graph = self._graph
+        waiting = [link[0] for each in self.collectors for link in graph.closed_links(each)]
+        for node_id in waiting:
+            given = collects(graph, node_id) or (graph.class_of(node_id) in CLOSERS and node_id not in differing)
+            if node_id not in self.before and not given:
+                self.before.add(node_id)
+                waiting += [link[0] for link in graph.links(node_id)]
+
+
+def collects(graph: Graph, node_id: str) -> bool:
+    """Whether it is a collector that is given something."""
+    if graph.class_of(node_id) != COLLECTOR:
+        return False
+    return any(is_link(graph.inputs(node_id).get(name)) for name in closed_inputs(COLLECTOR))
+
+
+def _differing(graph: Graph, order: Sequence[str], collectors: frozenset[str]) -> set[str]:
+    """The nodes that depend on what differs between shares. What a collector gives is the same for all."""
+    found: set[str] = set()
+    for node_id in order:
+        if node_id not in collectors and (
+            graph.class_of(node_id) in SHARED or any(source in found for source, _ in graph.links(node_id))
+        ):
+            found.add(node_id)
+    return found
+
+
+class Groups:
+    """The nodes of the shares, of which those that belong together are one region."""
+
+    def __init__(self, graph: Graph, collecting: Collecting, shared: Sequence[str]) -> None:
+        """`shared`: the nodes that are cloned for each share, sources first."""
+        self._collecting = collecting
+        self._root = {each: each for each in (*shared, *collecting.collectors)}
+        for node_id in shared:
+            for source, _ in graph.links(node_id):
+                self._unite(node_id, source)
+        for collector in collecting.collectors:
+            for source, _ in graph.closed_links(collector):
+                self._unite(collector, source)
+        self.of_collector = {each: (self._find(each), collecting.stage(each)) for each in collecting.collectors}
+
+    def of(self, node_id: str) -> tuple[str, int]:
+        """The group that executes a node of the shares: the first that comes after all that the node needs."""
+        root, after = self._find(node_id), self._collecting.stage(node_id)
+        return min(group for group in self.of_collector.values() if group[0] == root and group[1] > after)
+
+    def _unite(self, one: str, other: str) -> None:
+        # What a collector gives makes nobody one with what it takes.
+        if other in self._root and other not in self._collecting.collectors:
+            self._root[self._find(one)] = self._find(other)
+
+    def _find(self, node_id: str) -> str:
+        root = node_id
+        while self._root[root] != root:
+            root = self._root[root]
+        while self._root[node_id] != root:
+            self._root[node_id], node_id = root, self._root[node_id]
+        return root
