@@ -21,9 +21,8 @@ export function duration(milliseconds) {
   return `${Math.round(seconds / 86400)} days`;
 }
 
-/** Of `count` things in so many milliseconds: "12 an hour". */
-export function rate(count, milliseconds) {
-  const hourly = (count * 3_600_000) / Math.max(milliseconds, 1);
+/** 12.3 → "12 an hour". */
+export function rate(hourly) {
   return `${hourly < 10 ? hourly.toFixed(1).replace(/\.0$/, "") : Math.round(hourly)} an hour`;
 }
 

@@ -81,7 +81,7 @@ function bar(part, label, kind) {
 function countsOf(worker) {
   const up = Date.now() - worker.started_at;
   const counts = [`${worker.finished} done`, worker.failed > 0 && `${worker.failed} failed`];
-  if (worker.finished > 0) counts.push(rate(worker.finished, up));
+  if (worker.per_hour > 0) counts.push(rate(worker.per_hour));
   return [...counts, `up for ${duration(up)}`].filter(Boolean).join(" · ");
 }
 
