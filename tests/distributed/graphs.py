@@ -191,6 +191,42 @@ def a_list_inside(batch: int) -> Prompt:
     return made
 
 
+def upscale(
+    world: int, at: object = "", *, batch: int = 1, side: int = 200, held: bool = False, **more: Any
+) -> Prompt:
+    """A picture refined by `world` workers, which wait for each other at `at`, or hold there until they may go."""
+    given = {
+        "seed": 2**64 - 1,
+        "steps": 20,
+        "cfg": 8.0,
+        "sampler_name": "euler",
+        "scheduler": "normal",
+        "denoise": 0.5,
+        "tile_width": 64,
+        "tile_height": 72,
+        "padding": 32,
+        "mask_blur": 8,
+        "force_uniform_tiles": True,
+        "tiled_decode": False,
+    }
+    return {
+        "made": node("FaultImages", batch=batch, size=side, seed=3),
+        "model": node(f"RefiningModel{world}", at=str(at), workers=0 if held else world),
+        "positive": node("RefiningText", strength=2.0, side=96),
+        "negative": node("RefiningText", strength=1.0, side=0),
+        "upscale": node(
+            "UltimateSDUpscaleDistributed",
+            upscaled_image=["made", 0],
+            model=["model", 0],
+            positive=["positive", 0],
+            negative=["negative", 0],
+            vae=["model", 1],
+            **given | more,
+        ),
+        "digest": node("DistDigest", value=["upscale", 0]),
+    }
+
+
 #: Name -> what makes the graph for a batch size; all bit for bit what one worker makes of it undivided.
 EXACT: dict[str, Callable[[int], Prompt]] = {
     **{f"images of {n} channels": lambda batch, n=n: region("Image", batch, channels=n) for n in (1, 3, 4)},

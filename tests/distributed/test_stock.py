@@ -13,7 +13,7 @@ from comfy_dist.engine.comfyui import ComfyuiEngine, Options, Started
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
 from comfy_dist.workspace import Workspace
 from tests.distributed.conftest import Workers, working
-from tests.distributed.graphs import EXACT, placed, undivided
+from tests.distributed.graphs import EXACT, placed, undivided, upscale
 
 # Collected here once more: their workers are those of this module's `three`.
 from tests.distributed.test_again import (
@@ -35,7 +35,6 @@ from tests.distributed.test_execute_workflow import (  # noqa: F401
     test_workers_that_all_wait_for_all_others_all_end,
 )
 from tests.distributed.test_many_at_once import test_eight_jobs_that_each_fan_out_by_eight_all_end  # noqa: F401
-from tests.distributed.test_upscale import upscale
 from tests.engines.conftest import stock_installation
 from tests.support.talking import node
 

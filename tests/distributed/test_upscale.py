@@ -7,44 +7,12 @@ from typing import Any
 
 import pytest
 
+from comfy_dist.workflows.ui_format import to_prompt
 from tests.distributed.conftest import Workers
-from tests.support.talking import Prompt, node
+from tests.distributed.graphs import upscale
+from tests.support.talking import node
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-def upscale(world: int, at: Path | str = "", *, batch: int = 1, side: int = 200, **more: Any) -> Prompt:
-    """A picture refined by `world` workers, which wait for each other at `at`."""
-    given = {
-        "seed": 2**64 - 1,
-        "steps": 20,
-        "cfg": 8.0,
-        "sampler_name": "euler",
-        "scheduler": "normal",
-        "denoise": 0.5,
-        "tile_width": 64,
-        "tile_height": 72,
-        "padding": 32,
-        "mask_blur": 8,
-        "force_uniform_tiles": True,
-        "tiled_decode": False,
-    }
-    return {
-        "made": node("FaultImages", batch=batch, size=side, seed=3),
-        "model": node(f"RefiningModel{world}", at=str(at), workers=world),
-        "positive": node("RefiningText", strength=2.0, side=96),
-        "negative": node("RefiningText", strength=1.0, side=0),
-        "upscale": node(
-            "UltimateSDUpscaleDistributed",
-            upscaled_image=["made", 0],
-            model=["model", 0],
-            positive=["positive", 0],
-            negative=["negative", 0],
-            vae=["model", 1],
-            **given | more,
-        ),
-        "digest": node("DistDigest", value=["upscale", 0]),
-    }
 
 
 def come(at: Path) -> list[str]:
@@ -69,3 +37,113 @@ async def test_the_picture_is_the_same_however_many_refine_it(
         assert set(come(at)) == {str(number) for number in range(world)}
         assert len(come(at)) == tiles
         assert ran.digests == {"digest": alone}
+
+
+async def test_a_batch_without_pictures_is_handed_on(three: Workers, tmp_path: Path) -> None:
+    ran = await three.done(upscale(3, tmp_path, batch=0))
+    assert len(ran.digests["digest"]) == 1
+    assert not (tmp_path / "come").exists()
+
+
+async def test_the_same_again_is_refined_by_nobody_and_another_denoise_by_all(
+    three: Workers, tmp_path: Path
+) -> None:
+    first = await three.done(upscale(3, tmp_path, side=130))
+    tiles = len(come(tmp_path))
+    again = await three.done(upscale(3, tmp_path, side=130))
+    assert again.digests == first.digests
+    assert len(come(tmp_path)) == tiles
+    other = await three.done(upscale(3, tmp_path, side=130, denoise=0.25))
+    assert other.digests != first.digests
+    assert len(come(tmp_path)) == 2 * tiles
+
+
+async def test_each_of_a_fanned_out_batch_is_refined_in_tiles_again(three: Workers, tmp_path: Path) -> None:
+    """Inner regions of outer ranks; nobody waits for others, as all may be at work on other pictures."""
+    whole = await three.done(upscale(1, batch=3, side=130))
+    prompt = upscale(3, batch=3, side=130)
+    prompt["out"] = node("ClusterFanOutImage", input=["made", 0])
+    prompt["upscale"]["inputs"]["upscaled_image"] = ["out", 0]
+    prompt["in"] = node("ClusterFanInImages", input=["upscale", 0])
+    prompt["digest"] = node("DistDigest", value=["in", 0])
+    assert (await three.done(prompt)).digests == whole.digests
+
+
+async def test_a_tile_that_fails_fails_the_node_with_its_words(three: Workers) -> None:
+    """A link may bring what no page would let through."""
+    prompt = upscale(3) | {"width": node("PrimitiveInt", value=8)}
+    prompt["upscale"]["inputs"]["tile_width"] = ["width", 0]
+    ran = await three.run(prompt)
+    assert ran.status == "error"
+    assert ran.error["node_id"] == "upscale"
+    assert "tile_width is 8 pixels; give 64 or more" in ran.error["exception_message"]
+    prompt = upscale(3)
+    prompt["positive"] = node("PrimitiveString", value="no conditioning")
+    prompt["upscale"]["inputs"]["positive"] = ["as it is", 0]
+    prompt["as it is"] = node("DistAsItIs", input=["positive", 0])
+    ran = await three.run(prompt)
+    assert ran.status == "error"
+    assert ran.error["node_id"] == "upscale"
+
+
+async def test_pages_see_the_node_that_workflows_were_made_with(three: Workers) -> None:
+    info = (await three.frontend.get("/object_info/UltimateSDUpscaleDistributed"))["UltimateSDUpscaleDistributed"]
+    defaults = {
+        name: (more[0] if more else {}).get("default") for name, (_, *more) in info["input"]["required"].items()
+    }
+    assert defaults == {
+        "upscaled_image": None,
+        "model": None,
+        "positive": None,
+        "negative": None,
+        "vae": None,
+        "seed": 0,
+        "steps": 20,
+        "cfg": 8.0,
+        "sampler_name": None,
+        "scheduler": None,
+        "denoise": 0.5,
+        "tile_width": 512,
+        "tile_height": 512,
+        "padding": 32,
+        "mask_blur": 8,
+        "force_uniform_tiles": True,
+        "tiled_decode": False,
+    }
+    assert list(defaults) == info["input_order"]["required"]
+    assert info["output"] == ["IMAGE"]
+    seed, sampler = (info["input"]["required"][name] for name in ("seed", "sampler_name"))
+    assert (seed[1]["min"], seed[1]["max"]) == (0, 2**64 - 1)
+    assert "dpmpp_2m_sde" in sampler[0]
+
+
+async def test_a_saved_workflow_loads_with_the_widgets_that_it_was_saved_with(three: Workers) -> None:
+    """An older one has a value more than there are widgets."""
+    nodes = await three.frontend.get("/object_info")
+    values = [7, "randomize", 9, 7.0, "dpmpp_2m_sde", "karras", 0.6, 1024, 768, 64, 16, True, False, True]
+    names = ("upscaled_image", "model", "positive", "negative", "vae")
+    types = ("IMAGE", "MODEL", "CONDITIONING", "CONDITIONING", "VAE")
+    sockets = [{"name": name, "type": kind, "link": None} for name, kind in zip(names, types, strict=True)]
+    saved = {
+        "id": 30,
+        "type": "UltimateSDUpscaleDistributed",
+        "inputs": sockets,
+        "outputs": [],
+        "widgets_values": values,
+        "mode": 0,
+    }
+    inputs = to_prompt({"nodes": [saved], "links": [], "version": 0.4}, nodes)["30"]["inputs"]
+    assert inputs == {
+        "seed": 7,
+        "steps": 9,
+        "cfg": 7.0,
+        "sampler_name": "dpmpp_2m_sde",
+        "scheduler": "karras",
+        "denoise": 0.6,
+        "tile_width": 1024,
+        "tile_height": 768,
+        "padding": 64,
+        "mask_blur": 16,
+        "force_uniform_tiles": True,
+        "tiled_decode": False,
+    }

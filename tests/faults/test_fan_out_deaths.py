@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from tests.cluster.conftest import Cluster
+from tests.distributed.graphs import upscale
 from tests.faults.fleet import Fleet, shared
 from tests.support.patience import PATIENCE
 from tests.support.talking import node
@@ -79,6 +80,19 @@ async def test_results_that_die_before_they_are_pulled_are_made_again(fleet: Fle
     fleet.start(1)
     place.leave()
     await fleet.assert_right(prompt_id)
+
+
+async def test_the_tiles_of_a_killed_worker_are_refined_by_others(fleet: Fleet) -> None:
+    place = fleet.place()
+    prompt_id = await fleet.post(upscale(3, place.at, held=True))
+    await place.until_come(0, 1, 2)
+    fleet.kill(1)
+    place.leave()
+    ran = await fleet.ended(prompt_id)
+    assert ran.status == "success", ran.error
+    alone = await fleet.run(upscale(1))
+    assert ran.outputs == alone.outputs
+    assert ran.outputs["digest"]["digest"]
 
 
 async def test_a_rank_whose_engine_is_killed_is_done_by_others(fleet: Fleet) -> None:
