@@ -17,6 +17,7 @@ LAYERS = (
     {
         "errors",
         "input_judging",
+        "masking",
         "memory",
         "messages",
         "picture_formats",
@@ -31,6 +32,7 @@ LAYERS = (
     {"nodes"},
     {"pack"},
     {"custom_nodes", "engine"},
+    {"local_workers"},
     {"client", "frontend", "worker"},
     {"cli"},
 )

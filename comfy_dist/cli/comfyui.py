@@ -6,7 +6,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
-from comfy_dist.cli.engines import check_engine
+from comfy_dist.cli.engines import check_engine, engine_kind
 from comfy_dist.errors import ComfyDistError, UsageError
 from comfy_dist.settings import (
     ComfyuiSettings,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from comfy_dist.files.cluster_files import ClusterFiles
     from comfy_dist.frontend.follower import Follower
+    from comfy_dist.local_workers import LocalWorkers
     from comfy_dist.transport import Transport
     from comfy_dist.worker import Worker
     from comfy_dist.workspace import Workspace
@@ -41,6 +42,7 @@ EPILOG = """examples:
   comfyui                                            everything in this process, files in this folder
   comfyui --listen --port 8080 -w ~/comfy            for the whole network, files in ~/comfy
   comfyui --distributed-queue-connection-uri amqp://guest:guest@localhost:5672/ --distributed-queue-frontend
+  comfyui --distributed-queue-connection-uri amqp://guest:guest@localhost:5672/ --manage-local-workers
 
 Every setting is also an environment variable (COMFYUI_...) and a key of the YAML file."""
 
@@ -77,6 +79,8 @@ def check(settings: ComfyuiSettings, given: frozenset[str]) -> None:
         key_of(settings.webhook_secret)
     elif "allow_private_webhooks" in given:
         raise UsageError("--allow-private-webhooks has no effect without --webhook-secret.")
+    if settings.manage_local_workers:
+        check_local_workers(settings)
     if frontend_only(settings):
         idle = given & {
             *EngineSettings.model_fields,
@@ -84,6 +88,10 @@ def check(settings: ComfyuiSettings, given: frozenset[str]) -> None:
             *TensorSettings.model_fields,
             "max_attempts",
         }
+        if settings.manage_local_workers:
+            from comfy_dist.local_workers.inherited import PASSED_ON
+
+            idle -= PASSED_ON
         if idle:
             raise UsageError(
                 f"{flag(min(idle))} has no effect on a frontend only; give it to the workers "
@@ -94,6 +102,20 @@ def check(settings: ComfyuiSettings, given: frozenset[str]) -> None:
         raise UsageError("For a worker without a frontend start comfyui-worker, with the same settings.")
     if not frontend_only(settings):
         check_engine(settings, given)
+
+
+def check_local_workers(settings: ComfyuiSettings) -> None:
+    """Refuse to start workers that would have no queue, or all the same engine."""
+    if settings.distributed_queue_connection_uri is None:
+        raise UsageError(
+            "--manage-local-workers needs a broker, for its workers are processes of their own: give "
+            "--distributed-queue-connection-uri. Without one --devices 0,1 lets this process use several GPUs."
+        )
+    if engine_kind(settings) == "attached":
+        raise UsageError(
+            "--manage-local-workers has no effect on a ComfyUI that runs already: there is only one of it. Give "
+            "--comfyui-dir instead of its address, and each worker starts one."
+        )
 
 
 def check_access(settings: ComfyuiSettings, given: frozenset[str]) -> None:
@@ -131,6 +153,7 @@ def run(settings: ComfyuiSettings) -> None:
         broker_transport,
         exchange_of,
         hold,
+        make_local_workers,
         make_worker,
         state_folder,
         workspace_of,
@@ -159,8 +182,13 @@ def run(settings: ComfyuiSettings) -> None:
                 else make_worker(settings, workspace, broker_transport(settings), exchange)
             )
             files = ClusterFiles(exchange, frontend_side, state, answers=worker is None)
+            local = (
+                make_local_workers(settings, workspace, state, with_worker=worker is not None)
+                if settings.manage_local_workers
+                else None
+            )
             async with exchange.serving():
-                await _serve(settings, workspace, state, frontend_side, worker, files)
+                await _serve(settings, workspace, state, frontend_side, worker, files, local)
             return
         await _serve(settings, workspace, state, frontend_side, worker)
 
@@ -174,6 +202,7 @@ async def _serve(
     transport: Transport,
     worker: Worker | None,
     files: ClusterFiles | None = None,
+    local: LocalWorkers | None = None,
 ) -> None:
     import asyncio
 
@@ -185,6 +214,8 @@ async def _serve(
     def stop() -> None:
         if worker is not None:
             worker.drain()
+        if local is not None:
+            local.drain()
         stopping.set()
 
     on_stop(stop)
@@ -192,12 +223,14 @@ async def _serve(
     try:
         if not await _opened(transport, stopped):
             return
-        async with frontend(settings, workspace, state, transport, files) as follower:
+        async with frontend(settings, workspace, state, transport, files, local) as follower:
             working = asyncio.create_task(_work(worker, stopping)) if worker else None
+            # A worker ends when its last job has: until then clients are told of it.
+            ended = asyncio.create_task(_ended(working or stopped, local))
             try:
-                # A worker ends when its last job has: until then clients are told of it.
-                await _answer(settings, follower, working or stopped, wait_for_nodes=working is not None)
+                await _answer(settings, follower, ended, local, wait_for_nodes=working is not None)
             finally:
+                ended.cancel()
                 if working is not None:
                     # To stop again would give the job in hand back.
                     if not working.done() and not stopping.is_set():
@@ -216,6 +249,16 @@ async def _work(worker: Worker, stopping: asyncio.Event) -> None:
     await stopping.wait()
 
 
+async def _ended(here: asyncio.Task[Any], local: LocalWorkers | None) -> None:
+    """Until what this process does, and the workers that it started, have ended."""
+    import asyncio
+
+    await asyncio.wait([here])
+    # Where this process fails they end with it, at once.
+    if local is not None and here.exception() is None:
+        await local.ended()
+
+
 async def _opened(transport: Transport, stopped: asyncio.Task[Any]) -> bool:
     """Whether the transport is open before all is stopped: a broker may stay away for ever."""
     import asyncio
@@ -231,9 +274,14 @@ async def _opened(transport: Transport, stopped: asyncio.Task[Any]) -> bool:
 
 
 async def _answer(
-    settings: ComfyuiSettings, follower: Follower, until: asyncio.Task[Any], *, wait_for_nodes: bool
+    settings: ComfyuiSettings,
+    follower: Follower,
+    until: asyncio.Task[Any],
+    local: LocalWorkers | None,
+    *,
+    wait_for_nodes: bool,
 ) -> None:
-    """Serve the page and API until the task ends."""
+    """Serve the page and API, and keep the local workers running, until the task ends."""
     import asyncio
 
     from comfy_dist.frontend.service import serve
@@ -252,7 +300,12 @@ async def _answer(
             import webbrowser
 
             webbrowser.open(urls[0])
-        await asyncio.wait([until])
+        async with asyncio.TaskGroup() as tasks:
+            # Not before the port is known to be free.
+            managing = tasks.create_task(local.run(launch=follower.ctx.config.now.auto_launch)) if local else None
+            await asyncio.wait([until])
+            if managing is not None:
+                managing.cancel()
     finally:
         await runner.cleanup()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from comfy_dist.errors import UsageError
-from comfy_dist.settings import EngineSettings
+from comfy_dist.settings import ComfyuiSettings, EngineSettings
 
 
 def devices_of(settings: EngineSettings) -> tuple[str, ...]:
@@ -13,7 +13,13 @@ def devices_of(settings: EngineSettings) -> tuple[str, ...]:
 
     Raises UsageError as `named_devices` does.
     """
-    return named_devices(settings) or visible_gpus() or ("auto",)
+    if named := named_devices(settings):
+        return named
+    gpus = visible_gpus()
+    if isinstance(settings, ComfyuiSettings) and settings.manage_local_workers:
+        # The others have workers of their own.
+        gpus = gpus[:1]
+    return gpus or ("auto",)
 
 
 def named_devices(settings: EngineSettings) -> tuple[str, ...]:

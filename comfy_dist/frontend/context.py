@@ -14,6 +14,7 @@ from comfy_dist.frontend.counts import Counts
 from comfy_dist.frontend.ends import Ends
 from comfy_dist.frontend.given_ids import GivenIds
 from comfy_dist.frontend.room import Room
+from comfy_dist.local_workers import LocalWorkers
 from comfy_dist.messages import Revoked
 from comfy_dist.registry import Registry
 from comfy_dist.settings import ComfyuiSettings
@@ -55,6 +56,8 @@ class Context:
     catalogue_known: asyncio.Event = field(default_factory=asyncio.Event)
     #: Files that lie elsewhere in the cluster; None in one process, where all is here.
     files: ClusterFiles | None = None
+    #: The workers that this frontend starts on its machine; None where it starts none.
+    local: LocalWorkers | None = None
 
 
 CONTEXT: web.AppKey[Context] = web.AppKey("context", Context)

@@ -229,6 +229,8 @@ class Follower:
         group.create_task(self._roll_call())
         async for announcement in self.ctx.transport.announcements():
             self.ctx.registry.see(announcement, time.monotonic())
+            if self.ctx.local is not None:
+                self.ctx.local.see(announcement)
             if self.ctx.files is not None and (greeting := self.ctx.files.greets(announcement)) is not None:
                 await self.ctx.transport.send(greeting)
             hash_ = announcement.catalogue

@@ -20,6 +20,7 @@ from comfy_dist.frontend import (
     dead,
     distributed_queue,
     jobs,
+    local,
     metrics,
     prompts,
     ready,
@@ -38,6 +39,7 @@ from comfy_dist.frontend.pausing import say_kept
 from comfy_dist.frontend.webhook_signature import key_of
 from comfy_dist.frontend.webhooks import WebhookSender
 from comfy_dist.ledger import JobState, Ledger, Retention
+from comfy_dist.local_workers import LocalWorkers
 from comfy_dist.messages import (
     AttemptFailed,
     AttemptFailedFact,
@@ -59,6 +61,7 @@ _TABLES = (
     cluster.routes,
     dead.routes,
     distributed_queue.routes,
+    local.routes,
     metrics.routes,
     ready.routes,
     results.routes,
@@ -78,6 +81,7 @@ async def frontend(
     state: Path,
     transport: Transport,
     files: ClusterFiles | None = None,
+    local_workers: LocalWorkers | None = None,
 ) -> AsyncIterator[Follower]:
     """A frontend that follows the cluster; serve() makes it answer."""
     id_ = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
@@ -104,6 +108,7 @@ async def frontend(
                 revoked=asyncio.Queue(),
                 tasks=tasks,
                 files=files,
+                local=local_workers,
             )
             ctx.counts.registry.register(Standing(ctx))
             await say_kept(ctx)

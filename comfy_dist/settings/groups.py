@@ -223,6 +223,14 @@ class WorkerSettings(Group):
     )
 
 
+class LocalWorkerSettings(Group):
+    """worker"""
+
+    manage_local_workers: bool = Field(
+        False, description="start and keep running a worker for each further GPU of this machine (docs/workers.md)"
+    )
+
+
 class HealthSettings(Group):
     """worker"""
 
@@ -310,6 +318,7 @@ class ComfyuiWorkerSettings(
 
 class ComfyuiSettings(
     LoggingSettings,
+    LocalWorkerSettings,
     WorkerSettings,
     EngineSettings,
     WebhookSettings,

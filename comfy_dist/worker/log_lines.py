@@ -3,35 +3,16 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from comfy_dist.masking import without_secrets
 
 #: Messages that are kept, and lines shown.
 KEPT = 1000
 #: Characters of a line that are kept.
 LONGEST = 2000
-
-_HIDDEN = "***"
-_SECRETS = (
-    # The password of an address.
-    (re.compile(r"(\w+://[^\s:/@]*:)[^\s/@]+(?=@)"), rf"\1{_HIDDEN}"),
-    (re.compile(r"(?i)\b((?:bearer|basic)\s+)[\w.~+/=-]{4,}"), rf"\1{_HIDDEN}"),
-    (
-        re.compile(
-            r"(?i)([\w-]*(?:password|passwd|secret|token|api[_-]?key|authorization)(?:[_-][\w-]+)?\"?'?\s*[=:]\s*[\"']?)[^\s\"',;&)}]+"
-        ),
-        rf"\1{_HIDDEN}",
-    ),
-)
-
-
-def without_secrets(text: str) -> str:
-    """The text without what looks like a password, token or key."""
-    for pattern, instead in _SECRETS:
-        text = pattern.sub(instead, text)
-    return text
 
 
 class LogLines(logging.Handler):

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 import comfy_dist.frontend.cluster
+from comfy_dist.masking import without_secrets
 from comfy_dist.messages import Announcement, WorkerState
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
-from comfy_dist.worker.log_lines import without_secrets
 from tests.support.in_process import Cluster, Running, in_process, prompt
 from tests.support.patience import PATIENCE
 from tests.support.talking import Frontend

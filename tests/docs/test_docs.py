@@ -30,6 +30,7 @@ NOT_FILES |= {
     "image/png",
     "user/comfy_dist/distributed.json",
     "user/comfy_dist/ledger.sqlite",
+    "user/comfy_dist/local_workers.json",
     "locales/",
     "example_workflows/",
     "subgraphs/",
