@@ -22,6 +22,10 @@ LOOK_SECONDS = 1.0
 GONE_SECONDS = 30.0
 
 
+#: States of calls that someone has.
+_TAKEN = frozenset({"queued", "started"})
+
+
 class WorkflowFailed(ComfyDistError):
     """A workflow that another worker has executed in vain: the sentence names the worker and the node there."""
 
@@ -153,7 +157,7 @@ class _Called:
             live = {worker["name"] for worker in workers}
             for each in waiting:
                 target = self._targets[each]
-                there = target is None or target in live or self._state(each) == "started"
+                there = target is None or target in live or self._state(each) in _TAKEN
                 if there:
                     seen[each] = time.monotonic()
                 elif time.monotonic() - seen[each] > GONE_SECONDS:
@@ -161,7 +165,7 @@ class _Called:
 
     async def _tell_waits(self, waiting: Sequence[str]) -> None:
         """For whom this node waits to begin, where that is news."""
-        targets = {self._targets[each] for each in waiting if self._state(each) != "started"}
+        targets = {self._targets[each] for each in waiting if self._state(each) not in _TAKEN}
         waits = sorted(target for target in targets if target is not None)
         if waits != self._waits:
             self._waits = waits
@@ -200,7 +204,8 @@ class _Called:
         raise WorkflowFailed(f"{self._workflow.title} failed on worker {worker}{at}: {reason}")
 
     def _state(self, call: str) -> str | None:
-        """started, gone (it will be executed again), ended; None: nobody has begun."""
+        """queued (of what this worker executes beside its own jobs), started, gone (it will be executed again),
+        ended; None: nobody has begun."""
         return self._heard.get(call, {}).get("state")
 
     def _hear(self, message: dict[str, Any]) -> None:

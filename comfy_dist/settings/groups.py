@@ -221,14 +221,13 @@ class WorkerSettings(Group):
     drain_timeout: Duration | None = Field(
         None, description="when told to stop, give a job back after this long (default: finish it)"
     )
-
-
-class LocalWorkerSettings(Group):
-    """worker"""
-
-    manage_local_workers: bool = Field(
-        False, description="start and keep running a worker for each further GPU of this machine (docs/workers.md)"
+    legion_idle_timeout: Duration = Field(
+        600.0, gt=0, description="end a Legion workflow's own process when nobody has used it for this long"
     )
+    allow_comfyui_dir: Names = Field(
+        (), description="folders of ComfyUIs that Legion configurations may name, comma separated"
+    )
+    allow_python: Names = Field((), description="and Pythons to start these with, comma separated")
 
 
 class HealthSettings(Group):
@@ -318,7 +317,6 @@ class ComfyuiWorkerSettings(
 
 class ComfyuiSettings(
     LoggingSettings,
-    LocalWorkerSettings,
     WorkerSettings,
     EngineSettings,
     WebhookSettings,

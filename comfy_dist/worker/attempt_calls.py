@@ -54,6 +54,8 @@ class SentCall:
     node: str | None = None
     value: float = 0
     max: float = 1
+    #: Set by its first end.
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def ended(self) -> CallEnded | None:
@@ -120,6 +122,7 @@ class AttemptCalls:
         if ended.attempt in call.ends:
             return None
         call.ends[ended.attempt] = ended
+        call.settled.set()
         if ended.attempt >= call.attempt:
             call.attempt, call.worker = ended.attempt, ended.worker or call.worker
             call.state = "done" if ended.status == "finished" else "failed"
@@ -129,6 +132,16 @@ class AttemptCalls:
         told = {"status": ended.status, "outputs": ended.outputs, "error": ended.error}
         about = {"attempt": ended.attempt, "worker": ended.worker or call.worker}
         return _push(call, "ended") | about | told
+
+    async def waited_for(self, call_id: str) -> None:
+        """Until nobody waits for that call any more: the attempt is over, or has given it up."""
+        settled = self.calls[call_id].settled
+        ways = [asyncio.create_task(event.wait()) for event in (self.over, settled)]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
 
     def count(self, call_id: str, attempt: int, chunks: Iterable[int]) -> None:
         """Of what a call showed, that of these chunks counts."""

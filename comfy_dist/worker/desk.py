@@ -7,6 +7,7 @@ the lane executes.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -47,6 +48,8 @@ from comfy_dist.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
+#: (target, the attempt that has sent it, the call) -> whether an engine that is no lane's own has taken it.
+TakenBeside = Callable[[str, AttemptCalls, Job], bool]
 #: Calls that one attempt sends at most; a node that sends more is mistaken.
 MOST_CALLS = 10_000
 #: Seconds between two looks at whoever executes a call, or waits for one; missed twice, it is gone.
@@ -70,11 +73,16 @@ class Desk:
         self._identity = identity
         self._transport = transport
         self._arbiter = arbiter
-        self._standings = standings
+        #: By lanes: the worker's own, and further ones of engines that jobs have started beside them.
+        self._standings = dict(enumerate(standings))
+        self._own = len(standings)
+        #: Further lane -> the one whose job has sent what it executes.
+        self._beside: dict[int, int] = {}
+        self._taken_beside: TakenBeside = lambda target, calls, call: False
         self._workspace = workspace
         self._plane = plane
         self._call_timeout = call_timeout
-        self._places: list[dict[str, Any]] = []
+        self._places: dict[int, dict[str, Any]] = {}
         self._peers = Peers(transport, identity.id)
         self._links = LinkServer(self.handle)
         self._between = Between(identity.id, transport, self._links)
@@ -85,7 +93,7 @@ class Desk:
         self._sent: dict[str, AttemptCalls] = {}
         self._following = False
         self._has_calls = asyncio.Event()
-        self._ops: Mapping[str, Callable[[int, dict[str, Any]], Awaitable[Any]]] = {
+        self._ops: dict[str, Callable[[int, dict[str, Any]], Awaitable[Any]]] = {
             "hello": self._hello,
             "job": self._job,
             "peers": self._peers_of,
@@ -106,27 +114,69 @@ class Desk:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Serve the links; the engines' processes may be started then."""
-        lanes = range(len(self._standings))
-        self._places = await asyncio.to_thread(lambda: [self._plane.of(lane) for lane in lanes])
+        lanes = list(self._standings)
+        self._places = await asyncio.to_thread(lambda: {lane: self._plane.of(lane) for lane in lanes})
         async with self._links:
-            for lane, standing in enumerate(self._standings):
+            for lane, standing in self._standings.items():
                 standing.engine.link(self._links.environment(lane))
             yield
 
+    async def enlist(self, standing: Standing) -> int:
+        """A further lane, for an engine that is not one of the worker's own, and will be started."""
+        lane = next(lane for lane in itertools.count(self._own) if lane not in self._standings)
+        self._standings[lane] = standing
+        self._places[lane] = await asyncio.to_thread(self._plane.of, lane)
+        standing.engine.link(self._links.environment(lane))
+        return lane
+
+    def discharge(self, lane: int) -> None:
+        """Of a further lane, whose engine ends."""
+        self._links.forget(lane)
+        del self._standings[lane], self._places[lane]
+
+    def is_beside(self, lane: int) -> bool:
+        """Whether that lane is a further one."""
+        return lane >= self._own
+
+    def answers(self, ops: Mapping[str, Callable[[int, dict[str, Any]], Awaitable[Any]]]) -> None:
+        """Nodes may ask these too."""
+        self._ops |= ops
+
+    def executes_beside(self, taken: TakenBeside) -> None:
+        """Calls that `taken` takes are sent to no worker."""
+        self._taken_beside = taken
+
     @contextmanager
-    def serving(self, lane: int, job: Job, number: int, progress: ProgressSender) -> Iterator[AttemptCalls]:
-        """While the lane executes that attempt its nodes can send calls; afterwards nobody waits for these."""
+    def serving(
+        self, lane: int, job: Job, number: int, progress: ProgressSender, *, beside: int | None = None
+    ) -> Iterator[AttemptCalls]:
+        """While the lane executes that attempt its nodes can send calls; afterwards nobody waits for these.
+
+        `beside`: of a further lane, the one whose job has sent what it executes.
+        """
         calls = self._running[lane] = AttemptCalls(lane, job, number, progress)
+        if beside is not None:
+            self._beside[lane] = beside
         self._between.begin(job)
         try:
             yield calls
         finally:
             calls.close()
+            if beside is not None:
+                self._end_beside(lane, calls)
             self._links.push(lane, {"push": "stop", "job": job.id, "attempt": number})
             del self._running[lane]
             for call_id in calls.calls:
                 del self._sent[call_id]
             self._between.end(job)
+
+    def _end_beside(self, lane: int, calls: AttemptCalls) -> None:
+        standing = self._standings[self._beside.pop(lane)]
+        for node in [each for each in standing.waits_for if each.startswith(f"{lane} ")]:
+            standing.wait_for(node, ())
+        if calls.calls:
+            # No claim of it was ever told, so that it is over has to be.
+            self._arbiter.ended(calls.job.id)
 
     def interrupted(self, lane: int) -> None:
         """Whoever waits in a node of that lane's job is to wait no longer."""
@@ -147,10 +197,10 @@ class Desk:
             return
         if isinstance(fact, StartedFact):
             name = self._peers.name_of(fact.worker)
-            self._push(calls, calls.started(fact.job, fact.worker, name, fact.attempt))
+            self.push(calls, calls.started(fact.job, fact.worker, name, fact.attempt))
         else:
             # Who takes it next may come late, or never.
-            self._push(calls, calls.gone(fact.job))
+            self.push(calls, calls.gone(fact.job))
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -165,7 +215,7 @@ class Desk:
             calls = self._sent.get(ended.call)
             # Where not: of an attempt before this one.
             if calls is not None:
-                self._push(calls, calls.end(ended))
+                self.push(calls, calls.end(ended))
 
     async def _follow_progress(self) -> None:
         await self._has_calls.wait()
@@ -196,7 +246,7 @@ class Desk:
             elif not call.missed:
                 call.missed = True
             else:
-                self._push(calls, calls.gone(call_id))
+                self.push(calls, calls.gone(call_id))
 
     async def _look_for_parent(self, calls: AttemptCalls) -> None:
         """A call nobody waits for any more keeps a worker that is to do the parent's job again."""
@@ -230,11 +280,12 @@ class Desk:
             attempt=call.attempt,
             error=error,
         )
-        self._push(calls, calls.end(ended))
+        self.push(calls, calls.end(ended))
         # Where this is not possible now, the end of the job that waits for it stops it.
         await self._transport.append_fact(CancelledFact(job=call.job.id, by="--call-timeout"))
 
-    def _push(self, calls: AttemptCalls, message: dict[str, Any] | None) -> None:
+    def push(self, calls: AttemptCalls, message: dict[str, Any] | None) -> None:
+        """Tell the nodes of that attempt what has become of a call."""
         if message is not None:
             self._links.push(calls.lane, message)
 
@@ -250,7 +301,8 @@ class Desk:
             log.debug("%s asked %s: %r", lane, op, error)
             raise LinkRefused(f"What a node asked of its worker ({op}) is not understood: {error}.") from None
 
-    def _attempt(self, lane: int) -> AttemptCalls:
+    def attempt(self, lane: int) -> AttemptCalls:
+        """What the lane executes. Raises LinkRefused where that is nothing."""
         if (calls := self._running.get(lane)) is None:
             raise LinkRefused("No job runs here now, so nothing can be asked for it.")
         return calls
@@ -266,7 +318,7 @@ class Desk:
         }
 
     async def _job(self, lane: int, _: dict[str, Any]) -> dict[str, Any]:
-        calls = self._attempt(lane)
+        calls = self.attempt(lane)
         call = calls.job.call
         return {
             "id": calls.job.id,
@@ -300,13 +352,15 @@ class Desk:
         }
 
     async def _send(self, lane: int, arguments: dict[str, Any]) -> dict[str, Any]:
-        calls = self._attempt(lane)
+        calls = self.attempt(lane)
         asked = [Asked.of({**arguments.get("call", {}), **each}) for each in arguments["calls"]]
         if len(calls.calls) + len(asked) > MOST_CALLS:
             raise LinkRefused(f"One job sends {MOST_CALLS:,} calls at most.")
         await self._expect_progress()
         about = calls.job, calls.number, self._identity.id, self._progress_address
         jobs = [job_of(each, *about) for each in asked]
+        if self._sent_beside(calls, asked, jobs):
+            return {"ids": [job.id for job in jobs]}
         for job in jobs:
             self._between.expect(job)
         # Most are the same but for their ranks.
@@ -326,6 +380,20 @@ class Desk:
             *(self._transport.submit(job, route) for job, route in zip(jobs, routes, strict=True))
         )
         return {"ids": [job.id for job in jobs]}
+
+    def _sent_beside(self, calls: AttemptCalls, asked: Sequence[Asked], jobs: Sequence[Job]) -> bool:
+        """Whether it was one call, for an engine beside the lanes'."""
+        if len(jobs) != 1 or asked[0].target is None or calls.over.is_set():
+            return False
+        job = jobs[0].model_copy(update={"requirements": None})
+        self._sent[job.id] = calls
+        calls.add(job)
+        if not self._taken_beside(asked[0].target, calls, job):
+            del self._sent[job.id], calls.calls[job.id]
+            return False
+        self._between.expect(job)
+        self.push(calls, {"push": "call", "call": job.id, "state": "queued", "attempt": 0, "worker": ""})
+        return True
 
     async def _route(self, lane: int, job: Job) -> Route:
         asked = self._standings[lane].needs(job)
@@ -348,7 +416,7 @@ class Desk:
 
     async def _void(self, lane: int, arguments: dict[str, Any]) -> None:
         """Calls that nobody need take any more."""
-        calls = self._attempt(lane)
+        calls = self.attempt(lane)
         for call_id in arguments["calls"]:
             call = calls.calls.get(call_id)
             if call is not None and call.state == "waiting":
@@ -357,7 +425,7 @@ class Desk:
 
     async def _counted(self, lane: int, arguments: dict[str, Any]) -> None:
         """What of a region's calls is to be shown."""
-        calls = self._attempt(lane)
+        calls = self.attempt(lane)
         for call_id, counted in arguments["calls"].items():
             calls.count(str(call_id), int(counted["attempt"]), [int(chunk) for chunk in counted["chunks"]])
 
@@ -365,24 +433,27 @@ class Desk:
         return await self._between.relay(str(arguments["via"]), arguments["body"])
 
     async def _publish(self, lane: int, arguments: dict[str, Any]) -> None:
-        await self._between.publish(self._attempt(lane), arguments)
+        await self._between.publish(self.attempt(lane), arguments)
 
     async def _listen(self, lane: int, arguments: dict[str, Any]) -> dict[str, Any]:
-        return await self._between.listen(self._attempt(lane), arguments)
+        return await self._between.listen(self.attempt(lane), arguments)
 
     async def _workflow(self, lane: int, arguments: dict[str, Any]) -> dict[str, Any]:
         """A saved workflow; without a path the job's own, as its client sent it."""
-        job = self._attempt(lane).job
+        job = self.attempt(lane).job
         if "path" not in arguments:
             return {"prompt": job.prompt, "targets": list(job.outputs_to_execute)}
-        catalogue = self._standings[lane].catalogue
-        # Others are to execute it, who may have classes that are not here.
-        nodes = await self._peers.nodes() | (catalogue.nodes if catalogue is not None else {})
+        nodes = await self.nodes(lane)
         path, inputs = str(arguments["path"]), str(arguments.get("inputs") or "")
         prompt, targets = await asyncio.to_thread(
             load_workflow, self._workspace.user, path, nodes, inputs, job.user
         )
         return {"prompt": prompt, "targets": list(targets)}
+
+    async def nodes(self, lane: int) -> Mapping[str, Any]:
+        """The classes that a workflow may be of: others, who have more, may be to execute it."""
+        catalogue = self._standings[lane].catalogue
+        return await self._peers.nodes() | (catalogue.nodes if catalogue is not None else {})
 
     async def _free(self, lane: int, arguments: dict[str, Any]) -> None:
         """When the job is over."""
@@ -392,18 +463,22 @@ class Desk:
 
     async def _waits(self, lane: int, arguments: dict[str, Any]) -> None:
         """For these workers, by name, to begin the calls that are for them alone."""
-        self._attempt(lane)
-        self._standings[lane].wait_for(str(arguments["node"]), [str(name) for name in arguments["workers"]])
+        self.attempt(lane)
+        node, within = str(arguments["node"]), self._beside.get(lane, lane)
+        # What is executed beside a job is waited for by it.
+        node = node if within == lane else f"{lane} {node}"
+        self._standings[within].wait_for(node, [str(name) for name in arguments["workers"]])
 
     async def _give_way(self, lane: int, _: dict[str, Any]) -> None:
         """Have the job be given back, as two workers that wait for each other would wait for ever."""
-        self._attempt(lane)
+        self.attempt(lane)
+        lane = self._beside.get(lane, lane)
         self._standings[lane].gives_way = True
         self.interrupted(lane)
 
     async def _chunks(self, lane: int, arguments: dict[str, Any]) -> None:
         node, done, items = arguments["node"], arguments["done"], arguments["items"]
-        self._attempt(lane).on_chunks(str(node), int(done), int(items))
+        self.attempt(lane).on_chunks(str(node), int(done), int(items))
 
     async def _spans(self, lane: int, arguments: dict[str, Any]) -> None:
-        self._attempt(lane).note(arguments["spans"])
+        self.attempt(lane).note(arguments["spans"])

@@ -61,6 +61,12 @@ class LinkServer:
         token = self._tokens.setdefault(lane, secrets.token_urlsafe(32))
         return {ADDRESS_VARIABLE: self._address, TOKEN_VARIABLE: token}
 
+    def forget(self, lane: int) -> None:
+        """The lane's process is no more, and whoever has its token has no say."""
+        self._tokens.pop(lane, None)
+        if (link := self._links.get(lane)) is not None:
+            link.cut("Its engine has ended.")
+
     def push(self, lane: int, message: Mapping[str, Any]) -> bool:
         """Tell that lane's process, in the order of these calls. False where it is not connected: it has asked for
         nothing then, so it waits for nothing."""

@@ -14,10 +14,11 @@ async def tell(transport: Transport, job: Job, event: Event, worker: str) -> Non
     if job.call is None:
         await transport.append_event(event)
     elif isinstance(event, (Finished, Failed, Cancelled)):
-        await transport.send_result(_call_ended(job, event, worker), job.call.worker)
+        await transport.send_result(call_ended(job, event, worker), job.call.worker)
 
 
-def _call_ended(job: Job, ending: Finished | Failed | Cancelled, worker: str) -> CallEnded:
+def call_ended(job: Job, ending: Finished | Failed | Cancelled, worker: str) -> CallEnded:
+    """What is told of a call's end."""
     assert job.call is not None
     return CallEnded(
         call=job.id,

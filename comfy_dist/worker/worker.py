@@ -18,6 +18,8 @@ from comfy_dist.worker.commands import Commands
 from comfy_dist.worker.desk import Desk
 from comfy_dist.worker.draining import Draining
 from comfy_dist.worker.lane import Lane, Limits
+from comfy_dist.worker.legion import Legion
+from comfy_dist.worker.legion_processes import IDLE_SECONDS, LegionProcesses, MakeEngine
 from comfy_dist.worker.log_lines import LogLines
 from comfy_dist.worker.pausing import SAY_AGAIN_SECONDS, Pausing
 from comfy_dist.worker.plane_place import PlanePlace
@@ -49,12 +51,16 @@ class Worker:
         files: JobFiles | None = None,
         plane: PlanePlace = PlanePlace(),  # noqa: B008 - frozen
         call_timeout: float | None = None,
+        legion_engine: MakeEngine | None = None,
+        legion_idle: float = IDLE_SECONDS,
     ) -> None:
         """`drain_timeout`: seconds a job may still take when the worker is told to stop; None: all it needs.
 
         `retention`: seconds for which the control stream keeps a fact. `files`: the exchange of files with
         machines that do not share the workspace; None: every frontend does. `plane`: where engines' processes
         listen for those of other workers. `call_timeout`: seconds that another worker may take for one call.
+        `legion_engine`: makes the engines that Legion workflows have started beside its own; None: there are
+        none. One that nobody uses for `legion_idle` seconds ends.
         """
         limits = limits or Limits()
         self._files = files
@@ -71,6 +77,12 @@ class Worker:
         self._arbiter = Arbiter(transport, identity.id, limits.max_attempts, second_look, others)
         self._desk: Desk = Desk(
             identity, transport, self._arbiter, self._standings, workspace, plane, call_timeout
+        )
+        processes = None
+        if legion_engine is not None:
+            processes = LegionProcesses(self._desk, legion_engine, legion_idle, changed)
+        self._legion = Legion(
+            identity, transport, self._desk, workspace, processes, limits.interrupt_grace, files
         )
         self._draining = Draining(drain_timeout)
         self._log_lines = LogLines()
@@ -159,6 +171,7 @@ class Worker:
             asyncio.create_task(self._presence.run()),
             asyncio.create_task(self._commands.obey()),
             asyncio.create_task(self._desk.run()),
+            asyncio.create_task(self._legion.run()),
             asyncio.create_task(self._presence.watch_folders()),
             asyncio.create_task(self._watch_connection()),
         ]
@@ -172,7 +185,8 @@ class Worker:
             await self._presence.farewell()
             if self._files is not None:
                 await self._files.close()
-            await asyncio.gather(*(standing.engine.close() for standing in self._standings))
+            engines = (standing.engine.close() for standing in self._standings)
+            await asyncio.gather(self._legion.close(), *engines)
 
     async def _serve(self) -> None:
         if await self._draining.comes_before(self._start()):

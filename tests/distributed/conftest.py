@@ -110,9 +110,9 @@ def graph_engine(workspace: Workspace, number: int) -> Engine:
 
 @asynccontextmanager
 async def working(
-    folder: Path, count: int, join: Callable[[], Transport], make: Make, packs: Sequence[str] = ()
+    folder: Path, count: int, join: Callable[[], Transport], make: Make, packs: Sequence[str] = (), **options: Any
 ) -> AsyncIterator[Workers]:
-    """`packs`: those that there are besides."""
+    """`packs`: those that there are besides. `options`: of each worker."""
     workspace = Workspace.at(folder / "workspace")
     workspace.create()
     for pack in ("distributed_nodes", "failing_nodes", "refining_nodes", *packs):
@@ -123,7 +123,8 @@ async def working(
         frontend, _ = await cluster.frontend("f")
         participants: list[Worker] = []
         for number, engine in enumerate(engines):
-            worker = Worker(Identity.make(f"w{number}", ()), join(), [engine], workspace, second_look=0.1)
+            identity = Identity.make(f"w{number}", ())
+            worker = Worker(identity, join(), [engine], workspace, second_look=0.1, **options)
             participants.append(worker)
             serving = asyncio.create_task(worker.serve())
             stack.push_async_callback(_drained, worker, serving)

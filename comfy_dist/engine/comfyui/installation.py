@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -76,7 +77,10 @@ def _own_python(folder: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the worker wants of the ComfyUI it starts. `device`: cpu, the number or UUID of a GPU, or auto."""
+    """What the worker wants of the ComfyUI it starts. `device`: cpu, the number or UUID of a GPU, or auto.
+
+    `port` None: any free one. `variables` of its environment come last.
+    """
 
     device: str = "auto"
     cache_lru: int | None = None
@@ -85,11 +89,13 @@ class Options:
     disable_metadata: bool = False
     #: Of private networks, HOST or HOST:PORT, for our nodes in it.
     allow_remote_host: tuple[str, ...] = ()
+    port: int | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     def environment(self) -> dict[str, str]:
         """Variables, where a flag of ComfyUI's knows only numbers, or it has none."""
         chosen = {} if self.device in ("auto", "cpu") else dict.fromkeys(_DEVICES, self.device)
-        return chosen | allowed.environment(self.allow_remote_host)
+        return chosen | allowed.environment(self.allow_remote_host) | dict(self.variables)
 
     def flags(self) -> list[str]:
         flags: list[str] = []

@@ -83,7 +83,7 @@ class Started:
         if (flag := unknown_flag(self._options, help)) is not None:
             raise ComfyDistError(f"{self.where} does not know {flag}; leave it out, or use a ComfyUI that does.")
         self._folders = await asyncio.to_thread(self._make_folders)
-        self._port, port = _reserve_port()
+        self._port, port = _reserve_port(self._options.port)
         child = self._child = await Child.spawn(
             command(self._installation, self._options, self._workspace, self._folders, port, help),
             environment=_environment() | self._options.environment() | dict(self._link),
@@ -177,11 +177,18 @@ class Started:
             self._folders = None
 
 
-def _reserve_port() -> tuple[socket.socket | None, int]:
-    """A free port. On Linux nobody gets it by chance while the socket, which never listens, is open."""
+def _reserve_port(wanted: int | None) -> tuple[socket.socket | None, int]:
+    """A free port, or that one. On Linux nobody gets it by chance while the socket, which never listens, is open.
+
+    Raises ComfyDistError where somebody listens there.
+    """
     reserved = socket.socket()
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    reserved.bind(("127.0.0.1", 0))
+    try:
+        reserved.bind(("127.0.0.1", wanted or 0))
+    except OSError as error:
+        reserved.close()
+        raise ComfyDistError(f"Port {wanted} cannot be used ({error.strerror}); choose another.") from None
     port: int = reserved.getsockname()[1]
     if sys.platform == "linux":
         return reserved, port
