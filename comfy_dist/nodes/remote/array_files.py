@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import lzma
 import math
+import tokenize
 import zipfile
 import zlib
 from typing import Any, NoReturn
@@ -21,6 +22,8 @@ MAGIC, ZIP_MAGIC = b"\x93NUMPY", b"PK\x03\x04"
 #: Names that the array of a .npz may have where it has several.
 _NAMES = ("samples", "latent_tensor", "arr_0")
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+#: What numpy raises at headers that are none.
+_NO_HEADER = (ValueError, LookupError, TypeError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError)
 #: What zipfile raises at files that are broken, encrypted or packed in a way it does not know.
 _BROKEN = (
     zipfile.BadZipFile,
@@ -45,14 +48,14 @@ def array_in(body: bytes, called: str, most: int) -> npt.NDArray[Any]:
 def _array(body: bytes, called: str) -> npt.NDArray[Any]:
     file = io.BytesIO(body)
     try:
-        version = np.lib.format.read_magic(file)
-        shape, by_columns, dtype = _HEADERS[version](file)
-    except (ValueError, LookupError, EOFError, TypeError, RecursionError, SyntaxError) as error:
+        shape, by_columns, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
+    except _NO_HEADER as error:
         raise BrokenFile(f"{called} is not a numpy file that can be read.") from error
     if dtype.hasobject or dtype.kind not in "biuf":
         _refuse(called, f"its array is of {dtype}, not of numbers")
     # As numpy reads it, memory is taken by what the header says.
-    if any(side < 0 for side in shape) or math.prod(shape) * dtype.itemsize != len(body) - file.tell():
+    length = math.prod(shape) * dtype.itemsize
+    if any(not 0 <= side < 2**31 for side in shape) or len(shape) > 8 or length != len(body) - file.tell():
         _refuse(called, "its array is not as long as its shape")
     flat: npt.NDArray[Any] = np.frombuffer(body, dtype, offset=file.tell())
     return flat.reshape(shape, order="F" if by_columns else "C")
