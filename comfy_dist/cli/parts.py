@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ from comfy_dist.workspace import Workspace
 if TYPE_CHECKING:
     from comfy_dist.engine.graph.cache_mode import CacheMode
     from comfy_dist.files.exchange import Exchange
+    from comfy_dist.local_workers import LocalWorkers
 
 
 def workspace_of(settings: WorkspaceSettings) -> Workspace:
@@ -203,9 +205,47 @@ def state_folder(settings: ComfyuiSettings, workspace: Workspace, *, embedded: b
     return folder
 
 
+def make_local_workers(
+    settings: ComfyuiSettings, workspace: Workspace, state: Path, *, with_worker: bool
+) -> LocalWorkers:
+    """The workers of this machine, not started. `with_worker`: this process executes too.
+
+    Raises ComfyDistError where another process manages those of this workspace.
+    """
+    from comfy_dist.local_workers import FILE, LocalWorkers, Place, environment_of, gpus_here
+
+    # torch numbers GPUs by their speed, their drivers by their place: one GPU is to be one number everywhere.
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    file = workspace.user / FILE
+    _lock(
+        file.with_suffix(".lock"),
+        f"Another comfyui manages the local workers of {file}; leave --manage-local-workers out here, or choose "
+        "another --user-directory.",
+    )
+    place = Place(
+        file=file,
+        logs=state / "workers",
+        command=(sys.executable, "-m", "comfy_dist.cli.local_worker"),
+        environment=environment_of(settings, workspace, os.environ),
+    )
+    return LocalWorkers(place, gpus_here(), devices_of(settings) if with_worker else ())
+
+
 def hold(folder: Path) -> int:
     """Lock the state folder for this process, as long as it lives; the descriptor that holds the lock."""
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    return _lock(
+        folder / "lock",
+        f"Another comfyui uses the state folder {folder}; stop it, or choose another with --state-directory "
+        "(or another --cwd).",
+    )
+
+
+def _lock(file: Path, refused: str) -> int:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ComfyDistError(f"{file} cannot be opened: {error.strerror}.") from None
     try:
         import fcntl
     except ImportError:  # Windows: no lock, as SQLite's own must do
@@ -214,8 +254,5 @@ def hold(folder: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(descriptor)
-        raise ComfyDistError(
-            f"Another comfyui uses the state folder {folder}; stop it, or choose another with --state-directory "
-            "(or another --cwd)."
-        ) from None
+        raise ComfyDistError(refused) from None
     return descriptor

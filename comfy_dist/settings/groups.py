@@ -230,6 +230,14 @@ class WorkerSettings(Group):
     allow_python: Names = Field((), description="and Pythons to start these with, comma separated")
 
 
+class LocalWorkerSettings(Group):
+    """worker"""
+
+    manage_local_workers: bool = Field(
+        False, description="start and keep running a worker for each further GPU of this machine (docs/workers.md)"
+    )
+
+
 class HealthSettings(Group):
     """worker"""
 
@@ -317,6 +325,7 @@ class ComfyuiWorkerSettings(
 
 class ComfyuiSettings(
     LoggingSettings,
+    LocalWorkerSettings,
     WorkerSettings,
     EngineSettings,
     WebhookSettings,
