@@ -118,8 +118,12 @@ class _Remote:
         """Its name there, as an input has it."""
         folder = f"{UPLOADS}/{upload.content[:32]}"
         with await asyncio.to_thread(upload.path.open, "rb") as file:
-            form = aiohttp.FormData({"type": "input", "subfolder": folder, "overwrite": "true"})
-            form.add_field("image", file, filename=upload.path.name)
+            form = aiohttp.FormData(quote_fields=False)
+            for name, value in (("type", "input"), ("subfolder", folder), ("overwrite", "true")):
+                form.add_field(name, value)
+            # A line's end in it would be one of the form's.
+            called = "".join(letter if letter.isprintable() else "_" for letter in upload.path.name)
+            form.add_field("image", file, filename=called)
             answer = await self._json("POST", "upload/image", data=form)
         if not isinstance(answer, dict) or not isinstance(answer.get("name"), str):
             raise self._no_comfyui("POST /upload/image")
