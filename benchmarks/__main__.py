@@ -18,6 +18,7 @@ from benchmarks import (
     progress,
     scale,
     tensors,
+    upscale,
     way,
 )
 
@@ -35,6 +36,7 @@ BENCHMARKS = {
     "ledger": ledger.run,
     "queue": long_queue.run,
     "tensors": tensors.run,
+    "upscale": upscale.run,
 }
 
 
