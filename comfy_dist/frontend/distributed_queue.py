@@ -13,7 +13,7 @@ from comfy_dist.frontend.identity import Identity, identity_of
 from comfy_dist.frontend.job_request import MAX_NODES, prompt_of
 from comfy_dist.frontend.spreading import refused, spread_of, workers_of
 from comfy_dist.frontend.submission import known_catalogue, submit, submit_all
-from comfy_dist.messages import Announcement, Participation, Spread, WorkerState, selected
+from comfy_dist.messages import ANYBODY, Announcement, Participation, Spread, WorkerState, selected
 from comfy_dist.workflows.seeds import reseeded
 
 routes = web.RouteTableDef()
@@ -48,12 +48,12 @@ async def post_queue(request: web.Request) -> web.Response:
 async def _each(ctx: Context, asked: Asked, who: Identity) -> dict[str, Any]:
     """The prompt on every chosen worker, for itself; its seeds one further on each than on the one before."""
     prompt, extra = prompt_of(asked.request), asked.request["extra_data"]
+    nodes = (await known_catalogue(ctx)).nodes
     workers = _live(ctx, asked.spread)
     if not workers:
         raise Refused(
             503, "None of the workers that are chosen is live, so there is nobody to run it.", kind="no_workers"
         )
-    nodes = (await known_catalogue(ctx)).nodes
     if len(prompt) * len(workers) > MOST_NODES:
         sentence = (
             f"The prompt has {len(prompt)} nodes, for {len(workers)} workers; {MOST_NODES} are allowed in all."
@@ -69,9 +69,12 @@ async def _each(ctx: Context, asked: Asked, who: Identity) -> dict[str, Any]:
 
 
 def _live(ctx: Context, spread: Spread) -> list[Announcement]:
-    """The chosen workers that can take something, in the order that was chosen, else by name."""
-    there = [worker for worker in ctx.registry.workers if worker.state is not WorkerState.DRAINING]
-    return selected(there, spread, own="")
+    """The chosen workers that can take something, in the order that was chosen, else by name.
+
+    Not yet one that has just come, and of which it is not known what it can run.
+    """
+    known = ctx.registry.place(ANYBODY).able
+    return selected([worker for worker in known if worker.state is not WorkerState.DRAINING], spread, own="")
 
 
 def _alone(worker: str) -> dict[str, Any]:

@@ -33,7 +33,11 @@ async def frontend(tmp_path: Path) -> AsyncIterator[Frontend]:
         for name in NAMES:
             await cluster.worker(name)
         frontend, _ = await cluster.frontend("one")
-        await frontend.wait(lambda found: len(found["workers"]) == len(NAMES), "/distributed/workers")
+        # What each can run is known.
+        await frontend.wait(
+            lambda found: [each["catalogue"] for each in found["workers"]] == ["h"] * len(NAMES),
+            "/distributed/workers",
+        )
         await frontend.wait(lambda nodes: "Quick" in nodes, "/object_info")
         yield frontend
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,13 @@ import pytest
 from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.frontend import distributed_queue
 from comfy_dist.messages import Catalogue, Job, Participation, Route, Spread
+from comfy_dist.transport import Transport
+from comfy_dist.transport.amqp import AmqpTransport
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
 from tests.support.in_process import Cluster, Obedient, in_process
 from tests.support.talking import Answer, Frontend, Prompt, node
 
+Join = Callable[[], Transport]
 NAMES = ("a", "b", "c")
 
 
@@ -57,21 +60,41 @@ def seeded(**seeds: Any) -> Prompt:
     return {"1": node("Quick", text="", **seeds)}
 
 
-@asynccontextmanager
-async def studio_of(folder: Path, transport: type[MemoryTransport], **settings: Any) -> AsyncIterator[Studio]:
+def joining(transport: type[MemoryTransport] = MemoryTransport) -> Join:
     broker = MemoryBroker()
-    async with in_process(folder, lambda: transport(broker)) as cluster:
+    return lambda: transport(broker)
+
+
+@asynccontextmanager
+async def studio_of(folder: Path, join: Join, **settings: Any) -> AsyncIterator[Studio]:
+    async with in_process(folder, join) as cluster:
         for name in NAMES:
             await cluster.worker(name)
         frontend, _ = await cluster.frontend("one", **settings)
-        await frontend.wait(lambda found: len(found["workers"]) == len(NAMES), "/distributed/workers")
+        # What each can run is known.
+        await frontend.wait(
+            lambda found: [each["catalogue"] for each in found["workers"]] == ["h"] * len(NAMES),
+            "/distributed/workers",
+        )
         await frontend.wait(lambda nodes: "Quick" in nodes, "/object_info")
         yield Studio(cluster, frontend)
 
 
 @pytest.fixture
 async def studio(tmp_path: Path) -> AsyncIterator[Studio]:
-    async with studio_of(tmp_path, MemoryTransport) as studio:
+    async with studio_of(tmp_path, joining()) as studio:
+        yield studio
+
+
+@pytest.fixture(params=["memory", "amqp"])
+async def on_both(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Studio]:
+    """The same over each transport."""
+    if request.param == "memory":
+        join = joining()
+    else:
+        uri, name = request.getfixturevalue("amqp_uri"), request.getfixturevalue("queue_name")
+        join = lambda: AmqpTransport(uri, name)  # noqa: E731
+    async with studio_of(tmp_path, join) as studio:
         yield studio
 
 
@@ -266,27 +289,27 @@ async def test_inputs_that_are_wrong_are_named_as_by_post_prompt(studio: Studio)
 # Once on each
 
 
-async def test_every_worker_runs_it_alone_and_with_its_own_seed(studio: Studio) -> None:
+async def test_every_worker_runs_it_alone_and_with_its_own_seed(on_both: Studio) -> None:
     prompt = seeded(seed=2**64 - 2, noise_seed=5) | {"2": node("Quick", text="", seed=["1", 0])}
-    answer = await studio.queued(prompt=prompt, each=True, client_id="me", extra_data={"mine": 1})
+    answer = await on_both.queued(prompt=prompt, each=True, client_id="me", extra_data={"mine": 1})
     assert answer.keys() == {"prompts", "worker_count"}
     assert answer["worker_count"] == 3
     assert [each["worker"] for each in answer["prompts"]] == list(NAMES)
     for place, each in enumerate(answer["prompts"]):
         assert each.keys() == {"worker", "prompt_id", "number", "node_errors"}
-        entry = await studio.ended(each["prompt_id"])
+        entry = await on_both.ended(each["prompt_id"])
         _, _, ran, extra, _ = entry["prompt"]
         assert ran["1"]["inputs"] == {"text": "", "seed": (2**64 - 2 + place) % 2**64, "noise_seed": 5 + place}
         assert ran["2"] == prompt["2"]
         assert (extra["mine"], extra["client_id"]) == (1, "me")
-        job = studio.cluster.stage.jobs[each["prompt_id"]]
+        job = on_both.cluster.stage.jobs[each["prompt_id"]]
         assert job.spread == Spread(workers=(each["worker"],))
     # Each is told of by its worker, and counted.
-    await studio.frontend.wait(
+    await on_both.frontend.wait(
         lambda found: all(each["finished"] == 1 and each["per_hour"] > 0 for each in found["workers"]),
         "/distributed/workers",
     )
-    ran_on = {id_: worker for worker, id_ in studio.cluster.stage.executed}
+    ran_on = {id_: worker for worker, id_ in on_both.cluster.stage.executed}
     assert ran_on == {each["prompt_id"]: each["worker"] for each in answer["prompts"]}
 
 
@@ -383,7 +406,7 @@ async def test_where_one_cannot_run_it_none_does(studio: Studio) -> None:
 
 
 async def test_where_there_is_no_room_for_all_none_runs(tmp_path: Path) -> None:
-    async with studio_of(tmp_path, MemoryTransport, max_queue_size=2) as studio:
+    async with studio_of(tmp_path, joining(), max_queue_size=2) as studio:
         answer = await studio.queue(prompt=seeded(), each=True)
         assert (answer.status, answer.error["type"]) == (429, "queue_full")
         assert answer.error["message"] == "0 prompts wait, of 2 that may; try again later."
@@ -407,7 +430,7 @@ class Failing(MemoryTransport):
 async def test_where_the_broker_fails_it_says_how_many_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with studio_of(tmp_path, Failing) as studio:
+    async with studio_of(tmp_path, joining(Failing)) as studio:
         monkeypatch.setattr(Failing, "without", ("b", "c"))
         answer = await studio.queue(prompt=seeded(), each=True)
         assert (answer.status, answer.error["type"]) == (503, "broker_unavailable")
@@ -422,8 +445,7 @@ async def test_where_the_broker_fails_it_says_how_many_run(
 
 
 async def test_before_any_worker_has_shown_up_nothing_can_be_queued(tmp_path: Path) -> None:
-    broker = MemoryBroker()
-    async with in_process(tmp_path, lambda: MemoryTransport(broker)) as cluster:
+    async with in_process(tmp_path, joining()) as cluster:
         studio = Studio(cluster, (await cluster.frontend("one"))[0])
         for each in (False, True):
             answer = await studio.queue(prompt=seeded(), each=each)
