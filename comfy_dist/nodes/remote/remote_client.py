@@ -41,6 +41,8 @@ LOST_SECONDS = 5.0
 CALL_OFF_SECONDS = 10.0
 #: Seconds between pings of the websocket.
 HEARTBEAT_SECONDS = 10.0
+#: Seconds that it may take to say good-bye.
+CLOSE_SECONDS = 1.0
 #: Bytes of an answer in JSON, and of a websocket's message.
 MOST_JSON = 64 * 2**20
 MOST_MESSAGE = 16 * 2**20
@@ -86,7 +88,7 @@ async def execute_on(
 
     Raises RemoteFailed, OutsideFailed, OutsideRefused.
     """
-    async with guarded_session(allowed_here()) as session:
+    async with guarded_session(allowed_here(), silence=GONE_SECONDS) as session:
         remote = _Remote(session, url, told)
         await remote.queue()
         for upload in uploads:
@@ -231,6 +233,7 @@ class _Remote:
                     url,
                     params={"clientId": self._client},
                     heartbeat=HEARTBEAT_SECONDS,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),
                     max_msg_size=MOST_MESSAGE,
                 )
             except aiohttp.WSServerHandshakeError as error:
