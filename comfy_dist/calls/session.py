@@ -296,7 +296,8 @@ class Session:
         if guest.ended:
             return False
         if attempt > guest.attempt:
-            self._gone(guest, call)
+            if guest.attempt:
+                self._gone(guest, call)
             guest.attempt = attempt
         return attempt == guest.attempt
 
