@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,15 +14,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: Seconds between looks at whether a ComfyUI was interrupted that tells nobody.
+_LOOK_SECONDS = 0.5
+
 
 async def interruptible(work: Coroutine[Any, Any, T]) -> T:
-    """What `work` gives; it ends with an interrupt.
-
-    In a ComfyUI that no worker started, which tells nobody who waits of it, with the work's own deadlines.
-    """
+    """What `work` gives; an interrupt ends it."""
     here = worker()
     if here is None:
-        return await work
+        return await _looking_up(work)
     with interrupting():
         return await here.thread.run(_of_job(here, work))
 
@@ -32,3 +34,15 @@ async def _of_job(here: Here, work: Coroutine[Any, Any, T]) -> T:
         work.close()
         raise
     return await job.wait(work)
+
+
+async def _looking_up(work: Coroutine[Any, Any, T]) -> T:
+    """In a ComfyUI that no worker started: no event of its tells an asynchronous node that it is to end."""
+    task = asyncio.ensure_future(work)
+    try:
+        while not (await asyncio.wait([task], timeout=_LOOK_SECONDS))[0]:
+            if (management := sys.modules.get("comfy.model_management")) is not None:
+                management.throw_exception_if_processing_interrupted()
+    finally:
+        task.cancel()
+    return task.result()
