@@ -186,18 +186,19 @@ class LocalWorkers:
         found.stop()
         return found
 
-    def _restart(self, which: Supervisor) -> None:
-        if which.pid is not None:
-            which.stop()
-        self._start(which)
-
     def _start(self, which: Supervisor) -> None:
-        if self._draining or self._tasks is None:
-            return
-        if which.want():
-            task = self._tasks.create_task(which.run())
-            self._under_way.add(task)
-            task.add_done_callback(lambda done: self._has_ended(done, which.entry.id))
+        if not self._draining and which.want():
+            self._run(which)
+
+    def _restart(self, which: Supervisor) -> None:
+        if not self._draining and which.restart():
+            self._run(which)
+
+    def _run(self, which: Supervisor) -> None:
+        assert self._tasks is not None
+        task = self._tasks.create_task(which.run())
+        self._under_way.add(task)
+        task.add_done_callback(lambda done: self._has_ended(done, which.entry.id))
 
     def _has_ended(self, task: asyncio.Task[None], id_: str) -> None:
         self._under_way.discard(task)

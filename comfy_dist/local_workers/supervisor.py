@@ -61,6 +61,8 @@ class Supervisor:
         self._environment = environment
         self._ready_seconds = ready_seconds
         self._wanted = self._running = False
+        #: Whether its entry has changed since it was started.
+        self._again = False
         #: Calls it out of a pause.
         self._called = asyncio.Event()
         self._process: WorkerProcess | None = None
@@ -107,6 +109,13 @@ class Supervisor:
         needed, self._running = not self._running, True
         return needed
 
+    def restart(self) -> bool:
+        """It is to run as its entry says now, once it has finished what it has; whether that needs a run()."""
+        self._again = True
+        if self._process is not None and not self._process.told:
+            self._process.drain()
+        return self.want()
+
     def stop(self) -> None:
         """It takes no more and finishes what it has; told a second time it gives that back."""
         self._wanted = False
@@ -149,6 +158,7 @@ class Supervisor:
         """From a start to its end, and the pause before the next."""
         self.error = None
         self._called.clear()
+        self._again = False
         entry = self.entry
         # Variables, so that no name or device can be taken for a flag; the entry's own words win.
         given = {"COMFYUI_WORKER_NAME": entry.name, "COMFYUI_DEVICES": entry.device}
@@ -159,7 +169,7 @@ class Supervisor:
         except OSError as error:
             self._give_up(f"It cannot be started: {error.strerror or error}.")
             return
-        if not self._wanted:
+        if self._again or not self._wanted:
             # Told while the process was being made.
             self._process.drain()
         log.info("Local worker %s starts, as process %d.", entry.name, self._process.pid)

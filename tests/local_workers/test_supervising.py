@@ -18,6 +18,7 @@ import pytest
 from comfy_dist.local_workers import EntriesUnusable, Gpu, LocalWorkers, NameTaken, NoSuchEntry, Place, State
 from comfy_dist.local_workers import worker_process as process_module
 from comfy_dist.messages import Announcement, WorkerState
+from tests.local_workers.living import alive
 from tests.support.patience import PATIENCE
 
 #: Does what its first argument says; without one it stops when it is told, as comfyui-worker does.
@@ -245,6 +246,16 @@ async def test_a_restart_waits_for_the_end_and_takes_what_was_edited(tmp_path: P
         assert "bye" in here.local.find("w").log.last(10)
 
 
+async def test_a_change_while_it_starts_is_not_lost(tmp_path: Path) -> None:
+    async with machine(tmp_path, entry("w"), launch=False) as here:
+        await here.local.start("w")
+        assert here.local.find("w").pid is None
+        # Its process is being made with the old name.
+        await asyncio.sleep(0)
+        await here.local.change("w", name="renamed")
+        await here.until_log("w", "renamed on cpu begins")
+
+
 async def test_one_that_heeds_nothing_is_killed_with_what_it_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,14 +269,7 @@ async def test_one_that_heeds_nothing_is_killed_with_what_it_started(
         assert psutil.pid_exists(child)
         await here.local.stop("w")
         await here.until("w", State.STOPPED)
-        await until(lambda: not _alive(child))
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+        await until(lambda: not alive(child))
 
 
 async def test_whoever_writes_much_is_never_held_up(tmp_path: Path) -> None:
