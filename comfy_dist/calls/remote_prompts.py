@@ -20,6 +20,8 @@ Prompt: TypeAlias = dict[str, Node]
 SIMPLE, FETCH = "RemoteQueueSimple", "FetchRemote"
 CHAIN_START, CHAIN_WORKER, CHAIN_END = "RemoteChainStart", "RemoteQueueWorker", "RemoteChainEnd"
 QUEUES = frozenset({SIMPLE, CHAIN_WORKER})
+#: Links to these may stand for something else.
+_STANDING_FOR = frozenset({SIMPLE, FETCH, CHAIN_END})
 #: Where a workflow that fetches nothing has its images.
 _SHOWING = frozenset({"SaveImage", "PreviewImage"})
 #: Seeds are numbers below this.
@@ -79,13 +81,16 @@ def for_remote(
     waiting = [link[0] for link in images.values()] + kept
     for node_id in waiting:
         node = prompt.get(node_id)
-        if node_id in made or node is None or not class_of(node):
+        if node_id in made or node is None or not (name := class_of(node)):
             continue
-        inputs = {name: aliases.behind(value) for name, value in inputs_of(node).items()}
-        if class_of(node) in QUEUES:
+        inputs = {}
+        for key, value in inputs_of(node).items():
+            inputs[key] = further = aliases.behind(value) if isinstance(value, list) else value
+            if isinstance(further, list) and is_link(further):
+                waiting.append(further[0])
+        if name in QUEUES:
             inputs["enabled"] = "false"
         made[node_id] = {key: node[key] for key in _SENT if key in node} | {"inputs": inputs}
-        waiting += [link[0] for _, link in links_of(made[node_id])]
     return Rewritten(prompt=made, images=images, outputs=tuple(kept))
 
 
@@ -140,9 +145,12 @@ class _Aliases:
         #: Nodes of chains -> the first of their chain.
         self._starts: dict[str, str] = {}
         self._queue = queue if class_of(prompt.get(queue)) in QUEUES else None
+        self._standing_for = {node_id for node_id, node in prompt.items() if class_of(node) in _STANDING_FOR}
 
     def behind(self, value: Any) -> Any:
         """The value, or what it is a link to: another link, a number. Raises NothingToFetch for a circle."""
+        if is_link(value) and value[0] not in self._standing_for:
+            return value
         passed: dict[tuple[str, Any], None] = {}
         while is_link(value):
             key = value[0], value[1]
