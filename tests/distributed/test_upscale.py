@@ -147,3 +147,33 @@ async def test_a_saved_workflow_loads_with_the_widgets_that_it_was_saved_with(th
         "force_uniform_tiles": True,
         "tiled_decode": False,
     }
+
+
+async def test_an_orchestrator_refines_nothing_and_blends_what_the_others_did(
+    three: Workers, tmp_path: Path
+) -> None:
+    alone = await three.done(upscale(1, tmp_path / "alone"))
+    prompt = upscale(3, tmp_path / "others")
+    prompt["model"]["inputs"]["workers"] = 2
+    extra = {"worker": "w0", "distributed": {"participation": "orchestrator-only"}}
+    ran = await three.ended(await three.frontend.prompt(prompt, extra_data=extra))
+    assert ran.status == "success", ran.error
+    assert ran.digests == alone.digests
+    assert set(come(tmp_path / "others")) == {"1", "2"}
+
+
+async def test_before_a_collector_each_worker_has_its_own_picture_refined(three: Workers) -> None:
+    """By whoever has time, with the seed of its share."""
+    prompt = upscale(3, side=130) | {
+        "seed": node("DistributedSeed", seed=5),
+        "collect": node("DistributedCollector", images=["upscale", 0], load_balance=False),
+        "digest": node("DistDigest", value=["collect", 0]),
+    }
+    prompt["upscale"]["inputs"]["seed"] = ["seed", 0]
+    ran = await three.done(prompt)
+    alone = upscale(1, side=130)
+    alone |= {f"upscale {seed}": upscale(1, side=130, seed=seed)["upscale"] for seed in (5, 6, 7)}
+    alone["two"] = node("ImageBatch", image1=["upscale 5", 0], image2=["upscale 6", 0])
+    alone["all"] = node("ImageBatch", image1=["two", 0], image2=["upscale 7", 0])
+    alone["digest"] = node("DistDigest", value=["all", 0])
+    assert ran.digests == (await three.done(alone)).digests
