@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,7 @@ class _Run:
         try:
             answer = await asyncio.shield(self._asking)
         except Refused as refused:
+            self._asking = None
             self._refuse(submission, refused)
             return [submission]
         self._asking = None
@@ -258,7 +260,8 @@ class _Run:
         try:
             async with asyncio.timeout(CANCEL_SECONDS):
                 if self._asking is not None:
-                    ids.update(each["prompt_id"] for each in (await self._asking)["prompts"])
+                    with suppress(Refused):
+                        ids.update(each["prompt_id"] for each in (await self._asking)["prompts"])
                 if ids:
                     self._bars.note(f"Cancelling {len(ids)} prompt{'s' if len(ids) > 1 else ''}.")
                     await cancel(self._server, ids)

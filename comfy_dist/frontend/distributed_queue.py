@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,11 +60,14 @@ async def _each(ctx: Context, asked: Asked, who: Identity) -> dict[str, Any]:
             f"The prompt has {len(prompt)} nodes, for {len(workers)} workers; {MOST_NODES} are allowed in all."
         )
         raise Refused(400, sentence, kind="invalid_prompt")
-    requests = [
-        asked.request | {"prompt": reseeded(prompt, place, nodes), "extra_data": extra | _alone(worker.name)}
-        for place, worker in enumerate(workers)
-    ]
-    accepted = await submit_all(ctx, requests, who)
+
+    def requests() -> list[dict[str, Any]]:
+        return [
+            asked.request | {"prompt": reseeded(prompt, place, nodes), "extra_data": extra | _alone(worker.name)}
+            for place, worker in enumerate(workers)
+        ]
+
+    accepted = await submit_all(ctx, await asyncio.to_thread(requests), who)
     prompts = [{"worker": worker.name} | each.as_json() for worker, each in zip(workers, accepted, strict=True)]
     return {"prompts": prompts, "worker_count": len(workers)}
 
