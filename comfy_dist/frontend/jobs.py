@@ -19,7 +19,12 @@ from comfy_dist.ledger import JobRow, Search, stored
 routes = web.RouteTableDef()
 
 # Jobs are numbered as they come: that order is the same on every frontend, whatever the clocks say.
-_ORDER = {"created_at": "arrival", "execution_duration": "ended_at - started_at"}
+_ORDER = {
+    "created_at": ("arrival",),
+    "execution_duration": ("ended_at - started_at", "arrival"),
+    # What runs, then what waits, in the order in which it will be taken: JobRow.turn.
+    "turn": ("state <> 'running'", "urgency", "started_at = 0", "arrival"),
+}
 _PICTURES = ("images", "gifs", "video", "audio", "3d")
 MAX_LIMIT = 1000
 
@@ -27,7 +32,8 @@ MAX_LIMIT = 1000
 @dataclass(frozen=True, slots=True)
 class _Query:
     search: Search
-    order: str
+    #: SQL expressions.
+    order: tuple[str, ...]
     descending: bool
     limit: int
     offset: int
@@ -78,10 +84,10 @@ def _select(connection: sqlite3.Connection, query: _Query) -> tuple[list[dict[st
     condition = f"NOT hidden AND created_at > 0 AND {condition}"
     (total,) = connection.execute(f"SELECT count(*) FROM jobs WHERE {condition}", values).fetchone()  # noqa: S608
     way = "DESC" if query.descending else "ASC"
-    order = query.order if query.order == "arrival" else f"{query.order} {way}, arrival"
+    order = ", ".join(f"{each} {way}" for each in query.order)
     found = stored.rows(
         connection,
-        f"WHERE {condition} ORDER BY {order} {way} LIMIT ? OFFSET ?",
+        f"WHERE {condition} ORDER BY {order} LIMIT ? OFFSET ?",
         (*values, query.limit, query.offset),
     )
     return [_summary(connection, row, _result(connection, row)) for row in found], total

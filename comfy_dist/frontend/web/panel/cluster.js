@@ -5,9 +5,13 @@ import { ask, askIfThere } from "./asking.js";
 /** Milliseconds between two looks, while something runs and while nothing does. */
 const BUSY = 1000;
 const QUIET = 2000;
+/** And so many times as long as showing it takes: with very many workers the page has other things to do too. */
+const AS_LONG = 10;
 /** Prompts of the queue that are listed. */
-export const LISTED = 50;
-const QUEUE = `/jobs?status=in_progress,pending&sort_by=created_at&sort_order=asc&limit=${LISTED}`;
+const LISTED = 50;
+/** States of local workers that soon are others. */
+const CHANGING = ["starting", "restarting", "stopping"];
+const QUEUE = `/jobs?status=in_progress,pending&sort_by=turn&sort_order=asc&limit=${LISTED}`;
 
 export class Cluster {
   /** Null until it is known; `config` and `local` stay so where this user or this frontend has none. */
@@ -47,7 +51,7 @@ export class Cluster {
     clearTimeout(this.#timer);
   }
 
-  /** Look now; the next look comes by itself. One at a time: whoever asks meanwhile waits for one that begins later. */
+  /** Look now; the next look comes by itself. Who asks during one waits for one that begins later. */
   async look() {
     clearTimeout(this.#timer);
     while (this.#looking) await this.#looking;
@@ -55,13 +59,15 @@ export class Cluster {
     this.#looking = this.#look();
     await this.#looking;
     this.#looking = null;
+    const began = performance.now();
     this.#changed();
+    const pause = Math.max(this.#active ? BUSY : QUIET, AS_LONG * (performance.now() - began));
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.look(), this.#active ? BUSY : QUIET);
+    this.#timer = setTimeout(() => this.look(), pause);
   }
 
   get #active() {
-    return this.total > 0 || (this.local?.workers ?? []).some(({ state }) => /^(re)?starting$/.test(state));
+    return this.total > 0 || (this.local?.workers ?? []).some(({ state }) => CHANGING.includes(state));
   }
 
   async #look() {
@@ -86,7 +92,7 @@ export class Cluster {
     }
   }
 
-  /** Ask for a deed; the button of this key is out of use until the answer is there and what it changed is seen. */
+  /** The answer to a deed, null where it is refused. Until what it changed is seen the key is in `asked`. */
   async deed(key, method, path, body) {
     if (this.asked.has(key)) return null;
     this.asked.add(key);

@@ -50,7 +50,8 @@ export function deedsOf(cluster) {
     },
 
     async interruptAll(key) {
-      if (await sure("Interrupt everything?", "Every prompt that runs is cancelled.")) await everywhere(key, "/interrupt");
+      if (!(await sure("Interrupt everything?", "Every prompt that runs is cancelled."))) return;
+      await everywhere(key, "/interrupt");
     },
   };
 }

@@ -1,5 +1,5 @@
-// The panel's elements are made anew from what is known; what changed of them is carried into those on the page, so
-// that focus, scrolling, open details and half-typed names stay.
+// The panel's elements are made anew from what is known; what changed of them is carried into those on the page,
+// so that focus, scrolling, open details and half-typed names stay.
 
 const HANDLERS = ["onclick", "onchange", "onsubmit"];
 

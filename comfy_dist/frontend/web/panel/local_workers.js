@@ -1,35 +1,40 @@
 // The workers that this ComfyUI starts on its own machine: those that do not run yet, and new ones.
 
 import { h } from "./elements.js";
+import { many } from "./words.js";
 
 const STATES = {
   stopped: "is stopped",
   starting: "is starting",
   running: "runs, and has not joined yet",
   restarting: "ended, and is started again",
+  stopping: "finishes what it has, and ends",
   failed: "could not be started",
 };
 
-/** Cards of entries whose worker is not among the live ones, and what adds an entry; null where nothing is managed. */
+/** Cards of entries whose worker is not among the live ones, and all settings; null where nothing is managed. */
 export function localWorkers(cluster, deeds) {
   const { local } = cluster;
   if (!local?.managed) return null;
+  const devices = [...local.devices, { id: "cpu", name: "CPU" }];
   const live = new Set(cluster.workers.map(({ id }) => id));
   return h(
     "section",
     { "data-key": "local", "aria-label": "Workers of this machine" },
+    local.error && h("p", { class: "cd-error" }, local.error),
     local.workers.filter(({ worker }) => !live.has(worker)).map((entry) => card(cluster, entry, deeds)),
     h(
       "details",
       { "data-key": "manage" },
       h("summary", {}, "Workers of this machine"),
-      local.workers.map((entry) => settings(cluster, entry, local.devices, deeds)),
-      adding(cluster, local.devices, deeds),
+      local.workers.map((entry) => settings(cluster, entry, devices, deeds)),
+      adding(cluster, devices, deeds),
     ),
   );
 }
 
 function card(cluster, entry, deeds) {
+  const end = entry.state === "stopping" ? "Stop now" : "Stop";
   const button = (name, label, act) => {
     const key = `${name} ${entry.id}`;
     return h("button", { type: "button", disabled: cluster.asked.has(key), onclick: () => act(key) }, label);
@@ -43,17 +48,22 @@ function card(cluster, entry, deeds) {
       h("h4", {}, entry.name),
       h("span", { class: "cd-muted" }, STATES[entry.state] ?? entry.state),
     ),
-    h("p", { class: "cd-muted" }, `on ${entry.device}${entry.restarts ? ` · started again ${entry.restarts} times` : ""}`),
+    h("p", { class: "cd-muted" }, aboutOf(entry)),
     entry.error && h("p", { class: "cd-error" }, entry.error),
     h(
       "div",
       { class: "cd-buttons" },
       ["stopped", "failed"].includes(entry.state)
         ? button("start", "Start", (key) => deeds.local(key, entry, { start: true }))
-        : button("stop", "Stop", (key) => deeds.local(key, entry, { stop: true })),
+        : button("stop", end, (key) => deeds.local(key, entry, { stop: true })),
       button("log", "Log", () => deeds.localLog(entry)),
     ),
   );
+}
+
+function aboutOf({ device, restarts }) {
+  const place = device === "cpu" ? "on the CPU" : `on device ${device}`;
+  return restarts ? `${place} · started again ${many(restarts, "time")}` : place;
 }
 
 /** Its name, device, and whether it starts with ComfyUI; arguments and environment are for the file alone. */
@@ -68,8 +78,10 @@ function settings(cluster, entry, devices, deeds) {
       "aria-label": `Settings of ${entry.name}`,
       onsubmit: (event) => {
         event.preventDefault();
-        const { name, device, enabled } = event.target.elements;
-        deeds.local(key, entry, { name: name.value, device: device.value, enabled: enabled.checked });
+        const said = saidIn(event.target);
+        // What is said starts or stops it too.
+        const changed = Object.entries(said).filter(([what, value]) => value !== entry[what]);
+        if (changed.length) deeds.local(key, entry, Object.fromEntries(changed));
       },
     },
     fields(entry, devices),
@@ -77,7 +89,11 @@ function settings(cluster, entry, devices, deeds) {
       "div",
       { class: "cd-buttons" },
       h("button", { type: "submit", disabled: cluster.asked.has(key) }, "Save"),
-      h("button", { type: "button", disabled: cluster.asked.has(remove), onclick: () => deeds.remove(remove, entry) }, "Remove"),
+      h(
+        "button",
+        { type: "button", disabled: cluster.asked.has(remove), onclick: () => deeds.remove(remove, entry) },
+        "Remove",
+      ),
     ),
   );
 }
@@ -93,18 +109,24 @@ function adding(cluster, devices, deeds) {
       onsubmit: async (event) => {
         event.preventDefault();
         const form = event.target;
-        const { name, device, enabled } = form.elements;
-        const body = { name: name.value, device: device.value, enabled: enabled.checked };
-        if (await deeds.add(key, body)) form.reset();
+        if (await deeds.add(key, saidIn(form))) form.reset();
       },
     },
+    h("h4", {}, "A further worker"),
     fields({ name: "", device: "", enabled: true }, devices),
     h("div", { class: "cd-buttons" }, h("button", { type: "submit", disabled: cluster.asked.has(key) }, "Add")),
   );
 }
 
+function saidIn(form) {
+  const { name, device, enabled } = form.elements;
+  return { name: name.value, device: device.value, enabled: enabled.checked };
+}
+
 function fields({ name, device, enabled }, devices) {
-  const known = devices.some(({ id }) => id === device) || !device ? devices : [{ id: device, name: device }, ...devices];
+  // A device may be gone since.
+  const gone = device && !devices.some(({ id }) => id === device);
+  const known = gone ? [{ id: device, name: device }, ...devices] : devices;
   return [
     h("label", {}, "Name", h("input", { name: "name", required: true, maxlength: 100, value: name })),
     h(
@@ -117,6 +139,11 @@ function fields({ name, device, enabled }, devices) {
         known.map(({ id, name: label }) => h("option", { value: id, selected: id === device }, label)),
       ),
     ),
-    h("label", { class: "cd-choice" }, h("input", { type: "checkbox", name: "enabled", checked: enabled }), "Start it with ComfyUI"),
+    h(
+      "label",
+      { class: "cd-choice" },
+      h("input", { type: "checkbox", name: "enabled", checked: enabled }),
+      "Start it with ComfyUI",
+    ),
   ];
 }

@@ -6,8 +6,7 @@ import { duration, list, many, short } from "./words.js";
 export function queue(cluster, deeds) {
   const at = placesOf(cluster.workers);
   const running = cluster.jobs.filter(({ status }) => status === "in_progress");
-  // As they will be taken: by their number, which is below zero for what was put to the front.
-  const waiting = cluster.jobs.filter(({ status }) => status === "pending").sort((a, b) => a.priority - b.priority);
+  const waiting = cluster.jobs.filter(({ status }) => status === "pending");
   const more = cluster.total - cluster.jobs.length;
   return h(
     "section",
@@ -53,7 +52,8 @@ function runningWords(job, places) {
 }
 
 function waitingWords(job, place) {
-  return `waits${place === 0 ? ", the next" : `, place ${place + 1}`} · ${duration(Date.now() - job.create_time)}`;
+  const rank = place === 0 ? "the next" : `place ${place + 1}`;
+  return `waits, ${rank} · ${duration(Date.now() - job.create_time)}`;
 }
 
 /** {client's prompt: [{worker's name, whether only a part of it runs there}]}. */

@@ -1,5 +1,5 @@
-// A further entry in the menu beside the page's Run button. The page has no hook for it: the entry is added to the menu
-// when it opens. Where a page has no such menu, the command is in the page's menu and in the panel.
+// A further entry in the menu beside the page's Run button. The page has no hook for it: the entry is added to the
+// menu when it opens. Where a page has no such menu, the command is in the page's menu and in the panel.
 
 const TRIGGER = '[data-testid="queue-mode-menu-trigger"]';
 

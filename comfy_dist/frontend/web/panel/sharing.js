@@ -13,7 +13,7 @@ const WAYS = [
   [
     "fallback",
     "It orchestrates, and steps in",
-    "It hands out the shares and puts the results together. Where no other worker is there, it does everything itself.",
+    "It hands out the shares and puts the results together. Where no other worker is there, it does everything.",
   ],
 ];
 
@@ -48,7 +48,8 @@ function chosenOf({ config, workers }) {
   if (!config.workers) return "Prompts are shared with every worker, those too that come later.";
   const there = new Set(workers.map(({ name }) => name));
   const away = config.workers.filter((name) => !there.has(name));
-  const chosen = config.workers.length ? `Prompts are shared with ${list(config.workers)} alone.` : "Prompts are shared with nobody.";
+  const names = config.workers.length ? `${list(config.workers)} alone` : "nobody";
+  const chosen = `Prompts are shared with ${names}.`;
   return away.length ? `${chosen} Not there now: ${list(away)}.` : chosen;
 }
 

@@ -11,7 +11,7 @@ export function view(cluster, previews, deeds) {
   return h(
     "div",
     { class: "cd-panel" },
-    h("header", { class: "cd-head" }, h("h2", {}, "Distributed"), h("span", { class: "cd-muted" }, summaryOf(cluster))),
+    h("header", {}, h("h2", {}, "Distributed"), h("span", { class: "cd-muted" }, summaryOf(cluster))),
     cluster.trouble && h("p", { class: "cd-error", role: "alert", "data-key": "trouble" }, cluster.trouble),
     cluster.workers && [
       queueCluster(cluster, deeds),
@@ -48,7 +48,7 @@ function workers(cluster, previews, deeds) {
     { "data-key": "workers", "aria-label": "Workers" },
     h("h3", {}, "Workers"),
     cluster.workers.length === 0 &&
-      h("p", { class: "cd-muted" }, "No worker is there. One joins when comfyui-worker is started with this cluster's broker."),
+      h("p", { class: "cd-muted" }, "No worker is there. One joins when comfyui-worker starts with this broker."),
     cluster.workers.map((worker) => workerCard(cluster, worker, previews, deeds)),
   );
 }

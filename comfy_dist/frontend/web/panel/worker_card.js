@@ -5,6 +5,7 @@ import { bytes, duration, rate, short } from "./words.js";
 
 const STATES = {
   starting: "is starting",
+  paused: "is paused",
   idle: "is idle",
   busy: "is busy",
   draining: "leaves when its prompts have ended",
@@ -14,7 +15,7 @@ const STATES = {
 export function workerCard(cluster, worker, previews, deeds) {
   const entry = cluster.entryOf(worker);
   const state = worker.paused && worker.state !== "draining" ? "paused" : worker.state;
-  const said = state === "paused" ? `is paused${worker.jobs.length ? ", and finishes what it has" : ""}` : STATES[state];
+  const finishes = state === "paused" && worker.jobs.length > 0 ? ", and finishes what it has" : "";
   return h(
     "article",
     { class: "cd-card", "data-key": worker.id, "data-state": state, "aria-label": worker.name },
@@ -22,7 +23,7 @@ export function workerCard(cluster, worker, previews, deeds) {
       "header",
       {},
       h("h4", { title: `${worker.id} on ${worker.host}` }, worker.name),
-      h("span", { class: "cd-muted" }, said ?? state),
+      h("span", { class: "cd-muted" }, `${STATES[state] ?? state}${finishes}`),
     ),
     h("p", { class: "cd-muted" }, aboutOf(worker, entry)),
     worker.devices.map(device),
@@ -74,8 +75,11 @@ function current(job, previews) {
 
 function bar(part, label, kind) {
   const percent = Math.round(100 * Math.min(1, Math.max(0, part)));
-  const attributes = { role: "progressbar", "aria-label": label, "aria-valuenow": percent, class: `cd-bar cd-${kind}` };
-  return h("div", attributes, h("div", { style: `width: ${percent}%` }));
+  return h(
+    "div",
+    { class: `cd-bar cd-${kind}`, role: "progressbar", "aria-label": label, "aria-valuenow": percent },
+    h("div", { style: `width: ${percent}%` }),
+  );
 }
 
 function countsOf(worker) {
@@ -104,9 +108,12 @@ function choice(cluster, worker, deeds) {
 function buttons(cluster, worker, entry, deeds) {
   const button = (name, label, deed, title) => {
     const key = `${name} ${worker.id}`;
-    return h("button", { type: "button", title, disabled: cluster.asked.has(key), onclick: () => deed(key) }, label);
+    const attributes = { type: "button", title, disabled: cluster.asked.has(key), onclick: () => deed(key) };
+    return h("button", attributes, label);
   };
   const ask = (body) => (key) => deeds.ask(key, worker, body);
+  const stop = (key) => deeds.local(key, entry, { stop: true });
+  const leaves = worker.state === "draining";
   return h(
     "div",
     { class: "cd-buttons" },
@@ -117,9 +124,9 @@ function buttons(cluster, worker, entry, deeds) {
       button("interrupt", "Interrupt", ask({ interrupt: true }), "Cancel what it executes"),
     button("free", "Free memory", ask({ free: true }), "Unload its models"),
     button("restart", "Restart", (key) => deeds.restart(key, worker, entry), "Start its engine anew"),
-    entry && button("stop", "Stop", (key) => deeds.local(key, entry, { stop: true }), "Stop its process"),
+    entry && button("stop", leaves ? "Stop now" : "Stop", stop, "End its process"),
     !entry &&
-      worker.state !== "draining" &&
+      !leaves &&
       button("drain", "Drain", (key) => deeds.drain(key, worker), "Let it finish what it has, and end"),
     button("log", "Log", () => deeds.workerLog(worker), "What it said last"),
   );
