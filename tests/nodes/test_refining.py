@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from comfy_dist.nodes.core.inputs import UnusableInput
 from comfy_dist.nodes.distributed.refining import NoSampler, UnusableTile
 from comfy_dist.nodes.distributed.tiles import RefineTiles, Tiles
 from comfy_dist.nodes.distributed.upscale import UltimateSDUpscaleDistributed
@@ -74,6 +75,11 @@ def engine(monkeypatch: pytest.MonkeyPatch, *classes: type, **more: type) -> Non
     KSampler.asked = []
 
 
+def each_as_list(inputs: dict[str, Any]) -> dict[str, list[Any]]:
+    """As engines give them to a node that takes lists."""
+    return {name: [value] for name, value in inputs.items()}
+
+
 def upscaled(picture: torch.Tensor, **more: Any) -> torch.Tensor:
     (image,) = UltimateSDUpscaleDistributed().run(picture, **LAYOUT | SAMPLING | more)
     return image
@@ -119,11 +125,19 @@ def test_a_batch_without_pictures_is_handed_on_and_samples_nothing(monkeypatch: 
 def test_tiles_refined_one_by_one_in_any_order_make_the_same_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     engine(monkeypatch, VAEEncode, KSampler, VAEDecode)
     picture = torch.rand(1, 200, 150, 3)
-    (tiles,) = Tiles().cut(picture, **LAYOUT)
-    parts = {tile["number"]: RefineTiles().refine([tile], **SAMPLING)[0] for tile in reversed(tiles)}
+    (tiles,) = Tiles().cut(**each_as_list(LAYOUT | {"upscaled_image": picture}))
+    sampling = each_as_list(SAMPLING)
+    parts = {tile["number"]: RefineTiles().refine(tiles=[[tile]], **sampling)[0] for tile in reversed(tiles)}
     results = [part for number in sorted(parts) for part in parts[number]]
     (image,) = UltimateSDUpscaleDistributed().run(picture, results, **LAYOUT, **SAMPLING)
     assert torch.equal(image, upscaled(picture))
+
+
+@pytest.mark.parametrize("name", ["upscaled_image", "tile_width"])
+def test_a_list_of_batches_is_refused_by_the_name_of_the_input(name: str) -> None:
+    inputs = each_as_list(LAYOUT | {"upscaled_image": torch.rand(1, 64, 64, 3)})
+    with pytest.raises(UnusableInput, match=f"with one {name}; it was given a list of 2. Make one batch"):
+        Tiles().cut(**inputs | {name: inputs[name] * 2})
 
 
 def test_models_are_asked_for_only_where_tiles_are_refined_in_place() -> None:

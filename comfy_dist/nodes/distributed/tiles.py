@@ -57,6 +57,7 @@ class Tiles:
 
     CATEGORY = "Distributed/hidden"
     DEPRECATED = True
+    INPUT_IS_LIST = True
     RETURN_TYPES = (ANY,)
     FUNCTION = "cut"
 
@@ -64,9 +65,11 @@ class Tiles:
     def INPUT_TYPES(cls) -> Inputs:
         return {"required": {"upscaled_image": ("IMAGE",), **layout_inputs()}}
 
-    def cut(self, upscaled_image: torch.Tensor, **given: Any) -> tuple[list[dict[str, Any]]]:
+    def cut(self, **inputs: list[Any]) -> tuple[list[dict[str, Any]]]:
         """Raises UnusableInput."""
-        return (tiles_of(upscaled_image, layout_of(upscaled_image, given)),)
+        given = _only(inputs)
+        picture = given["upscaled_image"]
+        return (tiles_of(picture, layout_of(picture, given)),)
 
 
 class RefineTiles:
@@ -74,6 +77,7 @@ class RefineTiles:
 
     CATEGORY = "Distributed/hidden"
     DEPRECATED = True
+    INPUT_IS_LIST = True
     RETURN_TYPES = (ANY,)
     FUNCTION = "refine"
 
@@ -81,13 +85,25 @@ class RefineTiles:
     def INPUT_TYPES(cls) -> Inputs:
         return {"required": {"tiles": (ANY,), **without_lazy(sampling_inputs())}}
 
-    def refine(self, tiles: list[dict[str, Any]], **given: Any) -> tuple[list[torch.Tensor]]:
-        """[B, h, w, C] of each. Raises NoSampler, UnusableTile."""
-        return (refined(tiles, given),)
+    def refine(self, **inputs: list[Any]) -> tuple[list[torch.Tensor]]:
+        """[B, h, w, C] of each. Raises UnusableInput, NoSampler, UnusableTile."""
+        given = _only(inputs)
+        return (refined(given["tiles"], given),)
 
 
 def without_lazy(inputs: Inputs) -> Inputs:
     return {name: (kind, *({**each, "lazy": False} for each in more)) for name, (kind, *more) in inputs.items()}
+
+
+def _only(inputs: Mapping[str, list[Any]]) -> dict[str, Any]:
+    """The one value of each input. Raises UnusableInput."""
+    for name, values in inputs.items():
+        if len(values) != 1:
+            raise UnusableInput(
+                f"One batch of pictures is refined at a time, with one {name}; it was given a list of "
+                f"{len(values)}. Make one batch of them (Rebatch Images), or give one value."
+            )
+    return {name: values[0] for name, values in inputs.items()}
 
 
 def layout_of(picture: torch.Tensor, given: Mapping[str, Any]) -> TileLayout:
