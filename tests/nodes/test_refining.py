@@ -116,9 +116,12 @@ def test_small_pictures_of_any_channels_are_filled_up_for_the_vae(
     torch.testing.assert_close(image, picture * 0.5)
 
 
-def test_a_batch_without_pictures_is_handed_on_and_samples_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("shape", [(0, 64, 64, 3), (1, 0, 64, 3), (2, 64, 0, 3)])
+def test_a_batch_without_pixels_is_handed_on_and_samples_nothing(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]
+) -> None:
     engine(monkeypatch, VAEEncode, KSampler, VAEDecode)
-    assert upscaled(torch.rand(0, 64, 64, 3)).shape == (0, 64, 64, 3)
+    assert upscaled(torch.rand(shape)).shape == shape
     assert KSampler.asked == []
 
 

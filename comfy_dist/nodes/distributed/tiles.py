@@ -121,8 +121,8 @@ def layout_of(picture: torch.Tensor, given: Mapping[str, Any]) -> TileLayout:
 
 
 def tiles_of(picture: torch.Tensor, layout: TileLayout) -> list[dict[str, Any]]:
-    """None of a batch without pictures."""
-    if not picture.shape[0]:
+    """None of a batch without pixels."""
+    if not picture.numel():
         return []
     return [
         {

@@ -37,7 +37,7 @@ class UltimateSDUpscaleDistributed:
         """[B, H, W, C]. Raises UnusableInput, NoSampler, UnusableTile, UnusableBatch."""
         layout = layout_of(upscaled_image, given)
         tiles = refined(tiles_of(upscaled_image, layout), given) if results is None else results
-        return (blend(tiles, layout) if upscaled_image.shape[0] else upscaled_image,)
+        return (blend(tiles, layout) if upscaled_image.numel() else upscaled_image,)
 
 
 NODE_CLASS_MAPPINGS = {"UltimateSDUpscaleDistributed": UltimateSDUpscaleDistributed}
