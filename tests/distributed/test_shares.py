@@ -374,10 +374,11 @@ async def test_a_prompt_is_queued_for_chosen_workers_and_for_each(three: Workers
         (tmp_path / name).mkdir()
         return await three.frontend.post("/distributed/queue", {"prompt": seeded(tmp_path / name), **body})
 
-    answer = await queue("chosen", enabled_worker_ids=["w2", "w1"], delegate_master=True, extra_data={"worker": PARENT})
+    chosen = {"enabled_worker_ids": ["w2", "w1"], "delegate_master": True}
+    answer = await queue("chosen", **chosen, extra_data={"worker": PARENT})
     assert answer["worker_count"] == 2
     await assert_seeds(three, await three.ended(answer["prompt_id"]), 11, 12)
-    assert PARENT not in makers(tmp_path / "chosen")
+    assert 0 not in makers(tmp_path / "chosen")
     # Each alone, with its own seed.
     for place, each in enumerate((await queue("each", each=True, workers=["w2", "w0"]))["prompts"]):
         await assert_seeds(three, await three.ended(each["prompt_id"]), 10 + place)
