@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from comfy_dist.calls.classes import CLOSERS, HELD, OPENERS, RUNS
+from comfy_dist.calls.classes import CLOSERS, COLLECTED, COLLECTOR, HELD, OPENERS, RUNS, SEED
 from comfy_dist.calls.clones import carry, chunk_prefix, clone, rank_prompt
 from comfy_dist.calls.layout import Layout
 from comfy_dist.calls.links import Link, is_link
 
 FAN_OUT, FAN_IN, GATHER = "ClusterFanOutImage", "ClusterFanInImages", "ClusterGatherImages"
 WORK_ITEM = "ClusterGetInstanceWorkItemFromBatch"
+#: How often what is before a collector is executed.
+SHARES = 3
 
 
 def _info(*output: str, output_node: bool = False) -> dict[str, Any]:
@@ -43,6 +45,9 @@ NODES = {
     "ClusterEndSubgraph": _info("IMAGE"),
     "ClusterUseSubgraph": _info("IMAGE"),
     "ClusterExecuteWorkflow": _info("IMAGE", "*"),
+    SEED: _info("INT"),
+    COLLECTOR: _info("IMAGE", "AUDIO"),
+    COLLECTED: _info("*"),
     "ComfyDistRun": _info("*"),
     "ComfyDistRunAll": _info("*", output_node=True),
     **{name: _info("IMAGE") for name in (*OPENERS, *CLOSERS)},
@@ -91,6 +96,10 @@ def ordinary(class_type: str, given: Mapping[str, Any]) -> Any:
             return mixed(image) % 1000
         case "Flatten":
             return [item for batch in image for item in batch]
+        case "DistributedSeed":
+            return given["seed"] + given.get("share", 0)
+        case "ComfyDistCollected":
+            return given["images"]
         case "Save" | "SaveAndPass" | "ClusterBroadcastTensor" | "ClusterStartSubgraph" | "ClusterEndSubgraph":
             return image if "image" in given else given["input"]
     raise AssertionError(f"no toy {class_type}")
@@ -184,6 +193,8 @@ class Machine:
     def _execute(self, node_id: str) -> Any:
         class_type, inputs = self.nodes[node_id]["class_type"], self.nodes[node_id]["inputs"]
         assert class_type != HELD, f"{node_id} is executed where it must only be kept"
+        if class_type == COLLECTOR:
+            return [item for share in self.value_of(inputs["results"]) for item in share]
         if "results" in inputs:
             return self.value_of(inputs["results"])
         if class_type in RUNS:
@@ -217,6 +228,8 @@ class Machine:
 
     def _cuts(self, layout: Layout, items: int) -> list[tuple[int, int]]:
         """The chunks of a region: for ranks as torch.tensor_split cuts, otherwise anywhere."""
+        if layout.shares:
+            return [(share, share + 1) for share in range(SHARES)]
         if layout.ranked:
             world = self.rng.randint(1, 4)
             ends = [rank * (items // world) + min(rank, items % world) for rank in range(world + 1)]
@@ -271,6 +284,9 @@ class Machine:
 
             def info(self, node_id: str, slot: int) -> Link:
                 return machine.hold(f"{layout.run}.info.{number}.{slot}", number if slot == 0 else -1)
+
+            def differing(self, node_id: str) -> dict[str, int]:
+                return {"share": number}
 
             def value(self, name: str, link: Link) -> Link:
                 return value(name, link)
