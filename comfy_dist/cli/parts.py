@@ -222,10 +222,12 @@ def make_local_workers(
         f"Another comfyui manages the local workers of {file}; leave --manage-local-workers out here, or choose "
         "another --user-directory.",
     )
+    # Found as it was found here; other modules that lie in the current folder are not taken for others' (-P).
+    from_here = Path(__file__).resolve().parents[2] == Path.cwd()
     place = Place(
         file=file,
         logs=state / "workers",
-        command=(sys.executable, "-m", "comfy_dist.cli.local_worker"),
+        command=(sys.executable, *(() if from_here else ("-P",)), "-m", "comfy_dist.cli.local_worker"),
         environment=environment_of(settings, workspace, os.environ),
     )
     return LocalWorkers(place, gpus_here(), devices_of(settings) if with_worker else ())

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
@@ -30,8 +28,6 @@ def environment_of(
     a worker needs: the broker's, and none of who signs in.
     """
     plain = {name: value for name, value in inherited.items() if not name.startswith("COMFYUI_")}
-    package = str(Path(__file__).resolve().parents[2])
-    plain["PYTHONPATH"] = os.pathsep.join(filter(None, (package, inherited.get("PYTHONPATH"))))
     plain["PYTHONUNBUFFERED"] = "1"
     fields = ComfyuiSettings.model_fields
     for name in sorted(PASSED_ON):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import uuid
@@ -22,8 +23,9 @@ from tests.local_workers.living import alive
 from tests.support.in_process import in_process
 from tests.support.patience import PATIENCE
 from tests.support.processes import Process, module
-from tests.support.talking import Answer, Frontend, quick
+from tests.support.talking import Answer, Frontend, gated, quick
 
+PACK = Path(__file__).parents[1] / "packs" / "testing_nodes"
 SMI = "#!/bin/sh\necho '0, GPU-0a1b, RTX 4090'\n"
 
 
@@ -81,6 +83,7 @@ def managing(amqp_uri: str, tmp_path_factory: pytest.TempPathFactory, taken: int
         {"id": "flag", "name": "flag", "device": "cpu", "arguments": ["--engine-token", "hushhush", "--cache"]}
         | {"enabled": False},
     ]
+    shutil.copytree(PACK, folder / "workspace" / "custom_nodes" / "testing_nodes")
     here.file.parent.mkdir(parents=True)
     here.file.write_text(json.dumps({"workers": entries}))
     here.process = here.start()
@@ -323,14 +326,22 @@ async def test_workers_end_with_their_frontend_however_it_ends(
     killed = await until(frontend, "one", is_running)
     family = [psutil.Process(killed["pid"]), *psutil.Process(killed["pid"]).children(recursive=True)]
     assert len(family) > 1
+    gate = managing.folder / "gate"
+    prompt_id = await frontend.prompt(gated(gate), extra_data={"worker": "one"})
+    await frontend.running(prompt_id)
+    await frontend.post("/distributed/config", {"auto_launch": False})
     assert managing.process is not None
     managing.process.process.send_signal(signal.SIGKILL)
     await all_end(family)
 
     managing.process = managing.start()
     again = Frontend(managing.address, session)
+    assert (await until(again, "one", bool))["state"] == "stopped"
+    await again.post("/distributed/local/one", {"start": True})
+    gate.touch()
+    # What the other gave back as it ended.
+    assert (await again.ended(prompt_id))["status"]["status_str"] == "success"
     stopped = await until(again, "one", is_running)
-    await execute(again, "one")
     assert await asyncio.to_thread(managing.process.stop) == 0
     assert not psutil.pid_exists(stopped["pid"])
     assert "Traceback" not in managing.process.log
