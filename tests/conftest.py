@@ -27,6 +27,7 @@ LONGEST_FIRST = (
     "cluster",
     "worker",
     "web/test_page.py",
+    "web/test_panel.py",
     "engines",
     "web",
     "engine",

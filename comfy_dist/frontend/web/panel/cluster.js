@@ -31,6 +31,9 @@ export class Cluster {
   #timer = 0;
   #looking = null;
   #lost = false;
+  /** Deeds without an answer yet, and how many had one: what was looked up beside them may be older. */
+  #underWay = 0;
+  #done = 0;
   /** Whoever may not see local workers is not to be refused every second. */
   #seesLocal = true;
 
@@ -71,6 +74,7 @@ export class Cluster {
   }
 
   async #look() {
+    const done = this.#done;
     try {
       const [{ workers }, queue, config, local] = await Promise.all([
         ask("GET", "/distributed/workers"),
@@ -81,7 +85,7 @@ export class Cluster {
       this.workers = workers.sort((a, b) => a.name.localeCompare(b.name) || a.id.localeCompare(b.id));
       this.jobs = queue.jobs;
       this.total = queue.pagination.total;
-      this.config = config;
+      if (this.#underWay === 0 && done === this.#done) this.config = config;
       this.local = local;
       this.#seesLocal = local !== null;
       if (this.#lost) this.trouble = "";
@@ -96,6 +100,7 @@ export class Cluster {
   async deed(key, method, path, body) {
     if (this.asked.has(key)) return null;
     this.asked.add(key);
+    this.#underWay += 1;
     this.trouble = "";
     this.#changed();
     try {
@@ -104,6 +109,8 @@ export class Cluster {
       this.trouble = error.message;
       return null;
     } finally {
+      this.#underWay -= 1;
+      this.#done += 1;
       await this.look();
       this.asked.delete(key);
       this.#changed();
