@@ -16,7 +16,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 def come(at: Path) -> list[str]:
-    """Who has refined, once for each tile."""
+    """Who has refined, once for each tile; more often only where somebody was taken for gone."""
     return [line.split()[0] for line in (at / "come").read_text().splitlines()]
 
 
@@ -35,7 +35,7 @@ async def test_the_picture_is_the_same_however_many_refine_it(
         at = tmp_path / str(world)
         ran = await three.done(upscale(world, at, **more))
         assert set(come(at)) == {str(number) for number in range(world)}
-        assert len(come(at)) == tiles
+        assert len(come(at)) >= tiles
         assert ran.digests == {"digest": alone}
 
 
@@ -55,7 +55,7 @@ async def test_the_same_again_is_refined_by_nobody_and_another_denoise_by_all(
     assert len(come(tmp_path)) == tiles
     other = await three.done(upscale(3, tmp_path, side=130, denoise=0.25))
     assert other.digests != first.digests
-    assert len(come(tmp_path)) == 2 * tiles
+    assert len(come(tmp_path)) >= 2 * tiles
 
 
 async def test_each_of_a_fanned_out_batch_is_refined_in_tiles_again(three: Workers, tmp_path: Path) -> None:
