@@ -210,19 +210,26 @@ def make_local_workers(
 ) -> LocalWorkers:
     """The workers of this machine, not started. `with_worker`: this process executes too.
 
-    Raises ComfyDistError where another process manages those of this workspace.
+    Raises ComfyDistError where another process manages those of this workspace, UsageError where others than
+    its owner could write their arguments.
     """
     from comfy_dist.local_workers import FILE, LocalWorkers, Place, environment_of, gpus_here
 
-    # torch numbers GPUs by their speed, their drivers by their place: one GPU is to be one number everywhere.
-    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     file = workspace.user / FILE
+    for folder in (workspace.input, workspace.output, workspace.temp):
+        if folder in file.parents:
+            raise UsageError(
+                f"--manage-local-workers would take arguments from {file}, but prompts and uploads write to {folder}; "
+                "choose another --user-directory."
+            )
     _lock(
         file.with_suffix(".lock"),
         f"Another comfyui manages the local workers of {file}; leave --manage-local-workers out here, or choose "
         "another --user-directory.",
     )
-    # Found as it was found here; other modules that lie in the current folder are not taken for others' (-P).
+    # torch numbers GPUs by their speed, their drivers by their place: one GPU is to be one number everywhere.
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    # It is found as it was found here. -P: whatever else lies in the current folder is no module.
     from_here = Path(__file__).resolve().parents[2] == Path.cwd()
     place = Place(
         file=file,

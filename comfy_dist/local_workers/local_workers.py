@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_dist.errors import ComfyDistError
-from comfy_dist.local_workers.entries import Entries, EntriesUnusable, Entry, read, write
+from comfy_dist.local_workers.entries import MOST, Entries, EntriesUnusable, Entry, read, write
 from comfy_dist.local_workers.gpus import Gpu, further
 from comfy_dist.local_workers.log_file import LogFile
 from comfy_dist.local_workers.supervisor import READY_SECONDS, Supervisor
@@ -121,6 +121,10 @@ class LocalWorkers:
 
         def change(entries: Entries) -> Entries:
             _check_name(entries, entry)
+            if len(entries.workers) >= MOST:
+                raise EntriesUnusable(
+                    f"{self.place.file} has {MOST} workers, the most there can be; remove one first."
+                )
             return entries.having(entry)
 
         await self._edit(change)

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfy_dist.cli import comfyui
+from comfy_dist.cli.parts import make_local_workers, workspace_of
 from comfy_dist.errors import UsageError
 from comfy_dist.local_workers import EntriesUnusable, Gpu, environment_of, gpus_here, shown_arguments
 from comfy_dist.local_workers.entries import Entries, Entry, read, write
@@ -259,6 +260,13 @@ def test_a_frontend_only_says_what_its_workers_get() -> None:
     comfyui.check(*settings_of("--distributed-queue-frontend", "--manage-local-workers", "--comfyui-dir", "c"))
     with pytest.raises(UsageError, match="--comfyui-dir has no effect on a frontend only"):
         comfyui.check(*settings_of("--distributed-queue-frontend", "--comfyui-dir", "c"))
+
+
+@pytest.mark.parametrize("flag", ["--input-directory", "--output-directory", "--temp-directory"])
+def test_arguments_are_taken_from_no_folder_that_prompts_write_to(flag: str, tmp_path: Path) -> None:
+    settings, _ = settings_of("--manage-local-workers", "--cpu", "--cwd", str(tmp_path), flag, str(tmp_path))
+    with pytest.raises(UsageError, match="prompts and uploads write to"):
+        make_local_workers(settings, workspace_of(settings), tmp_path, with_worker=True)
 
 
 def test_the_own_worker_leaves_the_further_gpus_to_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -354,6 +354,15 @@ async def test_one_that_was_taken_out_by_hand_ends(tmp_path: Path) -> None:
         assert not (here.logs / "a.log").exists()
 
 
+async def test_there_are_only_so_many(tmp_path: Path) -> None:
+    many = [entry(f"w{number}", enabled=False) for number in range(64)]
+    async with machine(tmp_path, *many) as here:
+        before = here.file.read_bytes()
+        with pytest.raises(EntriesUnusable, match="has 64 workers, the most there can be"):
+            await here.local.add("one-more", "cpu", enabled=True)
+        assert here.file.read_bytes() == before
+
+
 async def test_two_have_not_one_name(tmp_path: Path) -> None:
     async with machine(tmp_path, entry("a", enabled=False), entry("b", enabled=False)) as here:
         with pytest.raises(NameTaken):
