@@ -219,7 +219,7 @@ def make_local_workers(
     for folder in (workspace.input, workspace.output, workspace.temp):
         if folder in file.parents:
             raise UsageError(
-                f"--manage-local-workers would take arguments from {file}, but prompts and uploads write to {folder}; "
+                f"--manage-local-workers takes arguments from {file}, but prompts and uploads write to {folder}: "
                 "choose another --user-directory."
             )
     _lock(
