@@ -202,10 +202,11 @@ class Fleet:
         at.mkdir()
         return Place(at, self.client)
 
-    async def post(self, prompt: Prompt, worker: int | str | None = 0) -> str:
-        """To that worker; None: to any."""
+    async def post(self, prompt: Prompt, worker: int | str | None = 0, **extra: Any) -> str:
+        """To that worker; None: to any. `extra`: more of its extra_data."""
         name = self.names[worker] if isinstance(worker, int) else worker
-        return await self.client.post(prompt, **({"extra_data": {"worker": name}} if name is not None else {}))
+        extra |= {"worker": name} if name is not None else {}
+        return await self.client.post(prompt, **({"extra_data": extra} if extra else {}))
 
     async def ended(self, prompt_id: str) -> Ran:
         entry = await self.client.in_history(prompt_id)

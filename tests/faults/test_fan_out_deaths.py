@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from tests.cluster.conftest import Cluster
 from tests.distributed.graphs import upscale
-from tests.faults.fleet import Fleet, shared
+from tests.faults.fleet import PIXELS, Fleet, shared
 from tests.support.patience import PATIENCE
 from tests.support.talking import node
 
@@ -63,6 +63,39 @@ async def test_a_worker_killed_before_it_took_a_chunk_costs_nothing(fleet: Fleet
     place.leave()
     await fleet.assert_right(prompt_id)
     assert (await fleet.ended(busy)).status == "success"
+
+
+@pytest.mark.parametrize("participation", ["participating", "orchestrator-only"])
+async def test_a_killed_workers_share_is_done_by_another_with_its_seed(fleet: Fleet, participation: str) -> None:
+    """By one that may do one: an orchestrator calls another for it, as all have gone home."""
+    place = fleet.place()
+    prompt = {
+        "seed": node("DistributedSeed", seed=10),
+        "image": node("FaultImages", batch=1, size=PIXELS, seed=["seed", 0]),
+        "hold": node("FaultHold", value=["image", 0], at=str(place.at)),
+        "collect": node("DistributedCollector", images=["hold", 0], load_balance=False),
+        "digest": node("DistDigest", value=["collect", 0]),
+    }
+    others = (0, 1, 2) if participation == "participating" else (1, 2)
+    chosen = [fleet.names[number] for number in (0, 1, 2)]
+    prompt_id = await fleet.post(prompt, distributed={"participation": participation, "workers": chosen})
+    await place.until_come(*others)
+    fleet.kill(1)
+    place.leave()
+    ran = await fleet.ended(prompt_id)
+    assert ran.status == "success", ran.error
+    by_hand = {
+        f"image {seed}": node("FaultImages", batch=1, size=PIXELS, seed=seed)
+        for seed in (10, 11, 12)[-len(others) :]
+    }
+    by_hand["both"] = node("ImageBatch", image1=["image 11", 0], image2=["image 12", 0])
+    whole = "both"
+    if 0 in others:
+        by_hand["all"] = node("ImageBatch", image1=["image 10", 0], image2=["both", 0])
+        whole = "all"
+    expected = await fleet.run(by_hand | {"digest": node("DistDigest", value=[whole, 0])}, None)
+    assert ran.outputs == expected.outputs
+    assert participation == "participating" or not place.come()[0]
 
 
 async def test_results_that_die_before_they_are_pulled_are_made_again(fleet: Fleet) -> None:
