@@ -42,5 +42,6 @@ def literal(host: str) -> Address | None:
     except ValueError:
         try:
             return ipaddress.ip_address(socket.inet_aton(host))
-        except OSError:
+        except (OSError, ValueError):
+            # A name; not even that, where it holds a zero byte.
             return None

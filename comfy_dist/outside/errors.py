@@ -25,10 +25,10 @@ def shown(url: str) -> str:
         return "the data: address"
     try:
         parts = urlsplit(url)
-        place = parts.netloc.rpartition("@")[2]
+        url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     except ValueError:
-        return url[:100]
-    return f"{parts.scheme}://{place}{parts.path}"[:200]
+        url = url.partition("?")[0].rpartition("@")[2]
+    return "".join(letter if letter.isprintable() else "?" for letter in url[:200])
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def reaching(url: str) -> Iterator[None]:
     """What aiohttp raises within, as OutsideFailed."""
     try:
         yield
-    except aiohttp.InvalidURL as error:
+    except (aiohttp.InvalidURL, UnicodeError) as error:
         raise OutsideFailed(f"{shown(url)} is no complete address.") from error
     except TimeoutError as error:
         raise OutsideFailed(f"{shown(url)} did not answer, or no further, in time.") from error

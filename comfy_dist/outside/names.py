@@ -19,12 +19,16 @@ class Names(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         """Raises OSError."""
-        found = await asyncio.get_running_loop().run_in_executor(
-            self._threads,
-            lambda: socket.getaddrinfo(
-                host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
-            ),
-        )
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(
+                self._threads,
+                lambda: socket.getaddrinfo(
+                    host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+                ),
+            )
+        except ValueError as error:
+            # A label of more than 63 letters, a zero byte.
+            raise socket.gaierror(socket.EAI_NONAME, "this is no name of a host") from error
         numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
         return [
             ResolveResult(

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from comfy_dist.errors import UsageError
+from comfy_dist.errors import ComfyDistError, UsageError
 from comfy_dist.outside.addresses import is_public, literal
 from comfy_dist.outside.allowed import VARIABLE, Allowed, allowed_here
 from comfy_dist.outside.errors import OutsideRefused
@@ -104,6 +104,41 @@ async def test_nothing_but_http_is_asked(url: str) -> None:
             await ask(url)
 
 
+class Resolver:
+    """There is one name, of these addresses."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+        self.asked = 0
+        self._addresses = addresses
+        monkeypatch.setattr(socket, "getaddrinfo", self)
+
+    def __call__(self, host: str, port: int, **options: Any) -> list[Any]:
+        # As the system's does; it may not take the name for one.
+        host.encode("idna")
+        if host != "pictures.example":
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        self.asked += 1
+        return [
+            (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (each, port)) for each in self._addresses
+        ]
+
+
+#: Without numbers there is no public address among them.
+ODD = st.text(st.sampled_from("ab.:/@[]%0\\#? \n\0-_x\u00df\uff10\u0100\udcff"), max_size=20)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from(["http://", "https://a", "", "//", "http://a@"]),
+    ODD | st.text(st.characters(exclude_categories=["N"]), max_size=20),
+)
+def test_any_text_is_an_address_or_said_to_be_none(monkeypatch: pytest.MonkeyPatch, begin: str, text: str) -> None:
+    Resolver(monkeypatch)
+    with pytest.raises(ComfyDistError) as failed:
+        asyncio.run(fetch(begin + text))
+    str(failed.value).encode()
+
+
 async def test_data_is_sent_to_no_data_address() -> None:
     with pytest.raises(OutsideRefused, match="is no http or https address"):
         await post_json("data:,a", {})
@@ -153,24 +188,6 @@ async def test_a_user_is_told_to_no_other_place(monkeypatch: pytest.MonkeyPatch)
         assert (found.body, found.url) == (b"picture", other.url("/b"))
         assert "Authorization" in served.asked[0].headers
         assert not {"Authorization", "Cookie", "Referer"} & set(other.asked[0].headers)
-
-
-class Resolver:
-    """The system's names, with one more."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
-        self.asked = 0
-        self._addresses = addresses
-        self._real = socket.getaddrinfo
-        monkeypatch.setattr(socket, "getaddrinfo", self)
-
-    def __call__(self, host: Any, port: Any, *more: Any, **options: Any) -> list[Any]:
-        if host != "pictures.example":
-            return self._real(host, port, *more, **options)
-        self.asked += 1
-        return [
-            (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (each, port)) for each in self._addresses
-        ]
 
 
 async def test_a_name_of_a_private_address_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
