@@ -63,6 +63,7 @@ class TestAllowed:
         with pytest.raises(UsageError, match="is not a list such as"):
             load(ComfyuiWorkerSettings, ["--allow-remote-host", text], "comfyui-worker", "")
 
+    @settings(max_examples=20)
     @given(st.lists(st.from_regex(r"\A[a-z0-9.-]{1,20}(:[1-9]\d{0,3})?\Z"), max_size=4))
     def test_what_the_setting_takes_the_engines_read(self, hosts: list[str]) -> None:
         settings, _ = load(ComfyuiWorkerSettings, [f"--allow-remote-host={','.join(hosts)}"], "comfyui-worker", "")
