@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import json
-import struct
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
-from PIL import Image
 
-from comfy_dist.engine import Emit, EngineEvent, Outcome, Preview
-from comfy_dist.messages import Catalogue, Device, Job
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
-from tests.support.in_process import Cluster, Obedient, in_process
+from tests.support.in_process import in_process
 from tests.support.patience import PATIENCE
 from tests.support.processes import Process, module
 from tests.support.talking import Frontend, node
-from tests.web.test_page import CHROMIUM, FLAGS, PAGE_MS, RETURNING_USER, WINDOW, Browser, playwright
+from tests.web.panel import GPU, Painter, Studio
+from tests.web.test_page import CHROMIUM, FLAGS, PAGE_MS, playwright
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),
@@ -31,142 +24,7 @@ pytestmark = [
 ]
 
 PHONE = {"width": 390, "height": 844}
-GIB = 2**30
-#: Names come from other machines.
-GPU = 'cuda:0 <img src="/no-such" onerror="window.executed = true">'
 ALICE, OWNER = "alice-0123456789abcdef", "owner-0123456789abcdef"
-
-
-class Painter(Obedient):
-    """An engine on a GPU; of a prompt it has done 3 of 10 when it shows a picture of it."""
-
-    async def catalogue(self) -> Catalogue:
-        found = await super().catalogue()
-        seed = ["INT", {"default": 0, "min": 0, "max": 2**64 - 1}]
-        inputs = {"required": {"text": ["STRING", {}], "seed": seed}}
-        nodes = {name: {**definition, "input": inputs} for name, definition in found.nodes.items()}
-        gpu = Device(name=GPU, type="cuda", index=0, vram_total=141 * GIB, vram_free=100 * GIB)
-        return found.model_copy(update={"nodes": nodes, "devices": (gpu,)})
-
-    async def execute(self, job: Job, emit: Emit) -> Outcome:
-        about = {"node_id": "1", "prompt_id": job.id, "display_node_id": "1", "real_node_id": "1"}
-        emit(EngineEvent("executing", {"node": "1", "display_node": "1", "prompt_id": job.id}))
-        emit(EngineEvent("progress", {"node": "1", "value": 3, "max": 10, "prompt_id": job.id}))
-        emit(Preview("1", picture_frame(about)))
-        return await super().execute(job, emit)
-
-
-def picture_frame(about: dict[str, str]) -> bytes:
-    """A preview as an engine sends it."""
-    head = json.dumps({**about, "image_type": "image/png"}).encode()
-    picture = io.BytesIO()
-    Image.linear_gradient("L").save(picture, "PNG")
-    return struct.pack(">I", len(head)) + head + picture.getvalue()
-
-
-@dataclass
-class Studio:
-    """A cluster of two painters, its frontend, another frontend that asks for keys, and a browser."""
-
-    cluster: Cluster
-    frontend: Frontend
-    guarded: Frontend
-    chromium: Any
-
-    @asynccontextmanager
-    async def panel(
-        self,
-        palette: str = "dark",
-        key: str | None = None,
-        *,
-        clock: bool = False,
-        complains: bool = False,
-        **options: Any,
-    ) -> AsyncIterator[Panel]:
-        """A new tab of the page, with the panel open, which complains of nothing unless it may.
-
-        `key`: on the guarded frontend, signed in with it. `clock`: its time can be told to pass.
-        """
-        address = (self.guarded if key else self.frontend).address
-        headers = {"extra_http_headers": {"Authorization": f"Bearer {key}"}} if key else {}
-        settings = {**RETURNING_USER, "Comfy.Queue.History.Expanded": False, "Comfy.ColorPalette": palette}
-        page = await self.chromium.new_page(**{"viewport": WINDOW, **headers, **options})
-        try:
-            await page.request.post(f"{address}/settings", data=settings)
-            here = Panel(Browser(page, address), self)
-            if clock:
-                await page.clock.install()
-            await page.goto(address)
-            await page.wait_for_function("window.app?.graph && window.app.canvas", timeout=PAGE_MS)
-            await here.tab.click(timeout=PAGE_MS)
-            await here.all.get_by_role("heading", name="Workers").wait_for(timeout=PAGE_MS)
-            yield here
-            assert complains or here.browser.errors == []
-        finally:
-            await page.close()
-
-    async def worker(self, name: str) -> dict[str, Any] | None:
-        """What it announced last."""
-        workers = (await self.frontend.get("/distributed/workers"))["workers"]
-        return next((worker for worker in workers if worker["name"] == name), None)
-
-    async def runs(self, *wanted: tuple[str, int]) -> None:
-        """Wait until these workers run prompts with these seeds, and nothing else runs or waits."""
-
-        def found(queue: dict[str, Any]) -> bool:
-            seeds = {item[1]: item[2]["1"]["inputs"]["seed"] for item in queue["queue_running"]}
-            run = [(worker, seeds[job]) for worker, job in self.cluster.stage.executed if job in seeds]
-            return sorted(run) == sorted(wanted) and not queue["queue_pending"]
-
-        await self.frontend.wait(found, "/queue")
-
-    async def configured(self, **wanted: Any) -> None:
-        await self.frontend.wait(lambda found: wanted.items() <= found.items(), "/distributed/config")
-
-
-class Panel:
-    """The panel on a page."""
-
-    def __init__(self, browser: Browser, studio: Studio) -> None:
-        self.browser, self.studio = browser, studio
-        self.page = browser.page
-        self.all = self.page.locator(".cd-panel").first
-        self.tab = self.page.get_by_role("button", name="Distributed", exact=True)
-        self.trouble = self.all.get_by_role("alert")
-
-    def card(self, name: str) -> Any:
-        return self.all.get_by_role("article", name=name, exact=True)
-
-    async def press(self, label: str, place: Any = None) -> None:
-        button = (self.all if place is None else place).get_by_role("button", name=label, exact=True)
-        await button.click(timeout=PAGE_MS)
-
-    async def confirm(self) -> None:
-        await self.page.get_by_role("dialog").get_by_role("button", name="Confirm").click(timeout=PAGE_MS)
-
-    async def says(self, what: Any, *texts: str) -> None:
-        for text in texts:
-            await playwright.expect(what).to_contain_text(text, timeout=PAGE_MS)
-
-    async def load(self, class_type: str, seed: int) -> None:
-        """One node of this class on the canvas, which leaves its seed as it is."""
-        prompt = {"1": node(class_type, text="a text", seed=seed)}
-        file = {"name": "one.json", "mimeType": "application/json", "buffer": json.dumps(prompt).encode()}
-        await self.page.locator("#comfy-file-input").set_input_files(file)
-        await self.page.wait_for_function(
-            "type => app.graph.nodes.length === 1 && app.graph.nodes[0].type === type",
-            arg=class_type,
-            timeout=PAGE_MS,
-        )
-        await self.page.evaluate(
-            "app.graph.nodes[0].widgets.filter(({name}) => /^control/.test(name)).forEach(w => w.value = 'fixed')"
-        )
-
-    async def run(self) -> str:
-        async with self.page.expect_response("**/api/prompt", timeout=PAGE_MS) as accepted:
-            await self.browser.run.click()
-        prompt_id: str = (await (await accepted.value).json())["prompt_id"]
-        return prompt_id
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -343,6 +201,9 @@ async def test_who_may_not_is_told_so_and_a_lost_frontend_is_noticed(studio: Stu
     async with studio.panel(key=ALICE, complains=True) as here:
         await here.press("Pause", here.card("painter-1"))
         await here.says(here.trouble, "admin")
+        await here.browser.photograph("panel-refused")
+        await here.press("Close", here.trouble)
+        await playwright.expect(here.trouble).to_have_count(0, timeout=PAGE_MS)
         assert not (await studio.worker("painter-1") or {})["paused"]
         await here.page.route("**/api/distributed/workers", lambda route: route.abort())
         await here.says(here.trouble, "The frontend does not answer")

@@ -117,6 +117,12 @@ export class Cluster {
     }
   }
 
+  /** It has been read. */
+  forgetTrouble() {
+    this.trouble = "";
+    this.#changed();
+  }
+
   /** The entry of a worker that this machine starts itself; null for any other. */
   entryOf(worker) {
     return this.local?.workers?.find((entry) => entry.worker === worker.id) ?? null;

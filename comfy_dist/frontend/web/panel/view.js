@@ -12,7 +12,7 @@ export function view(cluster, previews, deeds) {
     "div",
     { class: "cd-panel" },
     h("header", {}, h("h2", {}, "Distributed"), h("span", { class: "cd-muted" }, summaryOf(cluster))),
-    cluster.trouble && h("p", { class: "cd-error", role: "alert", "data-key": "trouble" }, cluster.trouble),
+    cluster.trouble && trouble(cluster),
     cluster.workers && [
       queueCluster(cluster, deeds),
       sharing(cluster, deeds),
@@ -21,6 +21,16 @@ export function view(cluster, previews, deeds) {
       queue(cluster, deeds),
       settings(cluster, deeds),
     ],
+  );
+}
+
+/** Stays in sight, wherever the button is that it is about. */
+function trouble(cluster) {
+  return h(
+    "div",
+    { class: "cd-trouble", role: "alert", "data-key": "trouble" },
+    h("p", { class: "cd-error" }, cluster.trouble),
+    h("button", { type: "button", onclick: () => cluster.forgetTrouble() }, "Close"),
   );
 }
 
