@@ -40,12 +40,19 @@ def of_json(name: str, content: bytes) -> WorkflowFile:
         return WorkflowFile(name, None, found)
     # A body of POST /prompt holds the prompt under that name.
     inner = found.get("prompt") if isinstance(found, dict) else None
-    prompt = inner if is_prompt(inner) else found
+    prompt = inner if is_prompt(inner) else _without_remarks(found)
     if not is_prompt(prompt):
         raise UsageError(
             f"{name} is no workflow: neither nodes with class_type (API format) nor a graph of ComfyUI's page."
         )
     return WorkflowFile(name, prompt, None)
+
+
+def _without_remarks(found: Any) -> Any:
+    """People write texts between the nodes, as "_comment": JSON has no other place for them."""
+    if not isinstance(found, dict):
+        return found
+    return {key: each for key, each in found.items() if not (key.startswith("_") and isinstance(each, str))}
 
 
 def parsed(name: str, content: bytes) -> Any:
