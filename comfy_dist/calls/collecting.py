@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from comfy_dist.calls.classes import CLOSERS, COLLECTOR, SHARED, closed_inputs
+from comfy_dist.calls.classes import CLOSERS, COLLECTOR, INFO, OPENERS, SHARED, closed_inputs
 from comfy_dist.calls.graph import Graph
 from comfy_dist.calls.links import is_link
 
@@ -22,8 +22,9 @@ class Collecting:
         self.collectors = tuple(each for each in order if collects(graph, each))
         #: Nodes that a share may need for a collector.
         self.before: set[str] = set()
-        #: Nodes that take what a collector gives, and lead to no other: they are executed once, when it is there.
-        self.after: set[str] = set()
+        #: Nodes that are executed once for each share. Those that only hang on them are too, but for what follows
+        #: a collector: that is executed once, when all is there.
+        self.shared: set[str] = set()
         #: How many collectors come one after another up to a node, a collector itself counted.
         self._stage: dict[str, int] = {}
         if not self.collectors:
@@ -32,15 +33,21 @@ class Collecting:
         self._reach(_differing(graph, order, closed))
         for node_id in order:
             sources = [source for source, _ in graph.links(node_id)]
-            self._stage[node_id] = max((self._stage.get(each, 0) for each in sources), default=0)
-            self._stage[node_id] += node_id in closed
-            behind = any(source in closed or source in self.after for source in sources)
-            if behind and node_id not in self.before and node_id not in closed:
-                self.after.add(node_id)
+            stage = max(map(self.stage, sources), default=0)
+            self._stage[node_id] = stage + (node_id in closed)
+            if node_id not in closed and self._is_shared(node_id, sources, stage):
+                self.shared.add(node_id)
 
     def stage(self, node_id: str) -> int:
         """1 for a collector that comes after no other, and so on; of another node that of the last before it."""
         return self._stage.get(node_id, 0)
+
+    def _is_shared(self, node_id: str, sources: Sequence[str], stage: int) -> bool:
+        shared = [source for source in sources if source in self.shared]
+        if node_id in self.before:
+            return bool(shared) or self._graph.class_of(node_id) in (*SHARED, *OPENERS, INFO)
+        # What collectors have given must have come through shares too.
+        return bool(shared) and max(map(self.stage, shared)) == stage
 
     def _reach(self, differing: set[str]) -> None:
         graph = self._graph

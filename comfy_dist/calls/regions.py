@@ -156,7 +156,7 @@ class Regions:
         level = None
         for source, _ in self.graph.links(node_id):
             here = self.level(source)
-            if node_id in self._collecting.after and self._is_shared(here):
+            if node_id not in self._collecting.shared and self._is_shared(here):
                 # It is executed where it stands, and so is that then.
                 continue
             if here is not None:

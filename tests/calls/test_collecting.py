@@ -76,6 +76,8 @@ class Drawing:
                 opened = self.add(FAN_OUT, input=value.link)
                 self.images.append(Value(opened, value.collected, opened[0]))
             case "close" if value.opened:
+                # One end for each: of two, one may differ between shares, and the region then is in these.
+                self.images = [each for each in self.images if each.opened != value.opened]
                 self.images.append(Value(self.add(FAN_IN, input=value.link), value.collected))
             case "collect" if not value.opened and value.collected < 3:
                 link = self.add(COLLECTOR, images=value.link, load_balance=False)
@@ -123,6 +125,7 @@ class ByHand:
         return [item for share in shares for item in self.value(target, share)]
 
     def value(self, node_id: str, share: int) -> Any:
+        share = share if self._differs(node_id) else 0
         if (node_id, share) not in self._known:
             self._known[node_id, share] = self._made(node_id, share)
         return self._known[node_id, share]
@@ -135,26 +138,25 @@ class ByHand:
         if class_type in OPENERS or class_type in CLOSERS:
             return made["input"]
         if class_type == SEED:
-            made["share"] = share if self._differs(node_id) else 0
+            made["share"] = share
         return ordinary(class_type, made)
 
     def _differs(self, node_id: str) -> bool:
         """Whether the node is executed for each share."""
-        if self._follows(node_id):
+        if self._prompt[node_id]["class_type"] == COLLECTOR:
             return False
-        reached = [node_id]
-        for node_id in reached:
-            if self._prompt[node_id]["class_type"] != COLLECTOR:
-                reached += [each for each in self._sources(node_id) if each not in reached]
-        seeds = [each for each in reached if self._prompt[each]["class_type"] == SEED]
-        return any(map(self._leads_to_a_collector, seeds))
-
-    def _follows(self, node_id: str) -> bool:
-        """Whether it takes what a collector gives, other than through what another collector is given."""
+        sources = self._sources(node_id)
+        differing = [each for each in sources if self._differs(each)]
         if self._leads_to_a_collector(node_id):
-            return False
-        return any(
-            self._prompt[each]["class_type"] == COLLECTOR or self._follows(each) for each in self._sources(node_id)
+            return bool(differing) or self._prompt[node_id]["class_type"] == SEED
+        # It hangs on what differs, and follows no collector that that does not follow.
+        return any(self._behind(node_id) == self._behind(each) for each in differing)
+
+    def _behind(self, node_id: str) -> int:
+        """How many collectors come one after another before it."""
+        sources = self._sources(node_id)
+        return max(
+            (self._behind(each) + (self._prompt[each]["class_type"] == COLLECTOR) for each in sources), default=0
         )
 
     def _leads_to_a_collector(self, node_id: str) -> bool:
