@@ -22,5 +22,7 @@ export function previews(changed) {
     changed();
   });
   for (const event of ENDS) api.addEventListener(event, ({ detail }) => forget(detail.prompt_id));
+  // What ended while the connection was lost is not told again.
+  api.addEventListener("reconnected", () => [...urls.keys()].forEach(forget));
   return urls;
 }
