@@ -72,8 +72,10 @@ class Supervisor:
         self._crashes = 0
         #: How often it was started again after a crash.
         self.restarts = 0
-        #: Why it is not running; None where that is as it should be.
-        self.error: str | None = None
+        #: Why it ended last; None where that was meant.
+        self._error: str | None = None
+        #: Whether it should have been ready by now.
+        self._late = False
 
     @property
     def state(self) -> State:
@@ -85,7 +87,17 @@ class Supervisor:
             return State.RESTARTING
         if self._running and self._wanted:
             return State.STARTING
-        return State.STOPPED if self.error is None else State.FAILED
+        return State.STOPPED if self._error is None else State.FAILED
+
+    @property
+    def error(self) -> str | None:
+        """Why it is not running; None where that is as it should be."""
+        if self._process is None or self._process.told:
+            return self._error
+        if not self._late:
+            return None
+        seconds = f"{self._ready_seconds:g}"
+        return f"It is not ready after {seconds} s. Its log ends with: {_said(self._process)}"
 
     @property
     def pid(self) -> int | None:
@@ -119,7 +131,7 @@ class Supervisor:
     def stop(self) -> None:
         """It takes no more and finishes what it has; told a second time it gives that back."""
         self._wanted = False
-        self.error = None
+        self._error = None
         self._called.set()
         if self._process is not None:
             self._process.drain()
@@ -141,7 +153,7 @@ class Supervisor:
         self._announced = announcement
         if announcement.state is not WorkerState.STARTING and not self._ready_at:
             self._ready_at = time.monotonic()
-            self.error = None
+            self._late = False
             log.info("Local worker %s is ready.", self.entry.name)
 
     async def run(self) -> None:
@@ -156,9 +168,8 @@ class Supervisor:
 
     async def _once(self) -> None:
         """From a start to its end, and the pause before the next."""
-        self.error = None
-        self._called.clear()
-        self._again = False
+        self._error = None
+        self._again = self._late = False
         entry = self.entry
         # Variables, so that no name or device can be taken for a flag; the entry's own words win.
         given = {"COMFYUI_WORKER_NAME": entry.name, "COMFYUI_DEVICES": entry.device}
@@ -182,12 +193,10 @@ class Supervisor:
         healthy, self._ready_at = self._ready_at and time.monotonic() - self._ready_at, 0.0
         if process.told:
             log.info("Local worker %s has stopped.", entry.name)
-            self.error = None
         elif code == 0:
             # Somebody drained it by another way: it is to stay away.
             log.info("Local worker %s was drained and has left.", entry.name)
             self._wanted = False
-            self.error = None
         elif code == UsageError.exit_code:
             self._give_up(f"It cannot be started as it is configured: {_said(process)}")
         else:
@@ -197,14 +206,15 @@ class Supervisor:
 
     def _give_up(self, sentence: str) -> None:
         self._wanted = False
-        self.error = sentence
+        self._error = sentence
         log.error("Local worker %s: %s", self.entry.name, sentence)
 
     async def _pause(self, sentence: str) -> None:
         self._crashes += 1
         pause = pause_after(self._crashes)
-        self.error = sentence
+        self._error = sentence
         log.warning("Local worker %s: %s It starts again in %g s.", self.entry.name, sentence, pause)
+        self._called.clear()
         self._pausing = True
         try:
             with contextlib.suppress(TimeoutError):
@@ -215,10 +225,8 @@ class Supervisor:
         self.restarts += self._wanted
 
     def _say_late(self) -> None:
-        if self._process is not None and not self._ready_at and not self._process.told:
-            self.error = (
-                f"It is not ready after {self._ready_seconds:g} s. Its log ends with: {_said(self._process)}"
-            )
+        self._late = not self._ready_at
+        if self.error is not None:
             log.warning("Local worker %s: %s", self.entry.name, self.error)
 
 

@@ -168,9 +168,8 @@ async def test_a_worker_is_starting_until_it_says_that_it_is_ready(tmp_path: Pat
 
 async def test_one_that_is_not_ready_in_time_says_what_its_log_ends_with(tmp_path: Path) -> None:
     async with machine(tmp_path, entry("w"), ready_seconds=0.5) as here:
-        await until(lambda: here.local.find("w").error)
         worker = here.local.find("w")
-        assert worker.error == "It is not ready after 0.5 s. Its log ends with: w on cpu begins."
+        await until(lambda: worker.error == "It is not ready after 0.5 s. Its log ends with: w on cpu begins.")
         assert worker.state is State.STARTING
         # It may come yet.
         here.announce("w")
