@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import runpy
 import shlex
@@ -177,11 +178,16 @@ def test_every_core_node_is_described_once() -> None:
     assert set(re.findall(r"^- `(\w+)`", described, re.MULTILINE)) <= NODE_CLASS_MAPPINGS.keys()
 
 
-def test_every_cluster_node_is_described_once() -> None:
-    from comfy_dist.nodes.cluster import NODE_DISPLAY_NAME_MAPPINGS
-
-    page = (ROOT / "docs/nodes-cluster.md").read_text("utf-8")
-    assert sorted(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == sorted(NODE_DISPLAY_NAME_MAPPINGS)
+@pytest.mark.parametrize("family", ["cluster", "remote", "legion", "distributed"])
+def test_every_node_of_a_family_is_described_once(family: str) -> None:
+    """What it takes and gives on the page of its family, and what differs from the original's where all are."""
+    names = importlib.import_module(f"comfy_dist.nodes.{family}").NODE_DISPLAY_NAME_MAPPINGS
+    page = (ROOT / f"docs/nodes-{family}.md").read_text("utf-8")
+    described = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert sorted(name for name in described if name in names) == sorted(names)
+    compared = (ROOT / "docs/nodes-distributed.md").read_text("utf-8")
+    section = re.split(r"^## ", compared.split(f"\n## {family.capitalize()}\n")[1], flags=re.MULTILINE)[0]
+    assert sorted(re.findall(r"^\| .+ \(`(\w+)`\) \|", section, re.MULTILINE)) == sorted(names)
 
 
 def test_the_pins_cover_what_is_declared() -> None:
