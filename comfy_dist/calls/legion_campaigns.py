@@ -21,6 +21,8 @@ from comfy_dist.calls.running_job import RunningJob
 from comfy_dist.calls.sent_workflows import Prompt, Workflow, shown_by
 from comfy_dist.calls.workflow_calls import on_any, on_worker
 from comfy_dist.errors import ComfyDistError
+from comfy_dist.messages import Peer
+from comfy_dist.tensors.errors import CannotTravel
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +136,7 @@ async def dry_run(here: Here, configuration: Configuration, inputs: Mapping[int,
     check(found["prompt"], sorted(inputs), title)
     handoff = Handoff(here, _owner(job), _named(inputs))
     try:
-        await handoff.open()
+        await _opened(handoff)
     finally:
         handoff.close()
 
@@ -153,7 +155,7 @@ async def _execute(
     given = _named({channel: inputs.get(channel) for channel in imported(found["prompt"])})
     handoff = Handoff(here, _owner(job), given)
     try:
-        peer, contents = await handoff.open()
+        peer, contents = await _opened(handoff)
         received = {channel: contents[name] for channel, name in _names(given)}
         prompt, targets = bridged(found["prompt"], found["targets"], received)
         workflow = Workflow(title=title, prompt=prompt, targets=targets, node=node, handoff=peer)
@@ -170,6 +172,13 @@ async def _execute(
         return Done(by_channel(handed), shown_by(results))
     finally:
         handoff.close()
+
+
+async def _opened(handoff: Handoff) -> tuple[Peer, dict[str, str]]:
+    try:
+        return await handoff.open()
+    except CannotTravel as error:
+        raise CannotTravel(f"An input of the Legion Master cannot be sent to its workflow: {error}") from None
 
 
 async def _started(here: Here, configuration: Configuration) -> str | None:

@@ -41,9 +41,7 @@ def scaled(by: float = 2.0, log: Path | str = "") -> Prompt:
 
 
 def config(workflow: str = "", type: str = "local_process", *, port: Any = "auto", **execution: Any) -> str:
-    return yaml.safe_dump(
-        {"comfyui": {"type": type, "port": port}, "execution": execution, "workflow": workflow}
-    )
+    return yaml.safe_dump({"comfyui": {"type": type, "port": port}, "execution": execution, "workflow": workflow})
 
 
 def commanded(config_yaml: str, master: str = "LegionMaster3", **inputs: Any) -> Prompt:
@@ -55,3 +53,7 @@ def commanded(config_yaml: str, master: str = "LegionMaster3", **inputs: Any) ->
 
 def images(seed: int = 7, batch: int = 2) -> Prompt:
     return {"images": node("DistImages", batch=batch, channels=3, seed=seed)}
+
+
+def joined(campaign: str) -> Prompt:
+    return {"join": node("LegionJoin", legion_campaign=[campaign, 0])}

@@ -420,6 +420,35 @@ class DistPeek(DistDigest):
         return {"ui": {"values": [each.unique().tolist() for each in value]}}
 
 
+class DistProcess(_Node):
+    """The id of the process that executes it, and its variables of these names, comma separated."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"names": _text()}}
+
+    @classmethod
+    def IS_CHANGED(cls, names):
+        return float("nan")
+
+    def run(self, names):
+        return (json.dumps([os.getpid(), *(os.environ.get(name) for name in names.split(",") if name)]),)
+
+
+class DistAfter(_Node):
+    """Makes the file once it is given `after`, whatever that is."""
+
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"after": (ANY, {}), "path": _text()}}
+
+    def run(self, after, path):
+        Path(path).touch()
+        return (after,)
+
+
 class _Within(_Node):
     """Passes its value on; only some workers have it."""
 
@@ -457,5 +486,7 @@ NODE_CLASS_MAPPINGS = {
         DistShow,
         DistStamp,
         DistPeek,
+        DistProcess,
+        DistAfter,
     )
 } | {f"DistWithin{n}": type(f"DistWithin{n}", (_Within,), {}) for n in range(WORKER + 1, MOST_WORKERS + 1)}
