@@ -131,7 +131,7 @@ async def test_without_a_collector_there_is_one_share(three: Workers) -> None:
 # Who takes part
 
 
-async def test_an_orchestrator_only_sends_and_collects(three: Workers, tmp_path: Path) -> None:
+async def test_an_orchestrator_sends_and_collects_and_nothing_else(three: Workers, tmp_path: Path) -> None:
     """What makes the image the workers make too, though nothing in it differs between them."""
     prompt = seeded(tmp_path, 2) | {
         "same": node("DistImages", batch=1, channels=3, seed=3),

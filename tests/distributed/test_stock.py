@@ -35,6 +35,18 @@ from tests.distributed.test_execute_workflow import (  # noqa: F401
     test_workers_that_all_wait_for_all_others_all_end,
 )
 from tests.distributed.test_many_at_once import test_eight_jobs_that_each_fan_out_by_eight_all_end  # noqa: F401
+from tests.distributed.test_shares import (  # noqa: F401
+    test_a_collector_after_another_has_all_that_the_first_collected,
+    test_a_worker_that_fails_fails_the_prompt_by_its_name,
+    test_an_interrupt_stops_every_share,
+    test_an_orchestrator_sends_and_collects_and_nothing_else,
+    test_each_worker_has_the_seed_of_its_place_and_the_parent_the_first,
+    test_orchestrators_that_wait_for_each_other_all_end,
+    test_output_nodes_inside_show_what_every_worker_made,
+    test_sounds_are_collected_along_time_and_mono_is_repeated,
+    test_unchanged_nothing_is_made_again_but_for_other_workers,
+    test_values_go_by_name_by_id_and_by_number,
+)
 from tests.engines.conftest import stock_installation
 from tests.support.talking import node
 
