@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,15 @@ import pytest
 import pytest_asyncio
 from PIL import Image
 
-from comfy_dist.engine import Engine
+from comfy_dist.engine import Engine, Errored, Executed, Interrupted
 from comfy_dist.engine.graph import GraphEngine
+from comfy_dist.messages import Job
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
 from comfy_dist.workspace import Workspace
 from tests.distributed.conftest import PACKS, Ran, Workers, working
 from tests.distributed.remotes import HERE, THERE, chain, colours, fetched, queue, simple
+from tests.engines.conftest import make_workspace
+from tests.engines.running import Ran as Begun
 from tests.support.processes import all_in_one
 from tests.support.talking import Frontend, Prompt, frontend_at, node
 
@@ -81,6 +86,12 @@ def message(ran: Ran) -> str:
 async def test_each_makes_its_own_share(two: Workers, address: str, url: str) -> None:
     ran = await two.done(simple(f"{address}/" if url == "http" else url))
     assert ran.digests["digest"] == await expected(two, HERE + THERE)
+
+
+async def test_the_address_of_its_own_cluster_is_any_worker(two: Workers) -> None:
+    """Queued there it would wait for itself."""
+    ran = await two.done(simple(two.frontend.address, seed=110))
+    assert ran.digests["digest"] == await expected(two, [110, 111, 111])
 
 
 async def test_every_bit_comes_back_from_a_worker(two: Workers) -> None:
@@ -283,6 +294,35 @@ async def test_what_nobody_waits_for_any_more_is_called_off(
     (tmp_path / "fail").touch()
     assert (await two.ended(prompt_id)).error["node_id"] == "failing"
     assert last_message(await remote.ended(there)) == "execution_interrupted"
+
+
+async def test_where_no_worker_is_a_remote_is_asked_all_the_same(
+    address: str, remote: Frontend, tmp_path: Path
+) -> None:
+    workspace = make_workspace(tmp_path)
+    shutil.copytree(PACKS / "distributed_nodes", workspace.custom_nodes / "distributed_nodes")
+    engine = trusting(workspace, 0)
+    try:
+        await engine.start()
+        done = begun(engine, simple(address, seed=370))
+        assert isinstance(await done.outcome(), Executed)
+        assert (await sent_to(remote))[-1]["image"]["inputs"]["color"] == 371
+        refused = await begun(engine, simple("any")).outcome()
+        assert isinstance(refused, Errored)
+        assert "none has started this ComfyUI" in refused.error["exception_message"]
+        waiting = begun(engine, gated(address, tmp_path / "gate", seed=380))
+        [[_, there, *_]] = await remote.wait(lambda queue: queue["queue_running"], "/queue")
+        await engine.interrupt(waiting.job.id)
+        assert isinstance(await waiting.outcome(), Interrupted)
+        assert last_message(await remote.ended(there)) == "execution_interrupted"
+    finally:
+        await engine.close()
+
+
+def begun(engine: Engine, prompt: Prompt) -> Begun:
+    ran = Begun(Job(prompt=prompt, id=uuid.uuid4().hex))
+    ran.task = asyncio.create_task(engine.execute(ran.job, ran.emit))
+    return ran
 
 
 def gated(url: str, gate: Path, **more: Any) -> Prompt:

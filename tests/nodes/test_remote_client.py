@@ -16,7 +16,7 @@ from aiohttp import WSMsgType, web
 from PIL import Image
 
 from comfy_dist.errors import ComfyDistError
-from comfy_dist.nodes.remote import remote_client
+from comfy_dist.nodes.remote import received, remote_client
 from comfy_dist.nodes.remote.received import image_in, one_batch
 from comfy_dist.nodes.remote.remote_client import Progress, execute_on
 from tests.support.patience import PATIENCE
@@ -219,7 +219,7 @@ async def test_a_full_disk_there_is_told() -> None:
 
 async def test_an_interrupt_there_is_told() -> None:
     remote = Remote(status={"status_str": "error", "messages": [["execution_interrupted", {}]]})
-    assert "was interrupted at" in await error_of(remote)
+    assert "was told to interrupt the prompt" in await error_of(remote)
 
 
 async def test_an_answer_that_is_too_large_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,6 +232,16 @@ async def test_an_answer_that_is_too_large_is_not_read(monkeypatch: pytest.Monke
             await response.write(b"[" * 2**14)
 
     assert "which is all that is read" in await error_of(Remote(instead={"/prompt": endless}))
+
+
+async def test_images_that_are_too_large_together_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_client, "MOST_BYTES", len(png()) + 1)
+    remote = Remote()
+    remote.images *= 2
+    assert "which is all that is read" in await error_of(remote)
+    monkeypatch.setattr(received, "MOST_TOGETHER", 11)
+    with pytest.raises(ComfyDistError, match="more than 11 pixels together"):
+        received.images_in([png()] * 2)
 
 
 async def test_a_remote_that_vanishes_in_the_middle_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,7 +284,7 @@ async def test_a_lost_websocket_and_a_bad_gateway_lose_nothing(monkeypatch: pyte
             return web.Response(status=502)
         if answers > 4:
             remote.status = {"status_str": "success", "messages": []}
-        return web.json_response({"queue_running": [[1, remote.prompt_id]], "queue_pending": []})
+        return web.json_response({"queue_running": [[1, remote.prompt_id or "another"]], "queue_pending": []})
 
     async def closing(request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse()

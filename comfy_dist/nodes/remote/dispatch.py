@@ -10,6 +10,7 @@ import functools
 import importlib
 import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from comfy_dist.calls.errors import Stopped
@@ -21,8 +22,8 @@ from comfy_dist.errors import ComfyDistError
 from comfy_dist.nodes.cluster.worker import interrupting, worker
 from comfy_dist.nodes.remote.interruptible import interruptible
 from comfy_dist.nodes.remote.places import place_of
-from comfy_dist.nodes.remote.received import image_in
-from comfy_dist.nodes.remote.remote_client import Progress, Told, execute_on
+from comfy_dist.nodes.remote.received import images_in
+from comfy_dist.nodes.remote.remote_client import OwnCluster, Progress, Told, execute_on
 from comfy_dist.nodes.remote.uploads import output_nodes, uploads_of
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from comfy_dist.calls.here import Here
     from comfy_dist.calls.running_job import RunningJob
 
-    Images = Mapping[str, Sequence[torch.Tensor]]
+    Images = dict[str, list[torch.Tensor]]
 
 T = TypeVar("T")
 
@@ -104,6 +105,7 @@ class Dispatch:
         self._images: Images | None = None
         self._error: BaseException | None = None
         self._thread = _own_thread() if self._here is None else self._here.thread
+        self._cancelled = False
         self._running = asyncio.run_coroutine_threadsafe(self._run(), self._thread.loop)
 
     async def images(self, told: Told) -> Images | None:
@@ -112,10 +114,15 @@ class Dispatch:
         Raises RemoteFailed, WorkflowFailed, and whatever else has become of it.
         """
         seen, over = 0, False
-        while not over:
-            seen, over = await self._waited(functools.partial(self._next, seen))
-            if not over:
-                told(self._progress)
+        try:
+            while not over:
+                seen, over = await self._waited(functools.partial(self._next, seen))
+                if not over:
+                    told(self._progress)
+        except BaseException:
+            # The prompt is over; where no worker is, nobody else says so.
+            self.cancel()
+            raise
         if isinstance(self._error, (asyncio.CancelledError, Stopped)):
             with interrupting():
                 raise Stopped("The job was interrupted.") from None
@@ -124,8 +131,14 @@ class Dispatch:
         return self._images
 
     def cancel(self) -> None:
-        """Nobody waits for it any longer."""
-        self._running.cancel()
+        """Nobody waits for it any longer. From any thread."""
+        self._thread.loop.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        # Once: another time would end the calling off.
+        if not self._cancelled:
+            self._cancelled = True
+            self._running.cancel()
 
     async def _waited(self, wait: Callable[[], Coroutine[Any, Any, T]]) -> T:
         if self._here is not None:
@@ -136,9 +149,7 @@ class Dispatch:
                 async with asyncio.timeout(_INTERRUPT_SECONDS):
                     return await self._thread.run(wait())
             except TimeoutError:
-                if management.processing_interrupted():
-                    self.cancel()
-                    management.throw_exception_if_processing_interrupted()
+                management.throw_exception_if_processing_interrupted()
 
     async def _next(self, seen: int) -> tuple[int, bool]:
         """The number of what was told last, once it is another one, and whether it was all."""
@@ -160,9 +171,7 @@ class Dispatch:
         try:
             if self._here is not None:
                 job = await self._here.job()
-                task = asyncio.current_task()
-                assert task is not None
-                job.at_end(self, task.cancel)
+                job.at_end(self, self._cancel)
             self._images = await self._executed(self._here, job)
         except BaseException as error:  # noqa: BLE001 - it is the FetchRemotes'
             self._error = error
@@ -189,18 +198,19 @@ class Dispatch:
             workflow, info["node"], self.fetches, seed=info["seed"], batch=info["batch"], outputs=kept
         )
         if self.place.url is not None:
-            return await self._by_http(self.place.url, self.rewritten)
+            # Queued on its own cluster it would wait for itself, where this worker is the only one.
+            with suppress(OwnCluster):
+                return await self._by_http(self.place.url, self.rewritten, "" if job is None else job.id)
         assert here is not None
         assert job is not None
         return await self._by_call(here, job, self.rewritten)
 
-    async def _by_http(self, url: str, rewritten: Rewritten) -> Images:
+    async def _by_http(self, url: str, rewritten: Rewritten, own: str) -> Images:
         prompt, ids = showing(rewritten)
         uploads = await asyncio.to_thread(uploads_of, prompt)
-        shown = await execute_on(url, prompt, self._extra_data, uploads, self._tell)
+        shown = await execute_on(url, prompt, self._extra_data, uploads, self._tell, own)
         return {
-            fetch: [await asyncio.to_thread(image_in, file) for file in shown.get(node_id, ())]
-            for fetch, node_id in ids.items()
+            fetch: await asyncio.to_thread(images_in, shown.get(node_id, ())) for fetch, node_id in ids.items()
         }
 
     async def _by_call(self, here: Here, job: RunningJob, rewritten: Rewritten) -> Images | None:

@@ -70,7 +70,8 @@ class FetchRemote:
                 "remote_info to that directly."
             )
         whose = str(dispatch.place)
-        return {"ui": dispatch.ui, "result": (one_batch(images[node_id[0]], whose[0].upper() + whose[1:]),)}
+        # Taken out, so that what they are joined from is not kept beside them.
+        return {"ui": dispatch.ui, "result": (one_batch(images.pop(node_id[0]), whose[0].upper() + whose[1:]),)}
 
 
 def _in_place(rewritten: Rewritten, fetch: str) -> dict[str, Any]:

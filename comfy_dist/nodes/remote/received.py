@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -11,10 +11,22 @@ from comfy_dist.nodes.core.inputs import UnusableInput
 from comfy_dist.nodes.core.load import frames, in_eight_bits
 from comfy_dist.nodes.core.pictures import pixels
 
-#: Pixels of one picture.
-MOST_PIXELS = 178_956_970
+#: Pixels of one picture, and of all that come together: a small file may have many.
+MOST_PIXELS, MOST_TOGETHER = 178_956_970, 2**30
 #: Those whose channels are an image's.
 _MODES = frozenset({"L", "LA", "RGB", "RGBA"})
+
+
+def images_in(files: Iterable[bytes]) -> list[torch.Tensor]:
+    """As `image_in`; of more pixels than are taken nothing more is read."""
+    images: list[torch.Tensor] = []
+    pixels_read = 0
+    for file in files:
+        images.append(image_in(file))
+        pixels_read += images[-1].shape[1] * images[-1].shape[2]
+        if pixels_read > MOST_TOGETHER:
+            raise UnusableInput(f"The remote's images have more than {MOST_TOGETHER:,} pixels together.")
+    return images
 
 
 def image_in(body: bytes) -> torch.Tensor:

@@ -77,31 +77,43 @@ class Upload:
 Told = Callable[[Progress], None]
 
 
+class OwnCluster(ComfyDistError):
+    """The address is that of the cluster which executes the prompt itself."""
+
+
 async def execute_on(
     url: str,
     prompt: Mapping[str, Mapping[str, Any]],
     extra_data: Mapping[str, Any],
     uploads: Sequence[Upload],
     told: Told,
+    own: str = "",
 ) -> dict[str, list[bytes]]:
     """What the image nodes of the prompt showed there, as files, by their ids; called off where it is cancelled.
 
-    Raises RemoteFailed, OutsideFailed, OutsideRefused.
+    `own`: id of the prompt that wants them. Raises RemoteFailed, OutsideFailed, OutsideRefused; OwnCluster where
+    that is queued or runs there.
     """
     async with guarded_session(allowed_here(), silence=GONE_SECONDS) as session:
         remote = _Remote(session, url, told)
-        await remote.queue()
+        # What is no ComfyUI is found out by this too.
+        if await remote.has(own):
+            raise OwnCluster(f"{shown(url)} is this cluster.")
         for upload in uploads:
             name = await remote.upload(upload)
             node = prompt[upload.node]
             prompt = {**prompt, upload.node: {**node, "inputs": {**node["inputs"], upload.input: name}}}
         entry = await remote.executed(prompt, extra_data)
         outputs = entry.get("outputs")
-        return {
-            node_id: [await remote.view(image) for image in output["images"]]
-            for node_id, output in (outputs.items() if isinstance(outputs, dict) else ())
-            if isinstance(output, dict) and isinstance(output.get("images"), list)
-        }
+        left = MOST_BYTES
+        files: dict[str, list[bytes]] = {}
+        for node_id, output in outputs.items() if isinstance(outputs, dict) else ():
+            if isinstance(output, dict) and isinstance(images := output.get("images"), list):
+                files[node_id] = []
+                for image in images:
+                    files[node_id].append(await remote.view(image, left))
+                    left -= len(files[node_id][-1])
+        return files
 
 
 class _Remote:
@@ -111,7 +123,7 @@ class _Remote:
         parts = urlsplit(url)
         self._session = session
         self._base = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
-        self._name = f"the ComfyUI at {shown(self._base)}"
+        self._name = f"ComfyUI at {shown(self._base)}"
         self._told = told
         self._progress = Progress()
         self._client = uuid.uuid4().hex
@@ -168,12 +180,12 @@ class _Remote:
             raise failure
         return entry
 
-    async def view(self, image: Any) -> bytes:
-        """A file that the history tells of."""
+    async def view(self, image: Any, most: int) -> bytes:
+        """A file that the history tells of, of so many bytes at most."""
         if not isinstance(image, dict):
             raise self._no_comfyui("GET /history")
         query = {key: str(image.get(key, "")) for key in ("filename", "subfolder", "type")}
-        return await self._ask("GET", "view", params=query, most=MOST_BYTES)
+        return await self._ask("GET", "view", params=query, most=most)
 
     # Inside
 
@@ -202,23 +214,26 @@ class _Remote:
         try:
             async with asyncio.timeout(CALL_OFF_SECONDS):
                 await self._ask("POST", "queue", json={"delete": [prompt_id]})
-                if prompt_id in _ids((await self.queue()).get("queue_running")):
+                if prompt_id in _ids((await self._queue()).get("queue_running")):
                     await self._ask("POST", "interrupt", json={"prompt_id": prompt_id})
         except (ComfyDistError, TimeoutError) as error:
             log.debug("The prompt %s may go on at %s: %s", prompt_id, self._name, error)
 
+    async def has(self, prompt_id: str) -> bool:
+        """Whether the prompt is queued there, or runs."""
+        queue = await self._queue()
+        return any(prompt_id in _ids(queue.get(f"queue_{state}")) for state in ("running", "pending"))
+
     async def _state(self, prompt_id: str) -> tuple[dict[str, Any] | None, bool]:
         """Its entry in the history, and whether it is queued or runs; asked for as it goes, from there to here."""
-        queue = await self.queue()
+        waits = await self.has(prompt_id)
         found = await self._json("GET", f"history/{prompt_id}")
         if not isinstance(found, dict):
             raise self._no_comfyui("GET /history")
         entry = found.get(prompt_id)
-        waiting = {*_ids(queue.get("queue_running")), *_ids(queue.get("queue_pending"))}
-        return (entry if isinstance(entry, dict) else None), prompt_id in waiting
+        return (entry if isinstance(entry, dict) else None), waits
 
-    async def queue(self) -> dict[str, Any]:
-        """What it has to do; what is no ComfyUI is found out by it."""
+    async def _queue(self) -> dict[str, Any]:
         queue = await self._json("GET", "queue")
         if not isinstance(queue, dict):
             raise self._no_comfyui("GET /queue")

@@ -53,8 +53,8 @@ def failure_of(name: str, entry: Mapping[str, Any]) -> RemoteFailed | None:
             case ["execution_error", {"node_id": node, "node_type": kind, "exception_message": why}]:
                 return RemoteFailed(f"{name} failed at node {node} ({kind}): {_words(why)}")
             case ["execution_interrupted", _]:
-                return RemoteFailed(f"The prompt was interrupted at {name.removeprefix('the ')}.")
-    return RemoteFailed(f"The prompt failed at {name.removeprefix('the ')}, which does not say why.")
+                return RemoteFailed(f"{name} was told to interrupt the prompt.")
+    return RemoteFailed(f"{name} failed, and does not say why.")
 
 
 def _rejections(answer: Mapping[str, Any]) -> Iterator[str]:
