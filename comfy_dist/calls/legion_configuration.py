@@ -18,6 +18,8 @@ from comfy_dist.errors import ComfyDistError
 
 #: Characters of a configuration; what is longer is none.
 MOST_CHARACTERS = 65_536
+#: Keys and lists inside each other.
+DEEPEST = 20
 #: Local processes that one worker has at most, whatever a file says.
 MOST_PROCESSES = 64
 
@@ -225,11 +227,9 @@ def _read(kind: type[C], text: str, name: str) -> C:
     if len(text) > MOST_CHARACTERS:
         raise UnusableConfiguration(f"{name} has more than {MOST_CHARACTERS:,} characters; it is none.")
     try:
-        # Nothing here needs them, and a few lines of them are gigabytes.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise UnusableConfiguration(f"{name} uses YAML's aliases (*name); write out what they stand for.")
+        _refuse_bombs(text, name)
         found = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise UnusableConfiguration(f"{name} is not YAML{_place(error)}.") from None
     if found is not None and not isinstance(found, dict):
         raise UnusableConfiguration(f"{name} must be keys with values, such as “workflow: name.json”.")
@@ -239,9 +239,20 @@ def _read(kind: type[C], text: str, name: str) -> C:
         raise UnusableConfiguration(f"{name} {_sentence(error, kind)}.") from None
 
 
+def _refuse_bombs(text: str, name: str) -> None:
+    """A few lines of aliases are gigabytes, and a line of brackets is minutes; nothing here needs either."""
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent):
+            raise UnusableConfiguration(f"{name} uses YAML's aliases (*name); write out what they stand for.")
+        if depth > DEEPEST:
+            raise UnusableConfiguration(f"{name} is nested more than {DEEPEST} levels deep; it is none.")
+
+
 def _place(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or "nested too deep" * isinstance(error, RecursionError)
+    problem = getattr(error, "problem", None)
     line = "" if mark is None else f" in line {mark.line + 1}"
     return f"{line}{': ' if problem else ''}{problem or ''}"
 

@@ -175,7 +175,7 @@ async def process(two: Workers, port: int, **execution: Any) -> list[Any]:
 async def test_a_process_has_its_own_environment_and_device_and_is_used_again(two: Workers) -> None:
     port = next(PORTS)
     variables = {"COMFYUI_LEGION_TEST": "one", "OMP_NUM_THREADS": 1, "CUDA_VISIBLE_DEVICES": 7}
-    asked = {"env_vars": variables, "extra_args": "--cpu"}
+    asked: dict[str, Any] = {"env_vars": variables, "extra_args": "--cpu"}
     pid, *found = await process(two, port, **asked)
     assert found == ["one", "7", "1"]
     # Another workflow in the same process.

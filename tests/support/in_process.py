@@ -20,6 +20,7 @@ from comfy_dist.transport import Transport
 from comfy_dist.validation import Validation
 from comfy_dist.worker import Worker
 from comfy_dist.worker.lane import Limits
+from comfy_dist.worker.legion_processes import MakeEngine
 from comfy_dist.worker.plane_place import PlanePlace
 from comfy_dist.worker.presence import Identity
 from comfy_dist.workspace import Workspace
@@ -164,6 +165,7 @@ class Cluster:
         engine: Callable[[str, Stage], Obedient] = Obedient,
         call_timeout: float | None = None,
         plane: PlanePlace = PlanePlace(),  # noqa: B008 - frozen
+        legion: tuple[MakeEngine, float] | None = None,
         **limits: Any,
     ) -> Running:
         made = [engine(name, self.stage) for _ in range(engines)]
@@ -178,6 +180,8 @@ class Cluster:
             second_look=0.1,
             plane=plane,
             call_timeout=call_timeout,
+            legion_engine=legion[0] if legion else None,
+            legion_idle=legion[1] if legion else 600.0,
         )
         serving = asyncio.create_task(worker.serve())
         self._stack.push_async_callback(_stop, serving)
