@@ -180,10 +180,86 @@ GRAPHS: dict[str, Prompt] = {
     ),
     "freed at the end": same("made", "made", made=masks())
     | {"free": node("ClusterFinallyFree", anything=["made", 0], unload_models=False, free_memory=True)},
+    # The Distributed nodes: one share, and values as they stand.
+    "images collected": same(
+        "in", "made", made=images(), **{"in": node("DistributedCollector", images=["made", 0], load_balance=True)}
+    ),
+    "a list collected": same(
+        "in",
+        "made",
+        made=images(5),
+        parts=node("DistSplit", image=["made", 0], parts=3),
+        **{"in": node("DistributedCollector", images=["parts", 0], load_balance=False)},
+    ),
+    "a seed": same(
+        "made",
+        "other",
+        seed=node("DistributedSeed", seed=2**64 - 1),
+        made=node("DistNumberImage", number=["seed", 0]),
+        other=node("DistNumberImage", number=2**64 - 1),
+    ),
+    "a value": same(
+        "made",
+        "other",
+        value=node("DistributedValue", default_value="7", worker_values='{"1": "8", "_type": "INT"}'),
+        made=node("DistNumberImage", number=["value", 0]),
+        other=node("DistNumberImage", number=7),
+    ),
+    "a model's name": same(
+        "name",
+        "text",
+        text=node("PrimitiveString", value="a.ckpt"),
+        name=node("DistributedModelName", text="a.ckpt"),
+    ),
+    "a batch divided": same(
+        "both",
+        "made",
+        made=images(5),
+        parts=node("ImageBatchDivider", images=["made", 0], divide_by=2),
+        both=node("ImageBatch", image1=["parts", 0], image2=["parts", 1]),
+    ),
+    "a sound divided": same(
+        "both",
+        "made",
+        made=node("EmptyAudio", duration=0.5, sample_rate=8001, channels=2),
+        parts=node("AudioBatchDivider", audio=["made", 0], divide_by=2),
+        both=node("AudioConcat", audio1=["parts", 0], audio2=["parts", 1], direction="after"),
+    ),
+    "an output after the last part": same(
+        "part",
+        "empty",
+        made=images(2),
+        parts=node("ImageBatchDivider", images=["made", 0], divide_by=1),
+        part=node("DistAsItIs", input=["parts", 9]),
+        empty=node("DistributedEmptyImage", height=6, width=5, channels=3),
+    ),
 }
 
 #: Graphs that fail, and what the error of which node says.
 FAILING: dict[str, tuple[Prompt, str, str]] = {
+    "values that are no JSON": (
+        same(
+            "value",
+            "made",
+            made=images(),
+            value=node("DistributedValue", default_value="7", worker_values="{"),
+        ),
+        "value",
+        "worker_values is no JSON",
+    ),
+    "sizes that cannot be collected": (
+        same(
+            "in",
+            "made",
+            made=images(5),
+            parts=node("DistSplit", image=["made", 0], parts=2),
+            uneven=node("ImageCrop", image=["parts", 0], width=["sizes", 0], height=1, x=0, y=0),
+            sizes=node("DistNumbers", count=2, first=1),
+            **{"in": node("DistributedCollector", images=["uneven", 0], load_balance=False)},
+        ),
+        "in",
+        "Those of this worker are 1 x 1, 3 channels, and those of this worker 2 x 1, 3 channels",
+    ),
     "a list fanned out": (
         same(
             "out",
