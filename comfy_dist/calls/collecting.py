@@ -7,6 +7,7 @@ same nodes have one region, or, where one comes after another, one each.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from comfy_dist.calls.classes import CLOSERS, COLLECTOR, INFO, OPENERS, SHARED, closed_inputs
@@ -91,11 +92,15 @@ class Groups:
             for source, _ in graph.closed_links(collector):
                 self._unite(collector, source)
         self.of_collector = {each: (self._find(each), collecting.stage(each)) for each in collecting.collectors}
+        self._stages: dict[str, list[int]] = {}
+        for root, stage in sorted(set(self.of_collector.values())):
+            self._stages.setdefault(root, []).append(stage)
 
     def of(self, node_id: str) -> tuple[str, int]:
         """The group that executes a node of the shares: the first that comes after all that the node needs."""
-        root, after = self._find(node_id), self._collecting.stage(node_id)
-        return min(group for group in self.of_collector.values() if group[0] == root and group[1] > after)
+        root = self._find(node_id)
+        stages = self._stages[root]
+        return root, stages[bisect_right(stages, self._collecting.stage(node_id))]
 
     def _unite(self, one: str, other: str) -> None:
         # What a collector gives makes nobody one with what it takes.
