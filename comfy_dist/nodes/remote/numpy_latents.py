@@ -6,6 +6,7 @@ import io
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from comfy_dist.nodes import folders
@@ -56,16 +57,21 @@ class SaveLatentNumpy:
 
     def save(self, samples: Latent, filename_prefix: str = "latents/ComfyUI") -> dict[str, Any]:
         """The file's name, without its subfolder. Raises PathRefused where the prefix leads out of the folder."""
-        tensor = samples["samples"].detach().cpu()
         content = io.BytesIO()
-        np.save(
-            content, (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy(), allow_pickle=False
-        )
+        np.save(content, _array(samples["samples"].detach().cpu()), allow_pickle=False)
         place = folders.save_place(filename_prefix, folders.folder("output"))
         number = folders.create_numbered(place, place.number, place.name, ".npy", content.getbuffer())
         name = f"{place.name}_{number:05}_.npy"
         saved = {"filename": name, "subfolder": place.subfolder, "type": "output"}
         return {"ui": {"latents": [saved]}, "result": (name,)}
+
+
+def _array(tensor: torch.Tensor) -> npt.NDArray[Any]:
+    try:
+        return tensor.numpy()
+    except TypeError:
+        # bfloat16, and all of 8 bits.
+        return tensor.float().numpy()
 
 
 NODE_CLASS_MAPPINGS = {"LoadLatentNumpy": LoadLatentNumpy, "SaveLatentNumpy": SaveLatentNumpy}
