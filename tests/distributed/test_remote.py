@@ -296,6 +296,42 @@ async def test_what_nobody_waits_for_any_more_is_called_off(
     assert last_message(await remote.ended(there)) == "execution_interrupted"
 
 
+async def test_a_call_that_nobody_waits_for_any_more_ends(two: Workers, tmp_path: Path) -> None:
+    """The prompt fails, or is interrupted, while a worker does what it queued."""
+    for ending in ("fail", "interrupt"):
+        prompt = gated("worker://w1", tmp_path / "gate", seed=390)
+        prompt["fails"] = node("TestGate", path=str(tmp_path / ending), value=["queue", 0])
+        prompt["failing"] = node("DistFail", value=["fails", 0], workers="0")
+        prompt["digest2"] = node("DistDigest", value=["failing", 0])
+        prompt_id = await two.post(prompt)
+        await two.frontend.wait(
+            lambda found: states(found) == {"w0": "busy", "w1": "busy"}, "/distributed/workers"
+        )
+        if ending == "interrupt":
+            await two.frontend.post("/interrupt")
+        else:
+            (tmp_path / ending).touch()
+        assert (await two.ended(prompt_id)).status == "error"
+        await two.all_idle()
+
+
+async def test_workers_that_wait_for_each_other_all_end(two: Workers, tmp_path: Path) -> None:
+    """Each has a prompt that is queued on the other."""
+    prompts = []
+    for own, other in (("w0", "w1"), ("w1", "w0")):
+        prompt = simple(f"worker://{other}", seed=["met", 0])
+        prompt["met"] = node("DistMeet", value=400, at=str(tmp_path / "meeting"), workers=2)
+        prompts.append(await two.post(prompt, own))
+    for prompt_id in prompts:
+        ran = await two.ended(prompt_id)
+        assert ran.status == "success", message(ran)
+        assert ran.digests["digest"] == await expected(two, [400, 401, 401])
+
+
+def states(found: Any) -> dict[str, str]:
+    return {worker["name"]: worker["state"] for worker in found["workers"]}
+
+
 async def test_where_no_worker_is_a_remote_is_asked_all_the_same(
     address: str, remote: Frontend, tmp_path: Path
 ) -> None:

@@ -40,6 +40,8 @@ T = TypeVar("T")
 ANY_OUTPUT = "any"
 #: Seconds between two looks for an interrupt in a ComfyUI that no worker started: nothing there tells of it.
 _INTERRUPT_SECONDS = 0.5
+#: Seconds for a worker to show up.
+_SEEN_SECONDS = 2.0
 
 
 class RemoteInfo(TypedDict):
@@ -232,6 +234,7 @@ class Dispatch:
                 handoff=peer,
             )
             if self.place.worker is not None:
+                await _seen(here, self.place.worker)
                 results = [await on_worker(here, job, workflow, self.place.worker)]
             elif (found := await on_any(here, job, workflow)) is not None:
                 results = found
@@ -241,6 +244,14 @@ class Dispatch:
             return {fetch: handoff.handed().get(fetch, []) for fetch in ids}
         finally:
             handoff.close()
+
+
+async def _seen(here: Here, name: str) -> None:
+    """Wait a moment for a worker that shows up late: this one may never have looked before who is there."""
+    for _ in range(10):
+        if any(each["name"] == name for each in (await here.ask("peers"))["workers"]):
+            return
+        await asyncio.sleep(_SEEN_SECONDS / 10)
 
 
 @functools.cache
