@@ -7,9 +7,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from comfy_dist.calls.guests import Guests
 from comfy_dist.calls.here import Here
-from comfy_dist.calls.participants import NobodyElse, Worker
+from comfy_dist.calls.participants import Invitation, NobodyElse, Worker
 from comfy_dist.calls.sent_workflows import gives_way
+from comfy_dist.calls.share_pool import SharePool
+from comfy_dist.calls.shares import Pool
 from comfy_dist.messages import Participation, Spread
 
 #: Seconds between two looks at who is there.
@@ -52,8 +55,34 @@ class Attendance:
         """Whether it is time for another look."""
         return time.monotonic() - self._looked >= ATTEND_SECONDS
 
-    async def others(self) -> list[Worker]:
-        """The other workers that can help, idle ones first. Raises LinkLost, LinkRefused."""
+    async def missing(self, pool: Pool | SharePool, guests: Guests) -> list[Invitation]:
+        """Whom to call for what those who were called will not do. Raises LinkLost, LinkRefused, NobodyElse."""
+        others = await self._others()
+        names = {str(worker["name"]) for worker in others}
+        coming = {
+            guest.target: guest
+            for call in guests
+            if not (guest := guests[call]).ended and (guest.target in names or pool.outstanding(call))
+        }
+        await self._wait_for([target for target, guest in coming.items() if not guest.attempt])
+        if isinstance(pool, SharePool):
+            pool.unowned(names)
+            left = len(pool.free(time.monotonic()))
+            left -= sum(guest.spare and not guest.attempt for guest in coming.values())
+        else:
+            left = max(1, len(others)) if pool.left and not coming else 0
+        if left > 0 and not others:
+            self._alone()
+        more = [str(worker["name"]) for worker in others if worker["name"] not in coming][: max(0, left)]
+        return [Invitation(name, rank) for rank, name in enumerate(more, len(guests) + 1)]
+
+    def over(self) -> None:
+        """Nobody is waited for any longer."""
+        if self._waits:
+            self._here.tell("waits", node=self._node, workers=[])
+
+    async def _others(self) -> list[Worker]:
+        """The other workers that can help, idle ones first."""
         self._looked = time.monotonic()
         workers = (await self._here.ask("peers", prompt=self._prompt))["workers"]
         await self._give_way_in_a_circle(workers)
@@ -62,14 +91,14 @@ class Attendance:
             self._alone_since = None
         return sorted(others, key=lambda worker: worker["state"] != "idle")
 
-    async def wait_for(self, names: Sequence[str]) -> None:
+    async def _wait_for(self, names: Sequence[str]) -> None:
         """Those workers have been called and have not begun: only they can, if the parent does nothing itself."""
         waits = [] if self.parent else sorted(set(names))
         if waits != self._waits:
             self._waits = waits
             await self._here.ask("waits", node=self._node, workers=waits)
 
-    def alone(self) -> None:
+    def _alone(self) -> None:
         """There are no others, and something is left to do. Raises NobodyElse, if that lasts."""
         now = time.monotonic()
         self._alone_since = now if self._alone_since is None else self._alone_since
@@ -80,11 +109,6 @@ class Attendance:
             self._say(FALLING_BACK)
         elif now - self._alone_since > ALONE_SECONDS:
             raise NobodyElse(self._node)
-
-    def over(self) -> None:
-        """Nobody is waited for any longer."""
-        if self._waits:
-            self._here.tell("waits", node=self._node, workers=[])
 
     async def _give_way_in_a_circle(self, workers: Sequence[Worker]) -> None:
         """Of workers that wait for each other to begin one gives its job back; it comes again when others have

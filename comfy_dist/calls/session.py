@@ -12,14 +12,14 @@ import logging
 import time
 import uuid
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
 
 from comfy_dist.calls.asking import Answer, Done, Question, Sent
 from comfy_dist.calls.attendance import Attendance
-from comfy_dist.calls.errors import LinkRefused, RankFailed
+from comfy_dist.calls.errors import LinkLost, LinkRefused, RankFailed
+from comfy_dist.calls.guests import Guest, Guests
 from comfy_dist.calls.here import Here
 from comfy_dist.calls.offered import Offered, Values
 from comfy_dist.calls.participants import Invitation
@@ -39,23 +39,6 @@ PARENT = ""
 FETCH_SECONDS = 5.0
 #: Seconds between two looks at ranks that the end of a region was left to, as long as nothing is told of them.
 LOOK_SECONDS = 0.5
-
-
-@dataclass(slots=True)
-class _Guest:
-    """Who has taken an invitation."""
-
-    rank: int
-    #: The only worker that may take it; "": any.
-    target: str = ""
-    #: Called as others did not come.
-    spare: bool = False
-    attempt: int = 0
-    worker: str = ""
-    ended: bool = False
-    #: Its results cannot be had, so it is given nothing more.
-    unreachable: bool = False
-    fetching: set[asyncio.Task[None]] = field(default_factory=set)
 
 
 class Session:
@@ -89,13 +72,10 @@ class Session:
         self._results: dict[int, dict[str, Values]] = {}
         #: Who did each chunk that is done.
         self._doers: dict[int, str] = {}
-        self._guests: dict[str, _Guest] = {}
+        self._guests = Guests(node, self.heard, self._owned)
         self._here: Here | None = None
         self._job: RunningJob | None = None
         self._offered: Offered | None = None
-        self._invited = asyncio.Event()
-        #: What was said of calls before their ids were known here.
-        self._early: list[Mapping[str, Any]] = []
         self._changed = asyncio.Event()
         self._failure: ComfyDistError | None = None
         self._over = False
@@ -115,36 +95,13 @@ class Session:
 
     def invite(self, call: Mapping[str, Any], invitations: Sequence[Invitation]) -> None:
         """Send the call. Where that cannot be, the parent does everything."""
-        self._call = call
-        self._start(self._invite(invitations))
-
-    async def _invite(self, invitations: Sequence[Invitation], spare: bool = False) -> None:
-        self._invited.clear()
-        try:
-            if all(each.target is None for each in invitations):
-                await self._send(invitations)
-            else:
-                # One of them may be gone by now.
-                for each in invitations:
-                    await self._send([each], spare)
-        finally:
-            self._invited.set()
-        early, self._early = self._early, []
-        for message in early:
-            self.heard(message)
-
-    async def _send(self, invitations: Sequence[Invitation], spare: bool = False) -> None:
         assert self._here is not None
-        each = [{"rank": each.rank, "target": each.target} for each in invitations]
-        try:
-            ids = await self._here.send(self._call, each, self.heard)
-        except ComfyDistError as error:
-            log.warning("Nobody is asked to help with node %s: %s", self.node, error)
-            return
-        for call, invitation in zip(ids, invitations, strict=True):
-            self._guests[call] = _Guest(invitation.rank, invitation.target or "", spare)
-            if invitation.share is not None and isinstance(self.pool, SharePool):
-                self.pool.owned(invitation.share, call)
+        self._call = call
+        self._start(self._guests.invite(self._here, call, invitations))
+
+    def _owned(self, share: int, call: str) -> None:
+        if isinstance(self.pool, SharePool):
+            self.pool.owned(share, call)
 
     async def next(self, done: int | None = None, results: Mapping[str, Values] | None = None) -> Chunk | None:
         """The parent's next chunk, its last one having given `results`. None: all results are there.
@@ -172,30 +129,14 @@ class Session:
 
     async def _attend(self, attendance: Attendance) -> None:
         """See that somebody does what is left. Raises NobodyElse."""
+        assert self._here is not None
         try:
-            others = await attendance.others()
-            names = {str(worker["name"]) for worker in others}
-            coming = {
-                guest.target: guest
-                for call, guest in self._guests.items()
-                if not guest.ended and (guest.target in names or self.pool.outstanding(call))
-            }
-            await attendance.wait_for([target for target, guest in coming.items() if not guest.attempt])
-        except ComfyDistError as error:
+            more = await attendance.missing(self.pool, self._guests)
+        except (LinkLost, LinkRefused) as error:
             log.debug("Nobody can be looked for: %s", error)
             return
-        if isinstance(self.pool, SharePool):
-            self.pool.unowned(names)
-            left = len(self.pool.free(time.monotonic()))
-            left -= sum(guest.spare and not guest.attempt for guest in coming.values())
-        else:
-            left = max(1, len(others)) if self.pool.left and not coming else 0
-        more = [str(worker["name"]) for worker in others if worker["name"] not in coming][: max(0, left)]
-        if left > 0 and not others:
-            attendance.alone()
         if more:
-            first = len(self._guests) + 1
-            await self._invite([Invitation(name, rank) for rank, name in enumerate(more, first)], spare=True)
+            await self._guests.invite(self._here, self._call, more, spare=True)
 
     def alone(self) -> None:
         """Nobody can be called, so the parent does everything."""
@@ -214,7 +155,7 @@ class Session:
         if self._over:
             return
         self._over = True
-        self._invited.set()
+        self._guests.over()
         turns.pop(self.id, None)
         if self._attendance is not None:
             self._attendance.over()
@@ -261,7 +202,7 @@ class Session:
             first = error.errors(include_url=False)[0]
             raise LinkRefused(f"No rank asks so: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
         # Who is called may be here before the one that called knows its id.
-        await self._invited.wait()
+        await self._guests.known()
         answer = await self._answer(asked)
         return answer.model_dump(mode="json")
 
@@ -290,7 +231,7 @@ class Session:
             workers=self.workers if asked.values else "",
         )
 
-    def _admit(self, guest: _Guest, call: str, attempt: int) -> bool:
+    def _admit(self, guest: Guest, call: str, attempt: int) -> bool:
         """Whether that attempt may take chunks; a new one takes the place of the one before, unless that has come
         to its end."""
         if guest.ended:
@@ -301,14 +242,14 @@ class Session:
             guest.attempt = attempt
         return attempt == guest.attempt
 
-    def _share(self, guest: _Guest, call: str) -> Chunk | None:
+    def _share(self, guest: Guest, call: str) -> Chunk | None:
         if self._failure is not None or guest.unreachable:
             return None
         # It asks again for what it has where the answer did not reach it.
         held = self.pool.outstanding(call)
         return held[0] if held else self.pool.take(call, time.monotonic())
 
-    def _take(self, guest: _Guest, call: str, done: Done) -> None:
+    def _take(self, guest: Guest, call: str, done: Done) -> None:
         """Results of a rank: fetched at once, unless they are late or were told before."""
         if set(done.results) != set(self._closers):
             raise LinkRefused(f"A chunk of this region gives results for {', '.join(self._closers) or 'no node'}.")
@@ -321,7 +262,7 @@ class Session:
         guest.fetching.add(task)
         task.add_done_callback(guest.fetching.discard)
 
-    async def _fetch(self, guest: _Guest, call: str, done: Done) -> None:
+    async def _fetch(self, guest: Guest, call: str, done: Done) -> None:
         assert self._here is not None
         began = now_ms()
         plane = self._here.plane
@@ -364,7 +305,7 @@ class Session:
             self.pool.undone(index)
         self._changed.set()
 
-    def _tell_span(self, kind: str, guest: _Guest, index: int, start: int, stop: int) -> None:
+    def _tell_span(self, kind: str, guest: Guest, index: int, start: int, stop: int) -> None:
         """For the timeline (messages/trace.py). All by this process's clock, whatever the ranks' say."""
         assert self._here is not None
         span = {
@@ -380,10 +321,9 @@ class Session:
 
     # What becomes of calls
 
-    def heard(self, message: Mapping[str, Any]) -> None:
+    def heard(self, message: dict[str, Any]) -> None:
         """The worker says how a call fares."""
-        if not self._invited.is_set():
-            self._early.append(message)
+        if self._guests.is_early(message):
             return
         call, state, attempt = str(message["call"]), message["state"], int(message["attempt"])
         guest = self._guests.get(call)
@@ -399,7 +339,7 @@ class Session:
         if state == "ended":
             self._ended(guest, call, message)
 
-    def _gone(self, guest: _Guest, call: str) -> None:
+    def _gone(self, guest: Guest, call: str) -> None:
         """Whoever executed the call is no more: its chunks go back, those too whose results are on their way.
         Where they save, so does all that it has done."""
         for task in guest.fetching:
@@ -410,11 +350,11 @@ class Session:
         guest.unreachable = False
         self._changed.set()
 
-    def _ended(self, guest: _Guest, call: str, message: Mapping[str, Any]) -> None:
+    def _ended(self, guest: Guest, call: str, message: Mapping[str, Any]) -> None:
         guest.ended = True
         error = message.get("error") or {}
         if message.get("status") == "failed" and not _out_of_reach(error):
-            self._failure = self._failure or RankFailed(_sentence(guest, error))
+            self._failure = self._failure or RankFailed(guest.failure(error))
         elif message.get("status") == "finished":
             self.pool.lost(call)
         else:
@@ -425,11 +365,3 @@ class Session:
 def _out_of_reach(error: Mapping[str, Any]) -> bool:
     """Whether the rank failed only because values cannot get from the parent to it, or back."""
     return str(error.get("exception_type", "")).endswith((".NotPulled", ".CannotTravel"))
-
-
-def _sentence(guest: _Guest, error: Mapping[str, Any]) -> str:
-    worker = f" on worker {guest.worker}" if guest.worker else ""
-    why = str(error.get("exception_message") or "").strip() or "it does not say why."
-    if not error.get("node_id"):
-        return f"Rank {guest.rank}{worker} failed: {why}"
-    return f"Rank {guest.rank}{worker} failed at node {error['node_id']} ({error.get('node_type')}): {why}"

@@ -31,6 +31,10 @@ class Worker:
         self.asked: list[tuple[int, str, dict[str, Any]]] = []
         self.jobs: dict[int, dict[str, Any]] = {PARENT: {"id": "parent", "attempt": 1, "call": None}}
         self.engines = 3
+        self.workers: list[dict[str, Any]] = [
+            {"id": f"w{n}", "name": f"w{n}", "engine": "graph", "devices": [], "state": "idle", "waits_for": []}
+            for n in range(3)
+        ]
         self.sent: list[dict[str, Any]] = []
 
     async def taken(self, call: str) -> None:
@@ -47,8 +51,7 @@ class Worker:
                     raise LinkRefused("No job runs here now.")
                 return self.jobs[lane]
             case "peers":
-                workers = [{"id": f"w{n}", "name": f"w{n}", "engine": "graph", "devices": []} for n in range(3)]
-                return {"engines": self.engines, "workers": workers}
+                return {"engines": self.engines, "workers": self.workers}
             case "send":
                 ids = [f"call-{len(self.sent) + n}" for n in range(1, len(arguments["calls"]) + 1)]
                 self.sent += [{**arguments["call"], **each} for each in arguments["calls"]]

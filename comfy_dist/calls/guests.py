@@ -1,0 +1,113 @@
+"""Those who are called to a region: the invitations that were sent, and who has taken each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from comfy_dist.calls.here import Heard, Here
+from comfy_dist.calls.participants import Invitation
+from comfy_dist.errors import ComfyDistError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Guest:
+    """Who has taken an invitation."""
+
+    rank: int
+    #: The only worker that may take it; "": any.
+    target: str = ""
+    #: Called as others did not come.
+    spare: bool = False
+    attempt: int = 0
+    worker: str = ""
+    ended: bool = False
+    #: Its results cannot be had, so it is given nothing more.
+    unreachable: bool = False
+    fetching: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def failure(self, error: Mapping[str, Any]) -> str:
+        """A sentence on what its call has failed of."""
+        worker = f" on worker {self.worker}" if self.worker else ""
+        why = str(error.get("exception_message") or "").strip() or "it does not say why."
+        if not error.get("node_id"):
+            return f"Rank {self.rank}{worker} failed: {why}"
+        return f"Rank {self.rank}{worker} failed at node {error['node_id']} ({error.get('node_type')}): {why}"
+
+
+class Guests:
+    """Of one region, by their calls' ids. On the link's loop."""
+
+    def __init__(self, node: str, heard: Heard, owned: Callable[[int, str], None]) -> None:
+        """`heard` is told what becomes of calls; `owned` whose share a call was sent for."""
+        self._node = node
+        self._heard = heard
+        self._owned = owned
+        self._guests: dict[str, Guest] = {}
+        #: Set while all ids are known here: a worker may have a call before this process knows its id.
+        self._known = asyncio.Event()
+        #: What was said of calls while they were not.
+        self._early: list[dict[str, Any]] = []
+
+    async def invite(
+        self, here: Here, call: Mapping[str, Any], invitations: Sequence[Invitation], *, spare: bool = False
+    ) -> None:
+        """Send the call. Where that cannot be, nobody comes."""
+        self._known.clear()
+        try:
+            if all(each.target is None for each in invitations):
+                await self._send(here, call, invitations, spare)
+            else:
+                # One of them may be gone by now.
+                for each in invitations:
+                    await self._send(here, call, [each], spare)
+        finally:
+            self._known.set()
+        early, self._early = self._early, []
+        for message in early:
+            self._heard(message)
+
+    async def known(self) -> None:
+        """Wait until the ids of all that was sent are known."""
+        await self._known.wait()
+
+    def over(self) -> None:
+        """Nobody is waited for any longer."""
+        self._known.set()
+
+    def is_early(self, message: dict[str, Any]) -> bool:
+        """Whether it is about a call of which the id may not be known; it is told again then."""
+        if not self._known.is_set():
+            self._early.append(message)
+        return not self._known.is_set()
+
+    def get(self, call: str) -> Guest | None:
+        return self._guests.get(call)
+
+    def __getitem__(self, call: str) -> Guest:
+        return self._guests[call]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._guests)
+
+    def __len__(self) -> int:
+        return len(self._guests)
+
+    async def _send(
+        self, here: Here, call: Mapping[str, Any], invitations: Sequence[Invitation], spare: bool
+    ) -> None:
+        each = [{"rank": each.rank, "target": each.target} for each in invitations]
+        try:
+            ids = await here.send(call, each, self._heard)
+        except ComfyDistError as error:
+            log.warning("Nobody is asked to help with node %s: %s", self._node, error)
+            return
+        for id_, invitation in zip(ids, invitations, strict=True):
+            self._guests[id_] = Guest(invitation.rank, invitation.target or "", spare)
+            if invitation.share is not None:
+                self._owned(invitation.share, id_)
