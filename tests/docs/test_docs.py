@@ -35,6 +35,10 @@ NOT_FILES |= {
     "locales/",
     "example_workflows/",
     "subgraphs/",
+    "default/workflows/",
+    "default/ComfyUI-LegionPower/workflows/",
+    "default/ComfyUI-LegionPower/config.yaml",
+    "default/ComfyUI-LegionPower/default_legion_config.yaml",
     "requirements.txt",
 }
 OURS = ("comfyui", "comfyui-worker", "comfyui-client")
