@@ -32,7 +32,7 @@ def told_of(node: Mapping[str, Any], share: Chunk) -> dict[str, Any]:
     Those of a value are the same for as long as the value is, so that what was made with it stays cached.
     """
     if class_of(node) != VALUE:
-        return {"share": share.rank}
+        return {"share": share.index}
     names: list[str] = list(share.names)
     values = inputs_of(node).get("worker_values")
     if isinstance(values, str):

@@ -122,7 +122,8 @@ class Parent:
     def _invitations(self) -> list[Invitation]:
         pool = self.session.pool
         if isinstance(pool, SharePool):
-            return [Invitation(each.worker, each.number, each.number) for each in pool.shares if each.worker]
+            called = [share for share in pool.shares if share.worker]
+            return [Invitation(share.worker, rank, share.number) for rank, share in enumerate(called, 1)]
         return invitations(self._found, self._name, pool.world - self._found.parent)
 
     async def begin(self) -> Expansion | None:

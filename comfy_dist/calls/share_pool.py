@@ -21,7 +21,7 @@ class Share:
 
 
 class SharePool:
-    """The shares of a region, each a chunk of one item. Who takes is "" (the parent) or a call's id; times are in
+    """The shares of a region, each a chunk of one item, whose index is the share's number. Who takes is "" (the parent) or a call's id; times are in
     seconds.
 
     Everyone gets its own share first. Another's it gets only where that one is gone, or has not begun for as long
@@ -36,11 +36,11 @@ class SharePool:
                 share.number,
                 share.number,
                 share.number + 1,
-                share.number,
+                rank,
                 len(shares),
                 (share.worker, share.id, str(share.number)) if share.number else (),
             )
-            for share in shares
+            for rank, share in enumerate(shares)
         )
         self._chunk = {chunk.index: chunk for chunk in self.chunks}
         #: Who is called for a share: the parent for what is nobody else's.

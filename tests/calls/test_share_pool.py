@@ -160,7 +160,7 @@ def test_everyone_does_its_own_where_all_come(order: list[str]) -> None:
     for who in order:
         chunk = shared.take(who, 1.0)
         assert chunk is not None
-        assert chunk.rank == (NAMES.index(who) + 1 if who else 0)
+        assert chunk.index == (NAMES.index(who) + 1 if who else 0)
         assert shared.take(who, 1.0) is None or who != order[-1]
 
 
@@ -171,10 +171,10 @@ def test_another_gets_only_what_its_owner_does_not_begin() -> None:
     assert shared.done(own.index, "", 20.0)
     assert shared.take("", 20.0) is None, "a share takes 20 s, and the others have had no more yet"
     assert (late := shared.take("w1", 20.0)) is not None
-    assert late.rank == 2
+    assert late.index == 2
     taken = shared.take("", 20.5)
     assert taken is not None
-    assert taken.rank == 1
+    assert taken.index == 1
     assert shared.take("w0", 21.0) is None
 
 

@@ -11,11 +11,13 @@ import pytest
 
 from tests.distributed.conftest import Ran, Workers
 from tests.support.patience import PATIENCE
-from tests.support.talking import Prompt, node
+from tests.support.talking import Binary, Prompt, node
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PARENT = "w0"
+#: ComfyUI's type of binary events that bring a text for a node.
+TEXT = 3
 LAST = 2**64 - 1
 
 
@@ -164,6 +166,15 @@ async def test_who_falls_back_does_nothing_but_where_nobody_else_is(three: Worke
     assert makers(alone) == [0]
 
 
+async def test_that_it_falls_back_is_shown_under_the_node(three: Workers, tmp_path: Path) -> None:
+    extra = {"worker": PARENT, "distributed": {"workers": ["gone"], "participation": "fallback"}}
+    async with three.frontend.socket("falls") as socket:
+        prompt_id = await three.frontend.prompt(seeded(tmp_path), client_id="falls", extra_data=extra)
+        await socket.end(prompt_id)
+        texts = [each.body for each in socket.received if isinstance(each, Binary) and each.type == TEXT]
+    assert [text for text in texts if b"collect" in text and b"(fallback)" in text]
+
+
 @pytest.mark.parametrize("kind", ["FanIn", "Gather"])
 async def test_an_orchestrator_takes_no_part_of_a_batch_either(three: Workers, tmp_path: Path, kind: str) -> None:
     prompt = {
@@ -276,6 +287,16 @@ async def test_a_batch_that_does_not_differ_is_divided_once(three: Workers, tmp_
 async def test_output_nodes_inside_show_what_every_worker_made(three: Workers, tmp_path: Path) -> None:
     ran = await done(three, seeded(tmp_path, 3) | {"shown": node("DistShow", value=["log", 0])})
     assert len(set(ran.shown("shown")["shown"])) == 3
+
+
+async def test_a_share_is_told_which_it_is_of_how_many(three: Workers, tmp_path: Path) -> None:
+    prompt = seeded(tmp_path) | {
+        "info": node("ClusterInfo"),
+        "log": node("DistStamp", image=["image", 0], index=["info", 0], count=["info", 1]),
+        "digest": node("DistPeek", value=["collect", 0]),
+    }
+    ran = await done(three, prompt, workers=["gone", "w1"])
+    assert ran.shown("values")["digest"] == [[2.0, 102.0]]
 
 
 async def test_unchanged_nothing_is_made_again_but_for_other_workers(three: Workers, tmp_path: Path) -> None:
