@@ -11,14 +11,17 @@ Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 #: Where machines are told their credentials and settings, at numbers that are public: Azure's; and a network that
 #: holds such a place (Oracle's) and that not every Python knows to be private.
 _PRIVATE = tuple(ipaddress.IPv4Network(network) for network in ("168.63.129.16/32", "192.0.0.0/24"))
-#: An IPv4 address in the last 32 bits: IPv4-compatible, NAT64.
-_CARRIES_IPV4 = tuple(ipaddress.IPv6Network(network) for network in ("::/96", "64:ff9b::/96", "64:ff9b:1::/48"))
+#: How networks without IPv4 write its addresses, in the last 32 bits (RFC 6052).
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 def is_public(address: Address) -> bool:
     """Whether the address is one of the internet's, by every IPv4 address that it carries too."""
-    if isinstance(address, ipaddress.IPv6Address) and not all(is_public(each) for each in _carried(address)):
-        return False
+    if isinstance(address, ipaddress.IPv6Address):
+        if address in _NAT64:
+            return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+        if not all(is_public(each) for each in _carried(address)):
+            return False
     return (
         address.is_global
         and not address.is_multicast
@@ -29,10 +32,7 @@ def is_public(address: Address) -> bool:
 
 
 def _carried(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
-    found = [each for each in (address.ipv4_mapped, address.sixtofour, *(address.teredo or ())) if each]
-    if any(address in network for network in _CARRIES_IPV4):
-        found.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-    return found
+    return [each for each in (address.ipv4_mapped, address.sixtofour, *(address.teredo or ())) if each]
 
 
 def literal(host: str) -> Address | None:

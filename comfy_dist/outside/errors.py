@@ -1,4 +1,5 @@
-"""What can go wrong outside, as sentences. Neither password nor query of an address is shown: secrets."""
+"""What can go wrong outside, as sentences. Neither password nor query of an address is shown: secrets; nor what
+others say in letters that a terminal obeys."""
 
 from __future__ import annotations
 
@@ -28,7 +29,12 @@ def shown(url: str) -> str:
         url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     except ValueError:
         url = url.partition("?")[0].rpartition("@")[2]
-    return "".join(letter if letter.isprintable() else "?" for letter in url[:200])
+    return said(url, 200)
+
+
+def said(text: str, most: int) -> str:
+    """What somebody outside says, in so many letters at most, all of them on one line."""
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text[:most].split()))
 
 
 @contextmanager
@@ -49,5 +55,9 @@ def reaching(url: str) -> Iterator[None]:
         raise OutsideFailed(f"{shown(url)} cannot be reached ({why}).") from error
     except aiohttp.ClientPayloadError as error:
         raise OutsideFailed(f"The answer of {shown(url)} broke off, or is not as its headers say.") from error
+    except aiohttp.ClientResponseError as error:
+        raise OutsideFailed(
+            f"What {shown(url)} sends is no HTTP that can be read: {said(error.message, 100).rstrip(" .:")}."
+        ) from error
     except (aiohttp.ClientError, OSError) as error:
         raise OutsideFailed(f"The connection to {shown(url)} failed ({type(error).__name__}).") from error

@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 import aiohttp
 
 from comfy_dist.outside.allowed import allowed_here
-from comfy_dist.outside.errors import OutsideFailed, OutsideRefused, reaching, shown
+from comfy_dist.outside.errors import OutsideFailed, OutsideRefused, reaching, said, shown
 from comfy_dist.outside.session import SILENCE_SECONDS, guarded_session
 
 #: Bytes that are read of an answer, unpacked.
@@ -68,10 +68,17 @@ async def _step(session: aiohttp.ClientSession, url: str, most: int) -> Fetched 
         async with session.get(url, allow_redirects=False) as response:
             if response.status in _REDIRECTS and (place := response.headers.get("Location")):
                 # Nothing goes along to the next place: a user stands in the address alone.
-                return urljoin(url, place)
+                return _next(url, place)
             check_status(response)
             kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-            return Fetched(await read_capped(response, most), kind[:100], url)
+            return Fetched(await read_capped(response, most), said(kind, 100), url)
+
+
+def _next(url: str, place: str) -> str:
+    try:
+        return urljoin(url, place)
+    except ValueError as error:
+        raise OutsideFailed(f"{shown(url)} redirects to {shown(place)}, which is no address.") from error
 
 
 def check_web_address(url: str) -> None:
@@ -89,7 +96,7 @@ def check_status(response: aiohttp.ClientResponse) -> None:
     """Raises OutsideFailed for an answer other than 2xx."""
     if not 200 <= response.status < 300:
         raise OutsideFailed(
-            f"{shown(str(response.url))} answered {response.status} {(response.reason or '')[:100]}."
+            f"{shown(str(response.url))} answered {response.status} {said(response.reason or '', 100)}."
         )
 
 
@@ -124,4 +131,4 @@ def _within(url: str, most: int) -> Fetched:
         raise OutsideFailed(f"The data: address is not in base64 as it says: {error}.") from error
     if len(body) > most:
         raise OutsideFailed(f"The data: address holds more than {most / 2**20:.4g} MB, which is all that is read.")
-    return Fetched(body, kind[:100], "data:")
+    return Fetched(body, said(kind, 100), "data:")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from comfy_dist.outside.allowed import allowed_here
-from comfy_dist.outside.errors import OutsideFailed, reaching, shown
+from comfy_dist.outside.errors import OutsideFailed, reaching, said, shown
 from comfy_dist.outside.fetching import WHOLE_SECONDS, check_web_address
 from comfy_dist.outside.session import SILENCE_SECONDS, guarded_session
 
@@ -37,7 +37,8 @@ async def post_json(
                 async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
                     if 200 <= response.status < 300:
                         return
-                    said = (await response.content.read(_SHOWN)).decode("utf-8", "replace").strip()
-                    raise OutsideFailed(f"{shown(url)} answered {response.status}: {said or response.reason}")
+                    body = await response.content.read(_SHOWN)
+                    why = said(body.decode("utf-8", "replace"), _SHOWN) or said(response.reason or "", _SHOWN)
+                    raise OutsideFailed(f"{shown(url)} answered {response.status}: {why}")
     except TimeoutError:
         raise OutsideFailed(f"{shown(url)} did not take it within {whole:g} s.") from None

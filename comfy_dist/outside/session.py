@@ -61,7 +61,7 @@ class _Connector(aiohttp.TCPConnector):
         host, port = req.url.raw_host or "", req.url.port or 0
         address = literal(host)
         if address is not None and not self._allowed_hosts.may_reach(host, address, port):
-            raise _refusal(host, port)
+            raise _refusal(str(address), port)
         return await super().connect(req, traces, timeout)
 
 

@@ -187,6 +187,15 @@ class TestWhatIsNoPicture:
         with pytest.raises(UnusableInput, match="is too large to be loaded: it has more than 1,000,000 pixels"):
             loaded(many)
 
+    def test_a_small_file_of_very_many_frames_is_not_decoded(self) -> None:
+        head = b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0x80, 0, 0) + bytes(6)
+        frame = b"," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02D\x01\x00"
+        assert loaded(head + frame * 3 + b";")[0].shape == (3, 1, 1, 3)
+        with pytest.raises(
+            UnusableInput, match="pixels in all of its frames, where each counts for 4,096 at least"
+        ):
+            loaded(head + frame * 50_000 + b";")
+
     async def test_a_private_address_is_not_asked(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(VARIABLE)
         async with serving(answering(b"secret")) as served:

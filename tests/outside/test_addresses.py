@@ -13,7 +13,7 @@ from comfy_dist.outside.addresses import is_public, literal
 ipv4 = st.ip_addresses(v=4)
 
 
-@pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946", "1.1.1.1"])
+@pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946", "64:ff9b::1.1.1.1"])
 def test_the_internet_is_public(address: str) -> None:
     assert is_public(ipaddress.ip_address(address))
 
@@ -24,7 +24,8 @@ def test_the_internet_is_public(address: str) -> None:
         "0.0.0.0", "10.1.2.3", "100.64.0.1", "100.100.100.200", "127.0.0.1", "127.255.1.2", "169.254.169.254",
         "168.63.129.16", "172.16.0.1", "192.0.0.192", "192.168.1.1", "198.18.0.1", "224.0.0.1", "240.0.0.1",
         "255.255.255.255", "::", "::1", "::127.0.0.1", "::ffff:127.0.0.1", "::ffff:169.254.169.254",
-        "64:ff9b::10.0.0.1", "64:ff9b:1::a00:1", "2002:7f00:1::", "fe80::1", "fec0::1", "fc00::1",
+        "64:ff9b::10.0.0.1", "64:ff9b::", "64:ff9b:1::a00:1", "64:ff9b:1:a00:0:100::", "::1.1.1.1",
+        "2002:7f00:1::", "fe80::1", "fec0::1", "fc00::1",
         "fd00:ec2::254", "ff02::1",
     ],
 )  # fmt: skip

@@ -143,6 +143,18 @@ async def falsely_packed(_: web.Request) -> web.Response:
     return web.Response(body=b"no gzip at all", headers={"Content-Encoding": "gzip"})
 
 
+def saying(answer: bytes) -> Handler:
+    """Those bytes, whatever they are."""
+
+    async def say(request: web.Request) -> web.StreamResponse:
+        assert isinstance(request.transport, asyncio.WriteTransport)
+        request.transport.write(answer)
+        request.transport.close()
+        return web.StreamResponse()
+
+    return say
+
+
 @pytest.mark.parametrize(
     ("handler", "says"),
     [
@@ -152,6 +164,11 @@ async def falsely_packed(_: web.Request) -> web.Response:
         (breaking_off, "broke off, or is not as its headers say"),
         (falsely_packed, "broke off, or is not as its headers say"),
         (sending_on("http://127.0.0.1:99999/"), "is no http or https address"),
+        (sending_on("http://[::1"), r"redirects to http://\[::1, which is no address"),
+        (saying(b"no HTTP\r\n\r\n"), "sends is no HTTP that can be read"),
+        (saying(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 2**16 + b"\r\n\r\n"), "sends is no HTTP that can be read"),
+        (saying(b"HTTP/1.1 200 OK\r\n" + b"X: x\r\n" * 9999 + b"\r\n"), "sends is no HTTP that can be read"),
+        (saying(b"HTTP/1.1 404 \x1b[2J\xff\r\n\r\n"), r"answered 404 \?\[2J"),
     ],
 )
 async def test_what_is_no_answer_is_said(handler: Handler, says: str) -> None:
@@ -160,6 +177,7 @@ async def test_what_is_no_answer_is_said(handler: Handler, says: str) -> None:
             await fetch(served.url("/a.png?token=secret", user="me:password@"))
     assert "secret" not in str(failed.value)
     assert "password" not in str(failed.value)
+    assert str(failed.value).isprintable()
 
 
 async def test_nobody_at_home_is_said() -> None:
@@ -207,11 +225,12 @@ class TestPosting:
         assert heard == [("POST", "application/json", {"ä": "b"})]
 
     async def test_a_refusal_is_shown_as_far_as_a_person_reads_it(self) -> None:
-        body = json.dumps({"error": "No room for pictures.", "more": "x" * 5000}).encode()
+        body = b"\x1b" + json.dumps({"error": "No room for pictures.", "more": "x" * 5000}, indent=2).encode()
         async with serving(answering(body, "application/json", 507)) as served:
             with pytest.raises(OutsideFailed, match=r"answered 507: .*No room for pictures\.") as failed:
                 await post_json(served.url("/?token=secret"), {})
         assert len(str(failed.value)) < 1200
+        assert str(failed.value).isprintable()
         assert "secret" not in str(failed.value)
 
     async def test_what_is_posted_follows_no_redirect(self) -> None:

@@ -182,6 +182,10 @@ _BROKEN = (
 )
 
 
+#: A file of some bytes for each frame may have millions of them.
+_LEAST_PIXELS = 64 * 64
+
+
 def frames(source: Source, name: str | None = None, most: int | None = None) -> Iterator[Image.Image]:
     """The pictures of a file, turned as EXIF says. A broken file gives what it has.
 
@@ -195,13 +199,13 @@ def frames(source: Source, name: str | None = None, most: int | None = None) -> 
             # Without layers a Photoshop file has no frame, but a picture.
             picture = ImageOps.exif_transpose(next(sequence, file))
         yield picture
-        pixels_read = picture.width * picture.height
+        pixels_read = _counted(picture)
         # An MPO's further frames are other views of one photo.
         while file.format != "MPO":
             try:
                 with _reading(name):
                     picture = next(sequence)
-                pixels_read += picture.width * picture.height
+                pixels_read += _counted(picture)
                 if most is not None:
                     # Frames of a TIFF have a size each.
                     _bound(pixels_read, name, most)
@@ -224,7 +228,7 @@ def open_picture(source: Source, name: str | None = None, most: int | None = Non
     with _reading(name):
         file = Image.open(source, formats=readable_formats())
         if most is not None:
-            _bound(file.width * file.height * getattr(file, "n_frames", 1), name, most)
+            _bound(_counted(file) * getattr(file, "n_frames", 1), name, most)
         file.load()
     return file
 
@@ -233,9 +237,17 @@ def _name(source: Source, name: str | None) -> str:
     return source.name if isinstance(source, Path) and name is None else name or "The file"
 
 
+def _counted(frame: Image.Image) -> int:
+    """Its pixels; of a tiny one as many as take the memory that any frame does."""
+    return max(frame.width * frame.height, _LEAST_PIXELS)
+
+
 def _bound(pixels: int, name: str, most: int) -> None:
     if pixels > most:
-        raise TooLarge(f"{name} is too large to be loaded: it has more than {most:,} pixels in all of its frames.")
+        raise TooLarge(
+            f"{name} is too large to be loaded: it has more than {most:,} pixels in all of its frames, where each "
+            f"counts for {_LEAST_PIXELS:,} at least."
+        )
 
 
 @contextmanager
