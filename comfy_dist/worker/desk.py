@@ -16,10 +16,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from comfy_dist.calls.errors import LinkRefused
-from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.messages import (
     AttemptFailedFact,
-    CallEnded,
     CancelledFact,
     Fact,
     Job,
@@ -28,16 +26,16 @@ from comfy_dist.messages import (
     Route,
     StartedFact,
     Urgency,
-    now_ms,
     selected,
 )
 from comfy_dist.routing import needs_of
 from comfy_dist.transport import Transport
 from comfy_dist.worker.arbiter import Arbiter
 from comfy_dist.worker.asked_calls import Asked, job_of
-from comfy_dist.worker.attempt_calls import AttemptCalls, SentCall
+from comfy_dist.worker.attempt_calls import AttemptCalls
 from comfy_dist.worker.between import Between
 from comfy_dist.worker.link import LinkServer
+from comfy_dist.worker.lookout import Lookout
 from comfy_dist.worker.peers import Peers
 from comfy_dist.worker.plane_place import PlanePlace
 from comfy_dist.worker.presence import Identity
@@ -52,8 +50,6 @@ log = logging.getLogger(__name__)
 TakenBeside = Callable[[str, AttemptCalls, Job], bool]
 #: Calls that one attempt sends at most; a node that sends more is mistaken.
 MOST_CALLS = 10_000
-#: Seconds between two looks at whoever executes a call, or waits for one; missed twice, it is gone.
-LOOK_SECONDS = 2.5
 
 
 class Desk:
@@ -81,7 +77,6 @@ class Desk:
         self._taken_beside: TakenBeside = lambda target, calls, call: False
         self._workspace = workspace
         self._plane = plane
-        self._call_timeout = call_timeout
         self._places: dict[int, dict[str, Any]] = {}
         self._peers = Peers(transport, identity.id)
         self._links = LinkServer(self.handle)
@@ -89,6 +84,7 @@ class Desk:
         #: To what other workers pass on to this one.
         self.answer = self._between.answer
         self._running: dict[int, AttemptCalls] = {}
+        self._lookout = Lookout(identity.id, transport, arbiter, self._running, self.push, call_timeout)
         #: By the calls' ids.
         self._sent: dict[str, AttemptCalls] = {}
         self._following = False
@@ -208,7 +204,7 @@ class Desk:
             tasks.create_task(self._peers.follow())
             tasks.create_task(self._receive())
             tasks.create_task(self._follow_progress())
-            tasks.create_task(self._look_for_others())
+            tasks.create_task(self._lookout.run())
 
     async def _receive(self) -> None:
         async for ended in self._transport.results():
@@ -222,67 +218,6 @@ class Desk:
         async for message in self._transport.progress(everyones=False):
             if (calls := self._sent.get(message.job_id)) is not None:
                 calls.on_progress(message)
-
-    async def _look_for_others(self) -> None:
-        """For whoever executes calls of the jobs here, and whoever waits for calls that are executed here."""
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            for calls in list(self._running.values()):
-                try:
-                    await self._look_for_holders(calls)
-                    await self._look_for_parent(calls)
-                except BrokerUnavailable as error:
-                    log.debug("Nobody can be looked for: %s", error)
-
-    async def _look_for_holders(self, calls: AttemptCalls) -> None:
-        for call_id, call in list(calls.calls.items()):
-            if call.state == "running" and self._is_overdue(call):
-                await self._give_up(calls, call)
-            if call.state != "running" or call.holder == self._identity.id:
-                continue
-            attempt = call.attempt
-            if await self._transport.is_alive(call.holder) or call.attempt != attempt:
-                call.missed = False
-            elif not call.missed:
-                call.missed = True
-            else:
-                self.push(calls, calls.gone(call_id))
-
-    async def _look_for_parent(self, calls: AttemptCalls) -> None:
-        """A call nobody waits for any more keeps a worker that is to do the parent's job again."""
-        about = calls.job.call
-        if about is None or about.worker == self._identity.id:
-            return
-        if await self._transport.is_alive(about.worker):
-            calls.parent_missed = False
-        elif not calls.parent_missed:
-            calls.parent_missed = True
-        else:
-            self._arbiter.call_off(calls.job.id, "the end of the worker that waited for it")
-
-    def _is_overdue(self, call: SentCall) -> bool:
-        limit = self._call_timeout
-        return limit is not None and now_ms() - call.claimed_at > limit * 1000
-
-    async def _give_up(self, calls: AttemptCalls, call: SentCall) -> None:
-        """Wait for it no longer, and stop whoever executes it."""
-        error = {
-            "node_id": call.node,
-            "exception_message": f"It took longer than {self._call_timeout:g} s (--call-timeout).",
-            "exception_type": "CallTimeout",
-        }
-        ended = CallEnded(
-            call=call.job.id,
-            parent=calls.job.id,
-            parent_attempt=calls.number,
-            status="failed",
-            worker=call.worker,
-            attempt=call.attempt,
-            error=error,
-        )
-        self.push(calls, calls.end(ended))
-        # Where this is not possible now, the end of the job that waits for it stops it.
-        await self._transport.append_fact(CancelledFact(job=call.job.id, by="--call-timeout"))
 
     def push(self, calls: AttemptCalls, message: dict[str, Any] | None) -> None:
         """Tell the nodes of that attempt what has become of a call."""
