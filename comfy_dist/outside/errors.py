@@ -56,8 +56,7 @@ def reaching(url: str) -> Iterator[None]:
     except aiohttp.ClientPayloadError as error:
         raise OutsideFailed(f"The answer of {shown(url)} broke off, or is not as its headers say.") from error
     except aiohttp.ClientResponseError as error:
-        raise OutsideFailed(
-            f"What {shown(url)} sends is no HTTP that can be read: {said(error.message, 100).rstrip(" .:")}."
-        ) from error
+        why = said(error.message, 100).rstrip(".: ")
+        raise OutsideFailed(f"What {shown(url)} sends is no HTTP that can be read: {why}.") from error
     except (aiohttp.ClientError, OSError) as error:
         raise OutsideFailed(f"The connection to {shown(url)} failed ({type(error).__name__}).") from error
