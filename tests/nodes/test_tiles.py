@@ -236,6 +236,13 @@ def test_controlnets_see_the_tiles_part_of_their_pictures_and_stay_shared() -> N
     assert control.cond_hint_original.shape[-1] == 128, "it is not changed"
 
 
+def test_what_an_inpainting_model_is_to_keep_is_cut() -> None:
+    latent, mask = torch.rand(1, 4, 32, 32), torch.rand(1, 1, 256, 256)
+    (entry,) = crop(concat_latent_image=latent, concat_mask=mask)
+    assert torch.equal(entry["concat_latent_image"], latent[..., 8:24, 16:32])
+    assert torch.equal(entry["concat_mask"], mask[..., 64:192, 128:256])
+
+
 def test_reference_latents_are_cut() -> None:
     latent = torch.rand(1, 4, 32, 32)
     (entry,) = crop(reference_latents=[latent])

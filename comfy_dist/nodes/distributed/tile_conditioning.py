@@ -1,7 +1,8 @@
 """What of a conditioning concerns one tile: the parts of it that mean places in the picture, cut to the tile's.
 
-Areas, masks, boxes of GLIGEN, pictures of ControlNets and reference latents; everything else holds for the whole
-picture. The entries are those of a ComfyUI's CONDITIONING, [[tensor, {…}], …], which are never changed.
+Areas, masks, boxes of GLIGEN, pictures of ControlNets and of inpainting, and reference latents; everything else
+holds for the whole picture. The entries are those of a ComfyUI's CONDITIONING, [[tensor, {…}], …], which are never
+changed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ Conditioning: TypeAlias = list[list[Any]]
 #: Height, width, and where its top left corner is: y, x. In parts of the whole.
 Box: TypeAlias = tuple[float, float, float, float]
 
+#: What models take besides the latent that edit a given picture.
+_OF_INPAINTING = ("concat_latent_image", "concat_mask")
 #: Pixels of one unit in which areas and boxes are given.
 _UNIT = 8
 
@@ -62,6 +65,9 @@ class View:
                 del entry["gligen"]
         if entry.get("control") is not None:
             entry["control"] = self._control(entry["control"])
+        for name in _OF_INPAINTING:
+            if isinstance(values := entry.get(name), torch.Tensor):
+                entry[name] = self._cut(values)
         if references := entry.get("reference_latents"):
             entry["reference_latents"] = [self._cut(each) for each in references]
         return entry
