@@ -25,6 +25,8 @@ pytestmark = [
 
 PHONE = {"width": 390, "height": 844}
 ALICE, OWNER = "alice-0123456789abcdef", "owner-0123456789abcdef"
+#: A worker's name, which comes from another machine; no setting of ours would take it.
+HOSTILE = "<img src=x onerror=executed=true>"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -88,16 +90,16 @@ async def test_a_card_says_what_its_worker_has_and_does(studio: Studio) -> None:
 
 
 async def test_the_buttons_of_a_card_do_what_they_say(studio: Studio) -> None:
-    third = await studio.cluster.worker("painter-3", engine=Painter)
+    third = await studio.cluster.worker(HOSTILE, engine=Painter)
     [engine] = third.engines
     try:
         async with studio.panel() as here:
-            card = here.card("painter-3")
+            card = here.card(HOSTILE)
             await here.says(card, "is idle")
             frees, starts = engine.frees, engine.starts
             await here.press("Pause", card)
             await here.says(card, "is paused")
-            assert (await studio.worker("painter-3") or {})["paused"]
+            assert (await studio.worker(HOSTILE) or {})["paused"]
             await here.press("Resume", card)
             await here.says(card, "is idle")
             await here.press("Free memory", card)
@@ -108,17 +110,44 @@ async def test_the_buttons_of_a_card_do_what_they_say(studio: Studio) -> None:
             await playwright.expect(card.get_by_role("button", name="Restart")).to_be_enabled(timeout=PAGE_MS)
 
             await here.press("Log", card)
-            log = here.page.get_by_role("dialog", name="Log of painter-3")
+            log = here.page.get_by_role("dialog", name=f"Log of {HOSTILE}")
             await here.says(log, "It has said nothing yet.")
             await here.page.keyboard.press("Escape")
             await playwright.expect(log).to_have_count(0, timeout=PAGE_MS)
 
             await here.press("Drain", card)
+            await here.says(here.page.get_by_role("dialog"), f"Drain {HOSTILE}?")
             await here.confirm()
             await playwright.expect(card).to_have_count(0, timeout=PAGE_MS)
             await asyncio.wait_for(third.serving, PATIENCE)
+            assert await here.page.evaluate("window.executed") is None
     finally:
         await third.stop()
+
+
+async def test_the_whole_cluster_is_paused_resumed_freed_and_interrupted(studio: Studio) -> None:
+    async with studio.panel() as here:
+        await here.all.locator("summary", has_text="The whole cluster").click(timeout=PAGE_MS)
+        cards = [here.card("painter-1"), here.card("painter-2")]
+        await here.press("Pause all")
+        for card in cards:
+            await here.says(card, "is paused")
+        await here.load("Wait", 3)
+        prompt_id = await here.run()
+        await studio.frontend.wait(
+            lambda queue: [job[1] for job in queue["queue_pending"]] == [prompt_id], "/queue"
+        )
+        await here.press("Resume all")
+        await studio.frontend.running(prompt_id)
+        await here.says(here.all, "2 workers, 1 busy · 1 prompt")
+        await here.press("Interrupt all")
+        await here.confirm()
+        await studio.frontend.idle()
+        async with here.page.expect_response("**/api/free", timeout=PAGE_MS) as freed:
+            await here.press("Free all memory")
+        assert (await freed.value).status == 200
+        for card in cards:
+            await here.says(card, "is idle")
 
 
 async def test_who_does_a_share_is_chosen_in_words(studio: Studio) -> None:
@@ -126,8 +155,14 @@ async def test_who_does_a_share_is_chosen_in_words(studio: Studio) -> None:
         await here.page.get_by_label("It only orchestrates").check(timeout=PAGE_MS)
         await studio.configured(participation="orchestrator-only")
         await here.says(here.all, "Where no other worker is there, the prompt fails.")
-        await here.page.get_by_label("It orchestrates, and steps in").check(timeout=PAGE_MS)
+        # By keys, faster than the first is answered: the last choice is the one that stays.
+        await here.page.keyboard.press("ArrowUp")
+        await here.page.keyboard.press("ArrowUp")
         await studio.configured(participation="fallback", workers=None)
+        last = here.page.get_by_label("It orchestrates, and steps in")
+        await here.says(here.all, "Where no other worker is there, it does everything.")
+        await playwright.expect(last).to_be_checked(timeout=PAGE_MS)
+        await playwright.expect(last).to_be_focused(timeout=PAGE_MS)
 
         share = here.card("painter-2").get_by_label("Share prompts with it")
         await share.uncheck(timeout=PAGE_MS)
@@ -163,7 +198,12 @@ async def test_queue_cluster_runs_the_workflow_once_on_every_worker_with_its_own
         await here.load("Wait", 41)
         await here.page.get_by_label("Run options").click(timeout=PAGE_MS)
         menu = here.page.get_by_role("menu")
-        await menu.get_by_role("menuitem", name="Queue Cluster").hover(timeout=PAGE_MS)
+        entry = menu.get_by_role("menuitem", name="Queue Cluster")
+        await entry.wait_for(timeout=PAGE_MS)
+        # After Run, Run (On Change) and Run (Instant).
+        for _ in range(4):
+            await here.page.keyboard.press("ArrowDown")
+        await playwright.expect(entry).to_be_focused(timeout=PAGE_MS)
         await here.browser.photograph("panel-run-menu")
         # What is said goes by itself.
         await here.page.evaluate(
@@ -171,7 +211,7 @@ async def test_queue_cluster_runs_the_workflow_once_on_every_worker_with_its_own
                 window.said ||= document.body.textContent.includes("Queued on 2 workers");
             }).observe(document.body, {childList: true, subtree: true})"""
         )
-        await menu.get_by_role("menuitem", name="Queue Cluster").click(timeout=PAGE_MS)
+        await here.page.keyboard.press("Enter")
         await playwright.expect(menu).to_have_count(0, timeout=PAGE_MS)
         await here.page.wait_for_function("window.said", timeout=PAGE_MS)
         await studio.runs(("painter-1", 41), ("painter-2", 42))
@@ -236,6 +276,40 @@ async def test_shares_are_told_of_with_the_prompt_they_belong_to(studio: Studio)
         ]
 
 
+async def test_what_changes_leaves_the_focus_at_the_button_it_is_at(studio: Studio) -> None:
+    # Else a key that is pressed now would do what another button says.
+    focused = """async ([before, after, label]) => {
+        const {morph} = await import("/extensions/comfy_dist/panel/elements.js");
+        const {view} = await import("/extensions/comfy_dist/panel/view.js");
+        const cluster = {jobs: [], total: 0, asked: new Set(), entryOf: () => null};
+        const shown = known => view({...cluster, ...known}, new Map(), {});
+        const panel = shown(before);
+        document.body.append(panel);
+        const button = [...panel.querySelectorAll(".cd-card")].at(-1).querySelector(`button[title="${label}"]`);
+        button.focus();
+        morph(panel, shown(after));
+        const kept = document.activeElement === button && button.title === label;
+        panel.remove();
+        return kept;
+    }"""
+    worker = (await studio.frontend.get("/distributed/workers"))["workers"][0]
+    other = {**worker, "id": "0", "name": "other"}
+    job = {"id": "1", "node": "7", "value": 1, "max": 4, "started_at": 2**50}
+    quiet = {"workers": [worker], "trouble": ""}
+    alone = {**worker, "jobs": [job]}
+    async with studio.panel() as here:
+        for change in (
+            {"workers": [other, worker]},
+            {"workers": [alone]},
+            {"workers": [{**worker, "paused": True}]},
+            {"trouble": "It is gone."},
+            {"jobs": [{"id": "1", "status": "pending", "create_time": 2**50}], "total": 1},
+        ):
+            for before, after in ((quiet, quiet | change), (quiet | change, quiet)):
+                for label in ("Unload its models", "Start its engine anew", "What it said last"):
+                    assert await here.page.evaluate(focused, [before, after, label]), (change, label)
+
+
 async def test_it_works_on_a_phone(studio: Studio) -> None:
     async with studio.panel("light", viewport=PHONE, is_mobile=True, has_touch=True) as here:
         await here.load("Wait", 7)
@@ -290,9 +364,23 @@ async def test_a_worker_of_this_machine_is_added_started_stopped_and_removed(man
         log = here.page.get_by_role("dialog", name="Log of another")
         await here.says(log, "Worker another stops")
         await here.browser.photograph("panel-log")
+        # What was read stays where the frontend cannot be asked any more.
+        await here.page.route("**/log", lambda route: route.abort())
+        await here.says(log.get_by_role("alert"), "The frontend does not answer")
+        await here.says(log, "Worker another stops")
+        await here.page.unroute("**/log")
         await here.press("Close", log)
 
+        await here.press("Start", card)
+        await here.says(card, "is idle", "started by this ComfyUI")
+        await here.all.locator("summary", has_text="The whole cluster").click(timeout=PAGE_MS)
+        await here.page.get_by_label("Start the workers of this machine with ComfyUI").uncheck(timeout=PAGE_MS)
+        await managing.configured(auto_launch=False)
+        await here.press("Stop", card)
+        await here.says(card, "is stopped")
+
         settings = here.all.get_by_role("form", name="Settings of another")
+        assert await settings.get_by_label("Name").get_attribute("maxlength") == "40"
         await settings.get_by_label("Name").fill("no name!")
         await here.press("Save", settings)
         await here.says(here.trouble, "name must be")

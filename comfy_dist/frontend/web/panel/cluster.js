@@ -31,9 +31,10 @@ export class Cluster {
   #timer = 0;
   #looking = null;
   #lost = false;
-  /** Deeds without an answer yet, and how many had one: what was looked up beside them may be older. */
-  #underWay = 0;
-  #done = 0;
+  /** Changes of the configuration, how many of them had an answer, and the end of the last one. */
+  #chosen = 0;
+  #answered = 0;
+  #sent = Promise.resolve();
   /** Whoever may not see local workers is not to be refused every second. */
   #seesLocal = true;
 
@@ -74,7 +75,7 @@ export class Cluster {
   }
 
   async #look() {
-    const done = this.#done;
+    const answered = this.#answered;
     try {
       const [{ workers }, queue, config, local] = await Promise.all([
         ask("GET", "/distributed/workers"),
@@ -85,7 +86,8 @@ export class Cluster {
       this.workers = workers.sort((a, b) => a.name.localeCompare(b.name) || a.id.localeCompare(b.id));
       this.jobs = queue.jobs;
       this.total = queue.pagination.total;
-      if (this.#underWay === 0 && done === this.#done) this.config = config;
+      // What is looked up beside a change may be older than it.
+      if (answered === this.#chosen) this.config = config;
       this.local = local;
       this.#seesLocal = local !== null;
       if (this.#lost) this.trouble = "";
@@ -100,7 +102,6 @@ export class Cluster {
   async deed(key, method, path, body) {
     if (this.asked.has(key)) return null;
     this.asked.add(key);
-    this.#underWay += 1;
     this.trouble = "";
     this.#changed();
     try {
@@ -109,12 +110,27 @@ export class Cluster {
       this.trouble = error.message;
       return null;
     } finally {
-      this.#underWay -= 1;
-      this.#done += 1;
       await this.look();
       this.asked.delete(key);
       this.#changed();
     }
+  }
+
+  /** Shown at once as it was chosen, and sent in turn: the last choice is the one that stays. */
+  configure(body) {
+    this.config = { ...this.config, ...body };
+    this.#chosen += 1;
+    this.trouble = "";
+    this.#changed();
+    this.#sent = this.#sent.then(async () => {
+      try {
+        await ask("POST", "/distributed/config", body);
+      } catch (error) {
+        this.trouble = error.message;
+      }
+      this.#answered += 1;
+      this.look();
+    });
   }
 
   /** It has been read. */

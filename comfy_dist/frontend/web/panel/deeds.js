@@ -14,19 +14,14 @@ export function deedsOf(cluster) {
 
   const ask = (key, worker, body) => cluster.deed(key, "POST", workerPath(worker), body);
   const local = (key, entry, body) => cluster.deed(key, "POST", entryPath(entry), body);
-  const configure = (key, body) => {
-    // Shown as it was chosen until the next look.
-    cluster.config = { ...cluster.config, ...body };
-    return cluster.deed(key, "POST", "/distributed/config", body);
-  };
   const everywhere = (key, path, body) => cluster.deed(key, "POST", path, body);
 
   return {
     ask,
     local,
-    configure,
     everywhere,
-    choose: (key, name, chosen) => configure(key, { workers: cluster.chosenWith(name, chosen) }),
+    configure: (body) => cluster.configure(body),
+    choose: (name, chosen) => cluster.configure({ workers: cluster.chosenWith(name, chosen) }),
     cancel: (key, job) => cluster.deed(key, "POST", `/jobs/${encodeURIComponent(job.id)}/cancel`),
     add: (key, body) => cluster.deed(key, "POST", "/distributed/workers", body),
     workerLog: (worker) => showLog(worker.name, `${workerPath(worker)}/log`),
@@ -40,8 +35,8 @@ export function deedsOf(cluster) {
     },
 
     async drain(key, worker) {
-      const lost = "It finishes what it has, and its process ends; it is started again on its own machine.";
-      if (await sure(`Drain ${worker.name}?`, lost)) await ask(key, worker, { drain: true });
+      const after = "It finishes what it has, and leaves; only on its own machine it can be started again.";
+      if (await sure(`Drain ${worker.name}?`, after)) await ask(key, worker, { drain: true });
     },
 
     async remove(key, entry) {

@@ -11,8 +11,15 @@ export function h(tag, attributes = {}, ...children) {
     if (HANDLERS.includes(name)) element[name] = value;
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat().filter((child) => child != null && child !== false));
+  element.append(...children.flat().filter((child) => child != null && child !== false && child !== ""));
   return element;
+}
+
+/** A button with a key of the deed that it does; out of use until that is done, though it keeps the focus. */
+export function deedButton(cluster, key, label, deed, attributes = {}) {
+  const asked = cluster.asked.has(key);
+  const does = { "aria-disabled": asked && "true", onclick: () => asked || deed(key) };
+  return h("button", { type: "button", "data-key": key, ...does, ...attributes }, label);
 }
 
 /** Makes `old`, which is on the page, like `fresh`. Children with a data-key keep it when their order changes. */
@@ -35,6 +42,9 @@ export function morph(old, fresh) {
 }
 
 function morphChildren(old, fresh) {
+  const wanted = new Set([...fresh.children].map((child) => child.dataset.key));
+  // What is gone goes first: whatever is moved loses its focus.
+  for (const child of [...old.children]) if (!wanted.has(child.dataset.key) && child.dataset.key) child.remove();
   const kept = new Map([...old.children].map((child) => [child.dataset.key, child]));
   let next = old.firstChild;
   for (const child of [...fresh.childNodes]) {

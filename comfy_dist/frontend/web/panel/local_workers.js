@@ -1,6 +1,6 @@
 // The workers that this ComfyUI starts on its own machine: those that do not run yet, and new ones.
 
-import { h } from "./elements.js";
+import { deedButton, h } from "./elements.js";
 import { many } from "./words.js";
 
 const STATES = {
@@ -21,7 +21,7 @@ export function localWorkers(cluster, deeds) {
   return h(
     "section",
     { "data-key": "local", "aria-label": "Workers of this machine" },
-    local.error && h("p", { class: "cd-error" }, local.error),
+    local.error && h("p", { class: "cd-error", "data-key": "error" }, local.error),
     local.workers.filter(({ worker }) => !live.has(worker)).map((entry) => card(cluster, entry, deeds)),
     h(
       "details",
@@ -34,11 +34,8 @@ export function localWorkers(cluster, deeds) {
 }
 
 function card(cluster, entry, deeds) {
-  const end = entry.state === "stopping" ? "Stop now" : "Stop";
-  const button = (name, label, act) => {
-    const key = `${name} ${entry.id}`;
-    return h("button", { type: "button", disabled: cluster.asked.has(key), onclick: () => act(key) }, label);
-  };
+  const button = (name, label, deed) => deedButton(cluster, `${name} ${entry.id}`, label, deed);
+  const stop = (key) => deeds.local(key, entry, { stop: true });
   return h(
     "article",
     { class: "cd-card", "data-key": entry.id, "data-state": entry.state, "aria-label": entry.name },
@@ -49,13 +46,14 @@ function card(cluster, entry, deeds) {
       h("span", { class: "cd-muted" }, STATES[entry.state] ?? entry.state),
     ),
     h("p", { class: "cd-muted" }, aboutOf(entry)),
-    entry.error && h("p", { class: "cd-error" }, entry.error),
+    entry.error && h("p", { class: "cd-error", "data-key": "error" }, entry.error),
     h(
       "div",
-      { class: "cd-buttons" },
-      ["stopped", "failed"].includes(entry.state)
-        ? button("start", "Start", (key) => deeds.local(key, entry, { start: true }))
-        : button("stop", end, (key) => deeds.local(key, entry, { stop: true })),
+      { class: "cd-buttons", "data-key": "buttons" },
+      ["stopped", "failed"].includes(entry.state) &&
+        button("start", "Start", (key) => deeds.local(key, entry, { start: true })),
+      ["starting", "running", "restarting"].includes(entry.state) && button("stop", "Stop", stop),
+      entry.state === "stopping" && button("stop-now", "Stop now", stop),
       button("log", "Log", () => deeds.localLog(entry)),
     ),
   );
@@ -69,7 +67,6 @@ function aboutOf({ device, restarts }) {
 /** Its name, device, and whether it starts with ComfyUI; arguments and environment are for the file alone. */
 function settings(cluster, entry, devices, deeds) {
   const key = `set ${entry.id}`;
-  const remove = `remove ${entry.id}`;
   return h(
     "form",
     {
@@ -88,12 +85,8 @@ function settings(cluster, entry, devices, deeds) {
     h(
       "div",
       { class: "cd-buttons" },
-      h("button", { type: "submit", disabled: cluster.asked.has(key) }, "Save"),
-      h(
-        "button",
-        { type: "button", disabled: cluster.asked.has(remove), onclick: () => deeds.remove(remove, entry) },
-        "Remove",
-      ),
+      h("button", { type: "submit", "aria-disabled": cluster.asked.has(key) && "true" }, "Save"),
+      deedButton(cluster, `remove ${entry.id}`, "Remove", (key) => deeds.remove(key, entry)),
     ),
   );
 }
@@ -114,7 +107,11 @@ function adding(cluster, devices, deeds) {
     },
     h("h4", {}, "A further worker"),
     fields({ name: "", device: "", enabled: true }, devices),
-    h("div", { class: "cd-buttons" }, h("button", { type: "submit", disabled: cluster.asked.has(key) }, "Add")),
+    h(
+      "div",
+      { class: "cd-buttons" },
+      h("button", { type: "submit", "aria-disabled": cluster.asked.has(key) && "true" }, "Add"),
+    ),
   );
 }
 
@@ -128,7 +125,7 @@ function fields({ name, device, enabled }, devices) {
   const gone = device && !devices.some(({ id }) => id === device);
   const known = gone ? [{ id: device, name: device }, ...devices] : devices;
   return [
-    h("label", {}, "Name", h("input", { name: "name", required: true, maxlength: 100, value: name })),
+    h("label", {}, "Name", h("input", { name: "name", required: true, maxlength: 40, value: name })),
     h(
       "label",
       {},

@@ -1,6 +1,6 @@
 // The queue of the whole cluster: which prompts run where, and which wait.
 
-import { h } from "./elements.js";
+import { deedButton, h } from "./elements.js";
 import { duration, list, many, short } from "./words.js";
 
 export function queue(cluster, deeds) {
@@ -24,22 +24,13 @@ export function queue(cluster, deeds) {
 }
 
 function row(cluster, job, words, deeds) {
-  const key = `cancel ${job.id}`;
+  const cancel = (key) => deeds.cancel(key, job);
   return h(
     "li",
     { "data-key": job.id, "data-state": job.status },
     h("span", { class: "cd-name", title: job.id }, short(job.id)),
     h("span", { class: "cd-muted" }, job.user ? `${words} · ${job.user}` : words),
-    h(
-      "button",
-      {
-        type: "button",
-        "aria-label": `Cancel ${short(job.id)}`,
-        disabled: cluster.asked.has(key),
-        onclick: () => deeds.cancel(key, job),
-      },
-      "Cancel",
-    ),
+    deedButton(cluster, `cancel ${job.id}`, "Cancel", cancel, { "aria-label": `Cancel ${short(job.id)}` }),
   );
 }
 

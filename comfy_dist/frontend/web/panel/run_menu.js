@@ -17,17 +17,23 @@ function openMenu() {
   return trigger?.getAttribute("aria-expanded") === "true" && id ? document.getElementById(id) : null;
 }
 
-/** Looks like the menu's other entries. */
+/** Looks like the menu's other entries, and is reached by the arrow keys as they are. */
 function entry(menu, label, act) {
   const like = menu.querySelector("[role^=menuitem]");
-  const item = document.createElement("div");
-  item.className = like?.className ?? "";
+  const item = like?.cloneNode() ?? document.createElement("div");
+  for (const name of ["aria-checked", "data-highlighted", "data-disabled", "id"]) item.removeAttribute(name);
   item.dataset.comfy_dist = "";
   item.setAttribute("role", "menuitem");
   item.tabIndex = -1;
   item.textContent = label;
-  item.addEventListener("pointerenter", () => item.setAttribute("data-highlighted", ""));
-  item.addEventListener("pointerleave", () => item.removeAttribute("data-highlighted"));
+  item.addEventListener("pointerenter", () => item.focus());
+  item.addEventListener("focus", () => item.setAttribute("data-highlighted", ""));
+  item.addEventListener("blur", () => item.removeAttribute("data-highlighted"));
+  item.addEventListener("keydown", (event) => {
+    if (!["Enter", " "].includes(event.key)) return;
+    event.preventDefault();
+    item.click();
+  });
   item.addEventListener("click", () => {
     menu.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true }));
     act();

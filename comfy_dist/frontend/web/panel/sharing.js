@@ -22,7 +22,7 @@ export function sharing(cluster, deeds) {
   if (!config) return null;
   return h(
     "fieldset",
-    { class: "cd-ways", "data-key": "ways", disabled: cluster.asked.has("participation") },
+    { class: "cd-ways", "data-key": "ways" },
     h("legend", {}, "The worker that has the prompt"),
     WAYS.map(([way, title, words]) =>
       h(
@@ -33,14 +33,15 @@ export function sharing(cluster, deeds) {
           name: "comfy_dist-participation",
           value: way,
           checked: config.participation === way,
-          onchange: () => deeds.configure("participation", { participation: way }),
+          onchange: () => deeds.configure({ participation: way }),
         }),
         title,
       ),
     ),
     h("p", { class: "cd-muted" }, WAYS.find(([way]) => way === config.participation)?.[2]),
     h("p", { class: "cd-muted" }, chosenOf(cluster)),
-    config.workers && everyone(cluster, deeds),
+    config.workers &&
+      h("button", { type: "button", onclick: () => deeds.configure({ workers: null }) }, "Share with everyone"),
   );
 }
 
@@ -51,13 +52,4 @@ function chosenOf({ config, workers }) {
   const names = config.workers.length ? `${list(config.workers)} alone` : "nobody";
   const chosen = `Prompts are shared with ${names}.`;
   return away.length ? `${chosen} Not there now: ${list(away)}.` : chosen;
-}
-
-function everyone(cluster, deeds) {
-  const attributes = {
-    type: "button",
-    disabled: cluster.asked.has("everyone"),
-    onclick: () => deeds.configure("everyone", { workers: null }),
-  };
-  return h("button", attributes, "Share with everyone");
 }

@@ -1,6 +1,6 @@
 // The whole panel, from what is known of the cluster.
 
-import { h } from "./elements.js";
+import { deedButton, h } from "./elements.js";
 import { localWorkers } from "./local_workers.js";
 import { queue } from "./queue.js";
 import { sharing } from "./sharing.js";
@@ -64,8 +64,7 @@ function workers(cluster, previews, deeds) {
 }
 
 function settings(cluster, deeds) {
-  const button = (key, label, deed) =>
-    h("button", { type: "button", disabled: cluster.asked.has(key), onclick: () => deed(key) }, label);
+  const button = (key, label, deed) => deedButton(cluster, key, label, deed);
   return h(
     "details",
     { "data-key": "settings" },
@@ -91,8 +90,7 @@ function autoLaunch(cluster, deeds) {
     h("input", {
       type: "checkbox",
       checked: cluster.config.auto_launch,
-      disabled: cluster.asked.has("auto_launch"),
-      onchange: ({ target }) => deeds.configure("auto_launch", { auto_launch: target.checked }),
+      onchange: ({ target }) => deeds.configure({ auto_launch: target.checked }),
     }),
     "Start the workers of this machine with ComfyUI",
   );

@@ -1,6 +1,6 @@
 // A card for each worker: what it is, what it does, and what can be done with it.
 
-import { h } from "./elements.js";
+import { deedButton, h } from "./elements.js";
 import { bytes, duration, rate, short } from "./words.js";
 
 const STATES = {
@@ -91,32 +91,27 @@ function countsOf(worker) {
 
 function choice(cluster, worker, deeds) {
   if (!cluster.config) return null;
-  const key = `choose ${worker.name}`;
   return h(
     "label",
-    { class: "cd-choice" },
+    { class: "cd-choice", "data-key": "choice" },
     h("input", {
       type: "checkbox",
       checked: cluster.isChosen(worker.name),
-      disabled: cluster.asked.has(key),
-      onchange: ({ target }) => deeds.choose(key, worker.name, target.checked),
+      onchange: ({ target }) => deeds.choose(worker.name, target.checked),
     }),
     "Share prompts with it",
   );
 }
 
 function buttons(cluster, worker, entry, deeds) {
-  const button = (name, label, deed, title) => {
-    const key = `${name} ${worker.id}`;
-    const attributes = { type: "button", title, disabled: cluster.asked.has(key), onclick: () => deed(key) };
-    return h("button", attributes, label);
-  };
+  const button = (name, label, deed, title) =>
+    deedButton(cluster, `${name} ${worker.id}`, label, deed, { title });
   const ask = (body) => (key) => deeds.ask(key, worker, body);
   const stop = (key) => deeds.local(key, entry, { stop: true });
   const leaves = worker.state === "draining";
   return h(
     "div",
-    { class: "cd-buttons" },
+    { class: "cd-buttons", "data-key": "buttons" },
     worker.paused
       ? button("enabled", "Resume", ask({ enabled: true }), "Let it take prompts again")
       : button("enabled", "Pause", ask({ enabled: false }), "Let it finish what it has, and take no more"),
@@ -124,7 +119,10 @@ function buttons(cluster, worker, entry, deeds) {
       button("interrupt", "Interrupt", ask({ interrupt: true }), "Cancel what it executes"),
     button("free", "Free memory", ask({ free: true }), "Unload its models"),
     button("restart", "Restart", (key) => deeds.restart(key, worker, entry), "Start its engine anew"),
-    entry && button("stop", leaves ? "Stop now" : "Stop", stop, "End its process"),
+    entry &&
+      (leaves
+        ? button("stop-now", "Stop now", stop, "End its process, whatever it executes")
+        : button("stop", "Stop", stop, "Let it finish what it has, and end its process")),
     !entry &&
       !leaves &&
       button("drain", "Drain", (key) => deeds.drain(key, worker), "Let it finish what it has, and end"),
