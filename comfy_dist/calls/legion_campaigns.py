@@ -56,6 +56,7 @@ class Campaign:
         self.configuration = configuration
         self._inputs = inputs
         self._done: Done | None = None
+        self._to_show: dict[str, list[Any]] = {}
         self._running: asyncio.Task[Done | InPlace] | None = None
         #: The attempt at a job that it runs in.
         self._of: tuple[str, int] | None = None
@@ -65,6 +66,11 @@ class Campaign:
     @property
     def is_executed(self) -> bool:
         return self._inputs is not None
+
+    def take_shown(self) -> dict[str, list[Any]]:
+        """What its output nodes showed, for the first node that asks: once is enough."""
+        shown, self._to_show = self._to_show, {}
+        return shown
 
     def settle(self, outputs: Mapping[int, list[Any]]) -> None:
         """It was executed in place."""
@@ -94,8 +100,8 @@ class Campaign:
         self._joined = True
         job = await here.job()
         found = await job.wait(_result(self._running))
-        if isinstance(found, Done):
-            self._done = found
+        if isinstance(found, Done) and self._done is None:
+            self._done, self._to_show = found, dict(found.shown)
         return self._done or found
 
     def _end(self, running: asyncio.Task[Done | InPlace]) -> None:

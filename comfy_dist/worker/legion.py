@@ -112,7 +112,7 @@ class Legion:
         process = self._processes.find(target) if self._processes is not None else None
         if process is None:
             return False
-        process.calls += 1
+        process.users += 1
         self._begin(self._execute(process, calls, job))
         return True
 
@@ -130,7 +130,7 @@ class Legion:
                 await asyncio.wait([work])
                 watch.cancel()
         finally:
-            process.calls -= 1
+            process.users -= 1
             self._processes.used(process, self._begin)
 
     async def _stop_when_over(

@@ -37,8 +37,8 @@ class LegionProcess:
         self.before = ShownBefore()
         #: One call at a time.
         self.turn = asyncio.Lock()
-        #: Calls that it executes, or that wait for their turn.
-        self.calls = 0
+        #: Calls that it executes, or that wait for their turn, and whoever has it started.
+        self.users = 0
         #: Attempts at jobs that count on it until they end.
         self._held: set[AttemptCalls] = set()
         #: What it executes.
@@ -55,7 +55,7 @@ class LegionProcess:
 
     def is_free_for(self, attempt: AttemptCalls | None) -> bool:
         """Whether it may be ended for this attempt's sake: nobody else counts on it."""
-        return not self.calls and not any(each is not attempt and not each.over.is_set() for each in self._held)
+        return not self.users and not any(each is not attempt and not each.over.is_set() for each in self._held)
 
     async def start(self) -> None:
         """Raises ComfyDistError where it does not start in the time that it was given."""
@@ -102,12 +102,16 @@ class LegionProcesses:
             if found is None:
                 found = await self._added(process, attempt, most)
             found.hold(attempt)
+            found.users += 1
         try:
             await found.start()
         except BaseException:
+            found.users -= 1
+            # Of several who have it started the last one to fail tidies up.
             if found.is_free_for(attempt):
                 await self._end(found)
             raise
+        found.users -= 1
         return found
 
     def used(self, process: LegionProcess, begin: Begin) -> None:

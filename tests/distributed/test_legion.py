@@ -73,10 +73,11 @@ async def test_a_workflow_gives_back_what_it_makes(two: Workers, type_: str, tmp
     name = save(two, "scaled.json", scaled(log=tmp_path / "log"))
     prompt = images() | commanded(config(name, type_), input_1=["images", 0]) | digest(("master", 1))
     prompt["expected"] = node("DistScale", value=["images", 0], by=2.0, add=0.5)
-    ran = await two.done(prompt | digest(("expected", 0)))
+    ran = await two.done(prompt | joined("master") | digest(("expected", 0), ("join", 0)))
     assert ran.digests["digest master 1"] == ran.digests["digest expected 0"]
     # What its output nodes show is shown under the Master; it was executed once, and not by the prompt's engine.
     assert len(ran.outputs["master"]["shown"]) == 2
+    assert "join" not in ran.outputs
     (line,) = (tmp_path / "log").read_text().splitlines()
     assert json.loads(line)["worker"] == (0 if type_ == LOCAL else 1)
     assert json.loads(line)["pid"] != two.engines[0].pid  # type: ignore[attr-defined]

@@ -190,6 +190,11 @@ async def test_a_process_that_never_gets_ready_is_told_and_forgotten(
             with pytest.raises(LinkRefused, match=sentence):
                 await node.link.ask("legion_start", **asked)
             assert len(made.engines) == tries
+        asking = (node.link.ask("legion_start", **asked) for _ in range(2))
+        refused = await asyncio.gather(*asking, return_exceptions=True)
+        assert [type(each) for each in refused] == [LinkRefused] * 2
+        await node.link.ask("legion_start", **process())
+        assert made.running == made.engines[-1:]
 
 
 async def test_a_worker_without_processes_says_so(cluster: Cluster, client: Transport) -> None:

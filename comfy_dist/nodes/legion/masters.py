@@ -136,7 +136,7 @@ def given_back(
     from comfy_dist.calls.legion_campaigns import Done
 
     if isinstance(found, Done):
-        return {"ui": dict(found.shown), "result": (*first, *outputs(found.outputs, width))}
+        return {"ui": campaign.take_shown(), "result": (*first, *outputs(found.outputs, width))}
     graph, links = expansion(found.prompt, found.targets, f"{node_id}.legion", campaign.id)
     return {"expand": graph, "result": (*first, *(links.get(channel, [None]) for channel in CHANNELS[:width]))}
 
