@@ -113,7 +113,8 @@ class Attendance:
     async def _give_way_in_a_circle(self, workers: Sequence[Worker]) -> None:
         """Of workers that wait for each other to begin one gives its job back; it comes again when others have
         ended. Never returns then."""
-        name = next((str(worker["name"]) for worker in workers if worker["id"] == self._own), "")
-        if self._waits and gives_way(name, {worker["name"]: worker["waits_for"] for worker in workers}):
+        # This one need not be able to do the work itself, and then is none of them.
+        name = self._here.worker
+        if gives_way(name, {worker["name"]: worker["waits_for"] for worker in workers} | {name: self._waits}):
             await self._here.ask("give_way")
             await asyncio.Event().wait()

@@ -21,8 +21,9 @@ class Share:
 
 
 class SharePool:
-    """The shares of a region, each a chunk of one item, whose index is the share's number. Who takes is "" (the parent) or a call's id; times are in
-    seconds.
+    """The shares of a region, each a chunk of one item, whose index is the share's number.
+
+    Who takes is "" (the parent) or a call's id; times are in seconds.
 
     Everyone gets its own share first. Another's it gets only where that one is gone, or has not begun for as long
     as a share takes.

@@ -23,7 +23,8 @@ _PORTION = 3 / 4
 class Chunk:
     """Items `start` to `stop` (exclusive) of a region. `index` grows with `start`, from 0.
 
-    In a ranked region `rank` and `world` are what nodes in it are told. Elsewhere nothing looks at them.
+    In a ranked region `rank` and `world` are what nodes in it are told. Elsewhere nothing looks at them. The index
+    of a share (share_pool.py) is its number.
     """
 
     index: int
@@ -31,7 +32,7 @@ class Chunk:
     stop: int
     rank: int
     world: int
-    #: Of a share (share_pool.py): by which names values are chosen for it.
+    #: Of a share: by which names values are chosen for it.
     names: tuple[str, ...] = ()
 
     @property
