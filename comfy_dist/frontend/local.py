@@ -44,6 +44,7 @@ async def get_local(request: web.Request) -> web.Response:
     local = context(request).local
     if local is None:
         return web.json_response({"managed": False, "devices": [], "workers": [], "error": None})
+    await local.look()
     devices = [{"id": gpu.id, "name": gpu.name} for gpu in local.gpus]
     workers = [_shown(each) for each in local.supervisors]
     return web.json_response({"managed": True, "devices": devices, "workers": workers, "error": local.error})

@@ -46,8 +46,8 @@ class Place:
 
 
 class LocalWorkers:
-    """All of them. run() starts them and ends them with itself; the file is read anew before each change, so that
-    what was edited by hand is taken over and never overwritten."""
+    """All of them. run() starts them and ends them with itself; the file is read anew before each change and look,
+    so that what was edited by hand is taken over and never overwritten."""
 
     def __init__(self, place: Place, gpus: Sequence[Gpu], own: Sequence[str]) -> None:
         """`gpus`: of this machine. `own`: devices of this process's own worker, as engines take them."""
@@ -98,9 +98,10 @@ class LocalWorkers:
 
     def drain(self) -> None:
         """All finish what they have and end; told a second time they give it back."""
-        self._draining = True
         for each in self.supervisors:
-            each.stop()
+            # Who was stopped before may take its time yet.
+            each.stop(hurry=self._draining)
+        self._draining = True
 
     async def ended(self) -> None:
         """Returns when none runs."""
@@ -221,6 +222,24 @@ class LocalWorkers:
             workers=tuple(Entry(id=f"gpu-{gpu.id}", name=f"{host}-{gpu.id}", device=gpu.id) for gpu in gpus)
         )
 
+    async def look(self) -> None:
+        """Take over what was added to the file or changed in it by hand, or what is wrong with it.
+
+        Nobody ends because of a look: who edits may not have finished.
+        """
+        await self._open.wait()
+        async with self._editing:
+            try:
+                there = await asyncio.to_thread(read, self.place.file)
+            except EntriesUnusable as error:
+                if str(error) != self.error:
+                    log.error("%s Workers go on as they were.", error)
+                self.error = str(error)
+                return
+            self.error = None
+            if there is not None:
+                self._become(there, ending=False)
+
     async def _edit(self, change: Callable[[Entries], Entries]) -> None:
         """Read the file, let it be changed, write it, and be as it says."""
         async with self._editing:
@@ -231,7 +250,8 @@ class LocalWorkers:
             self.error = None
             self._become(changed)
 
-    def _become(self, entries: Entries) -> None:
+    def _become(self, entries: Entries, *, ending: bool = True) -> None:
+        """`ending`: those end that are not among them."""
         before, self._all = self._all, {}
         for entry in entries.workers:
             known = before.pop(entry.id, None)
@@ -245,6 +265,8 @@ class LocalWorkers:
             self._all[entry.id] = known
         for id_, gone in before.items():
             self._all[id_] = gone
+            if not ending:
+                continue
             if id_ not in self._leaving:
                 self._leaving.add(id_)
                 gone.stop()

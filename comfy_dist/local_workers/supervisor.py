@@ -72,7 +72,7 @@ class Supervisor:
         self._crashes = 0
         #: How often it was started again after a crash.
         self.restarts = 0
-        #: Why it ended last; None where that was meant.
+        #: Why it ended last; None where that was meant, or it has run since.
         self._error: str | None = None
         #: Whether it should have been ready by now.
         self._late = False
@@ -92,10 +92,8 @@ class Supervisor:
     @property
     def error(self) -> str | None:
         """Why it is not running; None where that is as it should be."""
-        if self._process is None or self._process.told:
+        if self._process is None or not self._late or self._process.told:
             return self._error
-        if not self._late:
-            return None
         seconds = f"{self._ready_seconds:g}"
         return f"It is not ready after {seconds} s. Its log ends with: {_said(self._process)}"
 
@@ -117,6 +115,7 @@ class Supervisor:
         """It is to run, without a pause; whether that needs a run()."""
         self._wanted = True
         self._crashes = 0
+        self._error = None
         self._called.set()
         needed, self._running = not self._running, True
         return needed
@@ -128,12 +127,12 @@ class Supervisor:
             self._process.drain()
         return self.want()
 
-    def stop(self) -> None:
-        """It takes no more and finishes what it has; told a second time it gives that back."""
+    def stop(self, *, hurry: bool = True) -> None:
+        """It takes no more and finishes what it has; told a second time, in a hurry, it gives that back."""
         self._wanted = False
         self._error = None
         self._called.set()
-        if self._process is not None:
+        if self._process is not None and (hurry or not self._process.told):
             self._process.drain()
 
     def let_go(self) -> None:
@@ -154,6 +153,7 @@ class Supervisor:
         if announcement.state is not WorkerState.STARTING and not self._ready_at:
             self._ready_at = time.monotonic()
             self._late = False
+            self._error = None
             log.info("Local worker %s is ready.", self.entry.name)
 
     async def run(self) -> None:
@@ -168,7 +168,6 @@ class Supervisor:
 
     async def _once(self) -> None:
         """From a start to its end, and the pause before the next."""
-        self._error = None
         self._again = self._late = False
         entry = self.entry
         # Variables, so that no name or device can be taken for a flag; the entry's own words win.
@@ -197,6 +196,7 @@ class Supervisor:
             # Somebody drained it by another way: it is to stay away.
             log.info("Local worker %s was drained and has left.", entry.name)
             self._wanted = False
+            self._error = None
         elif code == UsageError.exit_code:
             self._give_up(f"It cannot be started as it is configured: {_said(process)}")
         else:
@@ -226,7 +226,7 @@ class Supervisor:
 
     def _say_late(self) -> None:
         self._late = not self._ready_at
-        if self.error is not None:
+        if self._late:
             log.warning("Local worker %s: %s", self.entry.name, self.error)
 
 

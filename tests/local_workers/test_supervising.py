@@ -184,6 +184,8 @@ async def test_one_that_crashes_starts_again_and_says_why(tmp_path: Path) -> Non
         assert worker.error == sentence
         assert worker.pid is None
         await until(lambda: worker.restarts == 2)
+        # Also while it is tried again, and until it runs.
+        assert worker.error == sentence
         # Who starts it does not wait for the pause, and nor does who stops it.
         await here.until("w", State.RESTARTING)
         put(here.file, entry("w"))
@@ -306,7 +308,40 @@ async def test_a_drain_ends_all_and_starts_none_again(tmp_path: Path) -> None:
         assert [each.state for each in here.local.supervisors] == [State.STOPPED, State.STOPPED]
 
 
+async def test_a_drain_leaves_those_their_time_that_were_stopped_before(tmp_path: Path) -> None:
+    async with machine(tmp_path, entry("a", "slow"), entry("b", "slow")) as here:
+        await here.until_log("a", "a on cpu begins")
+        await here.until_log("b", "b on cpu begins")
+        await here.local.stop("a")
+        await here.until_log("a", "told 1")
+        here.local.drain()
+        await here.until_log("b", "told 1")
+        assert [each.state for each in here.local.supervisors] == [State.STOPPING, State.STOPPING]
+        here.local.drain()
+        await here.local.ended()
+        for id_ in ("a", "b"):
+            assert here.local.find(id_).log.last(3) == ["told 1", "told 2", "bye"]
+
+
 # The file is edited while they run
+
+
+async def test_a_look_takes_over_what_was_edited_and_ends_nobody(tmp_path: Path) -> None:
+    async with machine(tmp_path, entry("a"), entry("b", enabled=False)) as here:
+        await here.until_log("a", "a on cpu begins")
+        put(here.file, entry("b", "slow", enabled=False), entry("c", enabled=False))
+        await here.local.look()
+        assert [each.entry.id for each in here.local.supervisors] == ["b", "c", "a"]
+        assert here.local.find("b").entry.arguments == ("slow",)
+        assert here.state("a") is State.STARTING
+        for content, mistake in (("{", "is not JSON"), (None, None), ('{"workers": []}', None)):
+            here.file.unlink() if content is None else here.file.write_text(content)
+            await here.local.look()
+            assert (mistake or "") in str(here.local.error)
+            assert (here.local.error is None) is (mistake is None)
+            assert len(here.local.supervisors) == 3
+            assert here.file.exists() is (content is not None)
+        assert here.state("a") is State.STARTING
 
 
 async def test_a_mistake_in_the_file_stops_nobody_and_is_not_written_over(tmp_path: Path) -> None:
