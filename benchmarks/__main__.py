@@ -16,6 +16,7 @@ from benchmarks import (
     ledger,
     long_queue,
     progress,
+    remote,
     scale,
     tensors,
     upscale,
@@ -37,6 +38,7 @@ BENCHMARKS = {
     "queue": long_queue.run,
     "tensors": tensors.run,
     "upscale": upscale.run,
+    "remote": remote.run,
 }
 
 

@@ -11,6 +11,9 @@ from comfy_dist.calls.classes import PASSING
 Link: TypeAlias = list[Any]
 Node: TypeAlias = dict[str, Any]
 
+#: What a node, and its inputs, may be. Nearly all are the first, which is looked at in a fraction of the time.
+_NODES = (dict, Mapping)
+
 #: The input that the planning adds to a node that is to hand on what was made in its place.
 RESULTS = "results"
 
@@ -27,13 +30,13 @@ def is_link(value: Any) -> bool:
 
 def class_of(node: Any) -> str:
     """The class of a node, "" for what is none."""
-    name = node.get("class_type") if isinstance(node, Mapping) else None
+    name = node.get("class_type") if isinstance(node, _NODES) else None
     return name if isinstance(name, str) else ""
 
 
 def inputs_of(node: Any) -> Mapping[str, Any]:
-    inputs = node.get("inputs") if isinstance(node, Mapping) else None
-    return inputs if isinstance(inputs, Mapping) else {}
+    inputs = node.get("inputs") if isinstance(node, _NODES) else None
+    return inputs if isinstance(inputs, _NODES) else {}
 
 
 def links_of(node: Any) -> Iterator[tuple[str, Link]]:

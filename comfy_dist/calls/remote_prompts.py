@@ -7,6 +7,7 @@ that of what would have fetched it. So the other one needs no node of ours.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -28,8 +29,6 @@ _SHOWING = frozenset({"SaveImage", "PreviewImage"})
 SEEDS = 2**64
 #: Images that RemoteQueueSimple makes at most on its remote; where their number is linked, it is taken for this.
 MOST_IMAGES = 8
-#: Of a node, what is sent; ComfyUI adds what is nobody else's.
-_SENT = ("class_type", "inputs", "_meta")
 
 #: A link that no node of the family stands behind.
 _HERE = object()
@@ -90,7 +89,10 @@ def for_remote(
                 waiting.append(further[0])
         if name in QUEUES:
             inputs["enabled"] = "false"
-        made[node_id] = {key: node[key] for key in _SENT if key in node} | {"inputs": inputs}
+        # And nothing else: ComfyUI adds to nodes what is nobody else's.
+        made[node_id] = {"class_type": name, "inputs": inputs}
+        if "_meta" in node:
+            made[node_id]["_meta"] = node["_meta"]
     return Rewritten(prompt=made, images=images, outputs=tuple(kept))
 
 
@@ -223,14 +225,15 @@ def _without_followers(prompt: Mapping[str, Any], outputs: Iterable[str]) -> lis
     outputs = list(outputs)
     if not outputs:
         return []
-    consumers: dict[str, list[str]] = {}
+    consumers: defaultdict[str, list[str]] = defaultdict(list)
     for node_id, node in prompt.items():
-        for _, link in links_of(node):
-            consumers.setdefault(link[0], []).append(node_id)
+        for value in inputs_of(node).values():
+            if isinstance(value, list) and is_link(value):
+                consumers[value[0]].append(node_id)
     after = dict.fromkeys(node_id for node_id, node in prompt.items() if class_of(node) == FETCH)
     waiting = list(after)
     for node_id in waiting:
-        new = [each for each in consumers.get(node_id, ()) if each not in after]
+        new = [each for each in consumers[node_id] if each not in after]
         after |= dict.fromkeys(new)
         waiting += new
     return [node_id for node_id in outputs if node_id not in after]
