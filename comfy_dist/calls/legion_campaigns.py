@@ -82,9 +82,7 @@ class Campaign:
         if self._done is not None or self._of == (job.id, job.attempt):
             return
         self._of, self._joined = (job.id, job.attempt), False
-        assert self._inputs is not None
-        work = _execute(here, job, self.configuration, self._inputs, node)
-        running = self._running = asyncio.create_task(work, name="Legion campaign")
+        running = self._running = asyncio.create_task(self._run(here, job, node), name="Legion campaign")
         job.at_end(running, lambda: self._end(running))
 
     async def outcome(self, here: Here, node: str) -> Done | InPlace:
@@ -100,9 +98,16 @@ class Campaign:
         self._joined = True
         job = await here.job()
         found = await job.wait(_result(self._running))
-        if isinstance(found, Done) and self._done is None:
-            self._done, self._to_show = found, dict(found.shown)
         return self._done or found
+
+    async def _run(self, here: Here, job: RunningJob, node: str) -> Done | InPlace:
+        assert self._inputs is not None
+        found = await _execute(here, job, self.configuration, self._inputs, node)
+        if isinstance(found, Done):
+            # Whether or not somebody waits for it now.
+            self._done, self._to_show = found, dict(found.shown)
+            self._inputs = {}
+        return found
 
     def _end(self, running: asyncio.Task[Done | InPlace]) -> None:
         """The job is over."""

@@ -71,6 +71,7 @@ def text_of(ran: Ran, id_: str) -> Any:
 @pytest.mark.parametrize("type_", [LOCAL, CLUSTER])
 async def test_a_workflow_gives_back_what_it_makes(two: Workers, type_: str, tmp_path: Path) -> None:
     name = save(two, "scaled.json", scaled(log=tmp_path / "log"))
+    await two.all_idle()
     prompt = images() | commanded(config(name, type_), input_1=["images", 0]) | digest(("master", 1))
     prompt["expected"] = node("DistScale", value=["images", 0], by=2.0, add=0.5)
     ran = await two.done(prompt | joined("master") | digest(("expected", 0), ("join", 0)))
@@ -228,6 +229,7 @@ async def test_what_is_wrong_there_is_told_with_worker_and_node(two: Workers) ->
     made = {"fail": node("DistFail", value=["in", 0], workers="0,1")}
     name = save(two, "fail.json", worker_workflow(made, input_1=["fail", 0]))
     for type_, worker in ((LOCAL, "w0"), (CLUSTER, "w1")):
+        await two.all_idle()
         message = await failure(
             two, images() | commanded(config(name, type_), input_1=["images", 0]) | digest(("master", 1))
         )
@@ -291,6 +293,19 @@ async def test_a_campaign_that_fails_is_told_where_it_is_joined_and_tried_again(
     # The Master is cached, with the campaign that failed.
     again = await two.done(prompt)
     assert again.digests["digest join 0"] == again.digests["digest images 0"]
+
+
+async def test_what_a_campaign_has_made_is_there_for_a_join_of_the_next_prompt(
+    two: Workers, tmp_path: Path
+) -> None:
+    name = save(two, "later.json", scaled(log=tmp_path / "log"))
+    prompt = images() | commanded(config(name, asynch=True), input_1=["images", 0])
+    prompt["all"] = node("LegionJoinAll", campaign_1=["master", 0])
+    waited = {"waited": node("DistAfter", after=["all", 0], path=str(tmp_path / "waited"))}
+    await two.done(prompt | waited)
+    ran = await two.done(prompt | joined("all") | digest(("join", 0)))
+    assert ran.digests["digest join 0"]
+    assert len((tmp_path / "log").read_text().splitlines()) == 1
 
 
 async def test_a_campaign_that_nothing_joins_ends_with_its_prompt(two: Workers, tmp_path: Path) -> None:
