@@ -59,16 +59,17 @@ class Attendance:
         """Whom to call for what those who were called will not do. Raises LinkLost, LinkRefused, NobodyElse."""
         others = await self._others()
         names = {str(worker["name"]) for worker in others}
-        coming = {
-            guest.target: guest
+        at_work = [guests[call] for call in guests if pool.outstanding(call)]
+        awaited = [
+            guests[call]
             for call in guests
-            if not (guest := guests[call]).ended and (guest.target in names or pool.outstanding(call))
-        }
-        await self._wait_for([target for target, guest in coming.items() if not guest.attempt])
+            if not guests[call].ended and guests[call].target in names and not pool.outstanding(call)
+        ]
+        coming = {guest.target for guest in (*at_work, *awaited)}
+        await self._wait_for([guest.target for guest in awaited])
         if isinstance(pool, SharePool):
             pool.unowned(names)
-            left = len(pool.free(time.monotonic()))
-            left -= sum(guest.spare and not guest.attempt for guest in coming.values())
+            left = len(pool.free(time.monotonic())) - sum(guest.spare for guest in awaited)
         else:
             left = max(1, len(others)) if pool.left and not coming else 0
         if left > 0 and not others:

@@ -159,6 +159,7 @@ async def test_whom_it_waits_for_is_told_and_two_that_wait_for_each_other_do_not
     calling = await place.calling(two(), ORCHESTRATOR)
     await until(lambda: {"node": "9", "workers": ["w1", "w2"]} in place.worker.asked_for("waits"))
     assert await place.works(calling, "call-2") == [2]
+    place.worker.push("call-2", "ended", status="finished")
     await until(lambda: {"node": "9", "workers": ["w1"]} in place.worker.asked_for("waits"))
     assert not place.worker.asked_for("give_way")
     place.worker.workers = [
