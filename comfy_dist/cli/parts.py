@@ -8,6 +8,7 @@ import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlsplit
 
 from comfy_dist.cli.devices import devices_of
 from comfy_dist.cli.engines import engine_kind, make_comfyui_engine
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from comfy_dist.files.exchange import Exchange
     from comfy_dist.local_workers import LocalWorkers
 
+#: What the broker's address names files by.
+_CERTIFICATES = frozenset({"cafile", "certfile", "keyfile"})
+
 
 def workspace_of(settings: WorkspaceSettings) -> Workspace:
     workspace = Workspace.at(
@@ -58,6 +62,7 @@ def broker_transport(settings: QueueSettings) -> Transport:
             "--distributed-queue-connection-uri must be amqp://user:password@host:5672/vhost (or amqps://)."
         )
     try:
+        _check_certificates(uri)
         return AmqpTransport(
             uri,
             settings.distributed_queue_name,
@@ -69,6 +74,15 @@ def broker_transport(settings: QueueSettings) -> Transport:
             "--distributed-queue-connection-uri is no address; special characters in the password must be "
             "written as %XX."
         ) from None
+
+
+def _check_certificates(uri: str) -> None:
+    """TLS would say that some file is not there, and not which. Raises UsageError."""
+    for key, file in parse_qsl(urlsplit(uri).query):
+        if key in _CERTIFICATES and not os.access(file, os.R_OK):
+            raise UsageError(
+                f"--distributed-queue-connection-uri says {key}={file}, and no such file can be read."
+            )
 
 
 def exchange_of(

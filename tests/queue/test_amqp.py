@@ -94,6 +94,22 @@ async def test_a_wrong_password_is_refused_without_telling_it(amqp_uri: str, que
     assert "sesame" not in str(refused.value)
 
 
+async def test_a_virtual_host_that_is_not_there_is_said(
+    amqp_uri: str, queue_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    transport = AmqpTransport(f"{amqp_uri.rstrip('/')}/nowhere", queue_name)
+    opening = asyncio.create_task(transport.open())
+    try:
+        async with asyncio.timeout(PATIENCE):
+            # It is tried again and again: it may be made yet.
+            while "/nowhere does not answer (it has no such virtual host" not in caplog.text:
+                await asyncio.sleep(0.05)
+    finally:
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+        await transport.close()
+
+
 @pytest.mark.parametrize("command", ["worker", "comfyui"])
 def test_a_command_with_a_wrong_password_ends_with_a_sentence(
     amqp_uri: str, queue_name: str, tmp_path: Path, command: str

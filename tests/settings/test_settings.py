@@ -196,6 +196,13 @@ def test_errors_do_not_show_the_brokers_password(uri: str, tmp_path: Path) -> No
         assert "s3cret" not in sentence
 
 
+def test_a_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:
+    uri = f"amqps://user:s3cret@host/?heartbeat=5&cafile={tmp_path}/ca.pem"
+    sentence = refusal("worker", "--cwd", str(tmp_path), "--distributed-queue-connection-uri", uri)
+    assert f"cafile={tmp_path}/ca.pem, and no such file can be read" in sentence
+    assert "s3cret" not in sentence
+
+
 def test_a_secret_is_not_shown_with_the_settings() -> None:
     settings = loaded("--distributed-queue-connection-uri", "amqp://user:s3cret@host/")
     assert "s3cret" not in repr(settings)

@@ -96,7 +96,8 @@ class Connection:
     @property
     def place(self) -> str:
         """Host, port and virtual host, without the credentials."""
-        return f"{self._uri.host}:{self._uri.port or 5672}{self._uri.path or '/'}"
+        port = self._uri.port or (5671 if self._uri.scheme == "amqps" else 5672)
+        return f"{self._uri.host}:{port}{self._uri.path or '/'}"
 
     @property
     def up(self) -> bool:
@@ -136,7 +137,7 @@ class Connection:
                     return
                 self._reports.down(str(refusal))
             except (*LOST, *FAILED) as error:
-                reason = str(error) or type(error).__name__
+                reason = _reason(error)
                 self._reports.down(f"RabbitMQ at {self.place} does not answer ({reason}); trying again.")
             finally:
                 await self._become(None)
@@ -168,6 +169,13 @@ async def _close(connection: AbstractConnection) -> None:
             await connection.close()
     except (*LOST, *FAILED) as error:
         log.debug("While closing a connection: %s", error)
+
+
+def _reason(error: Exception) -> str:
+    if "Connection.OpenOk" in (said := str(error)):
+        # What came instead is told as an object in memory.
+        return "it has no such virtual host, or does not let this user in there"
+    return said or type(error).__name__
 
 
 def refused_sentence(place: str, error: Exception) -> str:
