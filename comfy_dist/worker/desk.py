@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from comfy_dist.calls.errors import LinkRefused
 from comfy_dist.messages import (
+    Announcement,
     AttemptFailedFact,
     CancelledFact,
     Fact,
@@ -38,7 +39,7 @@ from comfy_dist.worker.link import LinkServer
 from comfy_dist.worker.lookout import Lookout
 from comfy_dist.worker.peers import Peers
 from comfy_dist.worker.plane_place import PlanePlace
-from comfy_dist.worker.presence import Identity
+from comfy_dist.worker.presence import READIEST, Identity
 from comfy_dist.worker.progress import ProgressSender
 from comfy_dist.worker.standing import Standing
 from comfy_dist.workflows.loading import load_workflow
@@ -279,12 +280,19 @@ class Desk:
                     "name": worker.name,
                     "engine": worker.engine,
                     "devices": [device.name for device in worker.devices],
-                    "state": worker.state.value,
+                    "state": self._state_of(worker),
                     "waits_for": list(worker.waits_for),
                 }
                 for worker in able
             ],
         }
+
+    def _state_of(self, worker: Announcement) -> str:
+        """As announced; this one's own as it is, for the news of the job that asks may be on its way."""
+        if worker.id != self._identity.id:
+            return worker.state.value
+        own = [self._standings[lane].state for lane in range(self._own)]
+        return min(own, key=READIEST.index).value
 
     async def _send(self, lane: int, arguments: dict[str, Any]) -> dict[str, Any]:
         calls = self.attempt(lane)
