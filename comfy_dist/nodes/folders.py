@@ -54,10 +54,10 @@ def annotated(name: str) -> Path:
     return inside(folder(type_), plain)
 
 
-def exists(name: str) -> bool:
-    """Whether an annotated name is a file."""
+def exists(name: object) -> bool:
+    """Whether it is an annotated name, and that of a file."""
     try:
-        return annotated(name).is_file()
+        return isinstance(name, str) and annotated(name).is_file()
     except (PathRefused, OSError):
         # The system's error is that the name is too long for a file.
         return False

@@ -4,7 +4,7 @@ others say in letters that a terminal obeys."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -24,12 +24,13 @@ def shown(url: str) -> str:
     """The address as errors have it: no user, no query."""
     if url.startswith("data:"):
         return "the data: address"
-    try:
+    with suppress(ValueError):
         parts = urlsplit(url)
-        url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-    except ValueError:
-        url = url.partition("?")[0].rpartition("@")[2]
-    return said(url, 200)
+        # What is no port raises: it may be a password with a letter that ends the host.
+        if parts.port is not None or parts.netloc or "@" not in url:
+            plain = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+            return said(plain, 200) or "An empty text"
+    return "A text with an @" if "@" in url else said(url.partition("?")[0], 200)
 
 
 def said(text: str, most: int) -> str:

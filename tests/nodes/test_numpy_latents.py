@@ -237,6 +237,10 @@ class TestNames:
             with pytest.raises(PathRefused):
                 call(LoadLatentNumpy, latent=wrong)
 
+    @pytest.mark.parametrize("wrong", [5, None, {}])
+    def test_what_is_no_name_is_no_latent(self, wrong: Any) -> None:
+        assert LoadLatentNumpy.VALIDATE_INPUTS(wrong) == f"Invalid latent file: {wrong}"
+
     def test_no_prefix_leads_out_of_the_output_folder(self, workspace: Workspace) -> None:
         (workspace.output / "link").symlink_to(workspace.root)
         for wrong in ("../evil", "/etc/evil", "a/../../evil", "link/evil"):

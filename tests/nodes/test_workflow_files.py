@@ -116,6 +116,11 @@ def test_what_is_no_workflow_is_said_without_a_path(
     assert str(workspace.root) not in str(failed.value)
 
 
+@pytest.mark.parametrize("wrong", [5, None, {}])
+def test_what_is_no_name_is_no_workflow(wrong: Any) -> None:
+    assert LoadDiskWorkflowJSON.VALIDATE_INPUTS(wrong) == f"{wrong} is no .json file."
+
+
 def test_workflows_of_the_input_folder_are_listed(workspace: Workspace) -> None:
     for name in ("b.json", "a.JSON", "c.png"):
         (workspace.input / name).touch()

@@ -105,6 +105,24 @@ async def test_nothing_but_http_is_asked(url: str) -> None:
             await ask(url)
 
 
+@pytest.mark.parametrize(
+    ("url", "called"),
+    [
+        ("", "An empty text"),
+        ("a.png?token=secret", "a.png"),
+        ("//me:secret@example.com/a", "//example.com/a"),
+        *((f"http://me:sec{odd}secret@example.com/a", "A text with an @") for odd in "/#?"),
+        ("me:secret@example.com/a", "A text with an @"),
+        ("https://example.com:0/@her/a.png", "https://example.com:0/@her/a.png"),
+        ("ftp://example.com/@her/a.png", "ftp://example.com/@her/a.png"),
+    ],
+)
+async def test_what_is_no_address_is_called_by_what_is_no_secret_of_it(url: str, called: str) -> None:
+    with pytest.raises(OutsideRefused) as failed:
+        await fetch(url)
+    assert str(failed.value).startswith(f"{called} is no http or https address")
+
+
 class Resolver:
     """There is one name, of these addresses."""
 

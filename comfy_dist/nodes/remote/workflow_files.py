@@ -57,7 +57,7 @@ class LoadDiskWorkflowJSON:
         return file_hash(workflow)
 
     @classmethod
-    def VALIDATE_INPUTS(cls, workflow: str) -> bool | str:
+    def VALIDATE_INPUTS(cls, workflow: object) -> bool | str:
         try:
             _read(workflow)
         except (UnusableInput, PathRefused) as error:
@@ -69,9 +69,9 @@ class LoadDiskWorkflowJSON:
         return (_read(workflow),)
 
 
-def _read(name: str) -> dict[str, Any]:
+def _read(name: object) -> dict[str, Any]:
     # Whatever it is, its content is shown to nobody: the file need not be a workflow.
-    if not name.lower().endswith(_EXTENSION):
+    if not (isinstance(name, str) and name.lower().endswith(_EXTENSION)):
         raise UnusableInput(f"{name} is no .json file.")
     try:
         found = json.loads(folders.annotated(name).read_bytes())
