@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -356,6 +358,10 @@ async def test_a_worker_of_this_machine_is_added_started_stopped_and_removed(man
         await form.get_by_label("Device").select_option("cpu")
         await here.press("Add", form)
         await here.says(card, "is idle", "started by this ComfyUI", "engine graph")
+        [entry] = (await managing.frontend.get("/distributed/local"))["workers"]
+        os.kill(entry["pid"], signal.SIGKILL)
+        # One card all the while, though what was killed could not say that it is gone.
+        await here.says(card, "started by this ComfyUI, again 1 time", "is idle")
         await here.browser.photograph("panel-local-worker")
 
         await here.press("Stop", card)

@@ -35,6 +35,8 @@ export class Cluster {
   #chosen = 0;
   #answered = 0;
   #sent = Promise.resolve();
+  /** {id of a worker: that of the entry that it was started for}. */
+  #startedFor = new Map();
   /** Whoever may not see local workers is not to be refused every second. */
   #seesLocal = true;
 
@@ -83,7 +85,9 @@ export class Cluster {
         askIfThere("/distributed/config"),
         this.#seesLocal ? askIfThere("/distributed/local") : null,
       ]);
-      this.workers = workers.sort((a, b) => a.name.localeCompare(b.name) || a.id.localeCompare(b.id));
+      this.workers = this.#withoutEnded(workers, local?.workers ?? []).sort(
+        (a, b) => a.name.localeCompare(b.name) || a.id.localeCompare(b.id),
+      );
       this.jobs = queue.jobs;
       this.total = queue.pagination.total;
       // What is looked up beside a change may be older than it.
@@ -96,6 +100,13 @@ export class Cluster {
       this.trouble = error.message;
       this.#lost = true;
     }
+  }
+
+  /** A killed worker stays announced for a while; of one of this machine it is known that its process has ended. */
+  #withoutEnded(workers, entries) {
+    const now = new Map(entries.map(({ id, worker }) => [id, worker]));
+    for (const [id, worker] of now) if (worker) this.#startedFor.set(worker, id);
+    return workers.filter(({ id }) => [undefined, id].includes(now.get(this.#startedFor.get(id))));
   }
 
   /** The answer to a deed, null where it is refused. Until what it changed is seen the key is in `asked`. */

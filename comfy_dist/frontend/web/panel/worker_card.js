@@ -1,7 +1,7 @@
 // A card for each worker: what it is, what it does, and what can be done with it.
 
 import { deedButton, h } from "./elements.js";
-import { bytes, duration, rate, short } from "./words.js";
+import { bytes, duration, many, rate, short } from "./words.js";
 
 const STATES = {
   starting: "is starting",
@@ -26,6 +26,7 @@ export function workerCard(cluster, worker, previews, deeds) {
       h("span", { class: "cd-muted" }, `${STATES[state] ?? state}${finishes}`),
     ),
     h("p", { class: "cd-muted" }, aboutOf(worker, entry)),
+    entry?.error && h("p", { class: "cd-error", "data-key": "error" }, entry.error),
     worker.devices.map(device),
     worker.jobs.map((job) => current(job, previews)),
     h("p", { class: "cd-muted" }, countsOf(worker)),
@@ -35,7 +36,8 @@ export function workerCard(cluster, worker, previews, deeds) {
 }
 
 function aboutOf(worker, entry) {
-  const place = entry ? "started by this ComfyUI" : `on ${worker.host}`;
+  const again = entry?.restarts ? `, again ${many(entry.restarts, "time")}` : "";
+  const place = entry ? `started by this ComfyUI${again}` : `on ${worker.host}`;
   return [place, `engine ${worker.engine} ${worker.engine_version}`.trim(), ...worker.tags].join(" · ");
 }
 
