@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +56,7 @@ async def _each(ctx: Context, asked: Asked, who: Identity) -> dict[str, Any]:
         raise Refused(
             503, "None of the workers that are chosen is live, so there is nobody to run it.", kind="no_workers"
         )
+    _check_names(ctx, workers)
     if len(prompt) * len(workers) > MOST_NODES:
         sentence = (
             f"The prompt has {len(prompt)} nodes, for {len(workers)} workers; {MOST_NODES} are allowed in all."
@@ -79,6 +81,18 @@ def _live(ctx: Context, spread: Spread) -> list[Announcement]:
     """
     known = ctx.registry.place(ANYBODY).able
     return selected([worker for worker in known if worker.state is not WorkerState.DRAINING], spread, own="")
+
+
+def _check_names(ctx: Context, workers: list[Announcement]) -> None:
+    """A prompt is one worker's by its name, which outlives a restart. Raises Refused."""
+    count = Counter(worker.name for worker in ctx.registry.live)
+    if several := sorted(worker.id for worker in workers if count[worker.name] > 1):
+        raise Refused(
+            409,
+            f"Other workers have the names of {', '.join(several)}, so a prompt of their own could go to those: "
+            "start each with another --worker-name.",
+            kind="same_name",
+        )
 
 
 def _alone(worker: str) -> dict[str, Any]:

@@ -327,6 +327,24 @@ async def test_the_chosen_run_it_in_the_order_chosen_and_the_configuration_choos
     assert await workers(extra_data={"distributed": {"workers": None}}) == [("a", 0), ("b", 1), ("c", 2)]
 
 
+async def test_those_whose_names_are_alike_cannot_be_told_apart(studio: Studio) -> None:
+    await studio.cluster.worker("c")
+    await studio.frontend.wait(
+        lambda found: (
+            sorted(each["name"] for each in found["workers"] if each["catalogue"]) == ["a", "b", "c", "c"]
+        ),
+        "/distributed/workers",
+    )
+    workers = (await studio.frontend.get("/distributed/workers"))["workers"]
+    one, _ = alike = sorted(worker["id"] for worker in workers if worker["name"] == "c")
+    for chosen, named in ((None, alike), (["c"], alike), ([one], [one])):
+        answer = await studio.queue(prompt=seeded(), each=True, workers=chosen)
+        assert (answer.status, answer.error["type"]) == (409, "same_name")
+        assert f"the names of {', '.join(named)}, so" in answer.error["message"]
+    assert await studio.frontend.queue() == ([], [])
+    assert (await studio.queued(prompt=seeded(), each=True, workers=["b", "a"]))["worker_count"] == 2
+
+
 async def test_with_none_of_the_chosen_live_it_says_so(studio: Studio) -> None:
     for chosen in ([], ["away"]):
         answer = await studio.queue(prompt=seeded(), each=True, workers=chosen)
