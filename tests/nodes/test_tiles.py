@@ -67,6 +67,12 @@ def test_a_size_that_a_link_brings_and_makes_no_sense_is_refused_by_its_name(nam
         layout_of(torch.zeros(1, 64, 64, 3), sizes | {"force_uniform_tiles": True, name: value})
 
 
+@pytest.mark.parametrize(("picture", "says"), [(torch.zeros(64, 64, 3), r"\[64, 64, 3\]"), (5, "int")])
+def test_what_is_no_batch_of_pictures_is_refused_by_what_it_is(picture: Any, says: str) -> None:
+    with pytest.raises(UnusableInput, match=rf"a tensor \[B, H, W, C\]; this is {says}"):
+        layout_of(picture, {})
+
+
 # Put together
 
 

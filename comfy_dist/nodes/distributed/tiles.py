@@ -106,10 +106,11 @@ def _only(inputs: Mapping[str, list[Any]]) -> dict[str, Any]:
     return {name: values[0] for name, values in inputs.items()}
 
 
-def layout_of(picture: torch.Tensor, given: Mapping[str, Any]) -> TileLayout:
+def layout_of(picture: Any, given: Mapping[str, Any]) -> TileLayout:
     """`picture` is [B, H, W, C]. Raises UnusableInput: what a link brings nobody else has looked at."""
-    if picture.ndim != 4:
-        raise UnusableInput(f"A picture to refine is [B, H, W, C]; this is a tensor {list(picture.shape)}.")
+    if not isinstance(picture, torch.Tensor) or picture.ndim != 4:
+        this = list(picture.shape) if isinstance(picture, torch.Tensor) else type(picture).__name__
+        raise UnusableInput(f"A picture to refine is a tensor [B, H, W, C]; this is {this}.")
     sizes = {name: int(given[name]) for name in ("tile_width", "tile_height", "padding", "mask_blur")}
     for name, size in sizes.items():
         if size < (least := _LEAST if name.startswith("tile") else 0):
