@@ -54,13 +54,16 @@ async def on_any(here: Here, job: RunningJob, workflow: Workflow) -> list[Result
     A node never waits for a worker that may be waiting for this one.
     """
     able, own = await _able(here, workflow)
+    able.sort(key=lambda worker: worker["state"] != "idle")
     free = any(worker["state"] == "idle" for worker in able)
     alone = any(worker["id"] == own for worker in able)
     if alone and not free:
         return None
+    # Where only some may take part, the first of them is meant: a call names one worker, or anybody.
+    target = str(able[0]["name"]) if able and job.spread.workers is not None else None
     called = _Called(here, workflow)
     try:
-        await called.send(job, [None])
+        await called.send(job, [target])
         if alone and not await called.has_begun():
             await here.ask("void", calls=called.ids)
             # Somebody may have begun meanwhile, and was not called off then.

@@ -123,6 +123,16 @@ async def test_any_worker_that_is_free_executes_it_once(three: Workers, tmp_path
     assert result["worker"] in ("w1", "w2")
 
 
+@pytest.mark.parametrize("chosen", ["w1", "w2"])
+async def test_any_worker_is_one_of_those_chosen(three: Workers, tmp_path: Path, chosen: str) -> None:
+    log = tmp_path / "log"
+    await all_idle(three)
+    prompt = calling(save(three, "chosen.json", listening(log)), target="any")
+    extra = {"worker": "w0", "distributed": {"workers": [chosen]}}
+    ran = await three.ended(await three.frontend.prompt(prompt, extra_data=extra))
+    assert [result["worker"] for result in results_of(ran)] == [chosen]
+
+
 async def test_a_worker_that_finds_nobody_free_executes_it_itself(three: Workers, tmp_path: Path) -> None:
     """What is named in the workflow is the workflow's own: its subgraphs, and its channels."""
     gate, log = tmp_path / "gate", tmp_path / "log"
