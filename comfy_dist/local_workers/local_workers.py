@@ -86,6 +86,9 @@ class LocalWorkers:
                 except EntriesUnusable as error:
                     self.error = str(error)
                     log.error("%s No local worker is started.", error)
+                else:
+                    if not self._all:
+                        log.info("There are no local workers yet; the page can add some, and so can %s.", self.place.file)
                 for each in self.supervisors if launch else ():
                     if each.entry.enabled:
                         self._start(each)
@@ -245,7 +248,8 @@ class LocalWorkers:
         async with self._editing:
             there = await asyncio.to_thread(read, self.place.file)
             changed = change(self._first() if there is None else there)
-            if changed != there:
+            # None is no answer for good: a driver that failed may list GPUs the next time.
+            if changed != (there or Entries()):
                 await asyncio.to_thread(write, self.place.file, changed)
             self.error = None
             self._become(changed)

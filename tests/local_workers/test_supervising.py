@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import socket
 import sys
@@ -122,7 +123,8 @@ async def machine(
     local = LocalWorkers(place, gpus, own)
     running = asyncio.create_task(local.run(launch=launch))
     try:
-        await until(lambda: local.supervisors or local.error)
+        async with asyncio.timeout(PATIENCE):
+            await local.look()
         yield Machine(folder, local)
     finally:
         pids = [each.pid for each in local.supervisors if each.pid is not None]
@@ -141,6 +143,22 @@ async def test_each_further_gpu_gets_a_worker_the_first_time(tmp_path: Path) -> 
     async with machine(tmp_path, gpus=gpus, own=("auto",)) as here:
         await here.until_log("gpu-2", f"{socket.gethostname()[:30]}-2 on 2 begins")
         assert [each.entry.id for each in here.local.supervisors] == ["gpu-2"]
+
+
+async def test_a_machine_that_has_none_yet_may_have_some_the_next_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        async with machine(tmp_path) as here:
+            assert here.local.supervisors == []
+            assert not here.file.exists()
+    assert "There are no local workers yet" in caplog.text
+    async with machine(tmp_path, gpus=(Gpu("0", "A"),)) as here:
+        assert [each.entry.id for each in here.local.supervisors] == ["gpu-0"]
+        await here.local.remove("gpu-0")
+    # But none is an answer where they were taken out.
+    async with machine(tmp_path, gpus=(Gpu("0", "A"),)) as here:
+        assert here.local.supervisors == []
 
 
 async def test_only_what_is_enabled_is_started_and_nothing_without_auto_launch(tmp_path: Path) -> None:
