@@ -88,7 +88,7 @@ class LocalWorkers:
                     log.error("%s No local worker is started.", error)
                 else:
                     if not self._all:
-                        log.info("There are no local workers yet; the page can add some, and so can %s.", self.place.file)
+                        log.info("There are no local workers yet; the page adds them, or %s.", self.place.file)
                 for each in self.supervisors if launch else ():
                     if each.entry.enabled:
                         self._start(each)
