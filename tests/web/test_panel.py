@@ -253,65 +253,6 @@ async def test_who_may_not_is_told_so_and_a_lost_frontend_is_noticed(studio: Stu
         await playwright.expect(here.trouble).to_have_count(0, timeout=PAGE_MS)
 
 
-async def test_shares_are_told_of_with_the_prompt_they_belong_to(studio: Studio) -> None:
-    # What is shown is a function of what the frontend answers.
-    shown = """async ([workers, jobs]) => {
-        const {view} = await import("/extensions/comfy_dist/panel/view.js");
-        const cluster = {workers, jobs, total: 70, trouble: "", asked: new Set(), entryOf: () => null};
-        const panel = view(cluster, new Map(), {});
-        return [...panel.querySelectorAll(".cd-job, li, section > p")].map(element => element.textContent);
-    }"""
-    known = (await studio.frontend.get("/distributed/workers"))["workers"][0]
-    share = {"parent": "parent-0", "root": "parent-0", "rank": 2, "world": 3, "attempt": 2}
-    job = {"node": "7", "value": 1, "max": 4, "started_at": 2**50, "parent": None, "root": None, "world": 1}
-    workers = [
-        {**known, "name": "one", "jobs": [{**job, "id": "parent-0", "attempt": 1}]},
-        {**known, "name": "two", "jobs": [{**job, "id": "share-2", **share}]},
-    ]
-    jobs = [{"id": "parent-0", "status": "in_progress", "create_time": 2**50}]
-    async with studio.panel() as here:
-        assert await here.page.evaluate(shown, [workers, jobs]) == [
-            "parent-0 · node 7 · for 0 s25 %",
-            "helps with parent-0 as 3 of 3 · node 7 · try 2 · for 0 s25 %",
-            "parent-0runs on one, helped by two · 0 sCancel",
-            "and 69 further prompts",
-        ]
-
-
-async def test_what_changes_leaves_the_focus_at_the_button_it_is_at(studio: Studio) -> None:
-    # Else a key that is pressed now would do what another button says.
-    focused = """async ([before, after, label]) => {
-        const {morph} = await import("/extensions/comfy_dist/panel/elements.js");
-        const {view} = await import("/extensions/comfy_dist/panel/view.js");
-        const cluster = {jobs: [], total: 0, asked: new Set(), entryOf: () => null};
-        const shown = known => view({...cluster, ...known}, new Map(), {});
-        const panel = shown(before);
-        document.body.append(panel);
-        const button = [...panel.querySelectorAll(".cd-card")].at(-1).querySelector(`button[title="${label}"]`);
-        button.focus();
-        morph(panel, shown(after));
-        const kept = document.activeElement === button && button.title === label;
-        panel.remove();
-        return kept;
-    }"""
-    worker = (await studio.frontend.get("/distributed/workers"))["workers"][0]
-    other = {**worker, "id": "0", "name": "other"}
-    job = {"id": "1", "node": "7", "value": 1, "max": 4, "started_at": 2**50}
-    quiet = {"workers": [worker], "trouble": ""}
-    alone = {**worker, "jobs": [job]}
-    async with studio.panel() as here:
-        for change in (
-            {"workers": [other, worker]},
-            {"workers": [alone]},
-            {"workers": [{**worker, "paused": True}]},
-            {"trouble": "It is gone."},
-            {"jobs": [{"id": "1", "status": "pending", "create_time": 2**50}], "total": 1},
-        ):
-            for before, after in ((quiet, quiet | change), (quiet | change, quiet)):
-                for label in ("Unload its models", "Start its engine anew", "What it said last"):
-                    assert await here.page.evaluate(focused, [before, after, label]), (change, label)
-
-
 async def test_it_works_on_a_phone(studio: Studio) -> None:
     async with studio.panel("light", viewport=PHONE, is_mobile=True, has_touch=True) as here:
         await here.load("Wait", 7)
