@@ -6,8 +6,10 @@ from html import escape
 
 from aiohttp import web
 
-#: Nothing but the form and its style may come from it, and no other site may show it in a frame.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"
+#: Nothing but the form, its style and an empty icon may come from it, and no other site may show it in a frame.
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'; frame-ancestors 'none'"
+)
 
 _PAGE = """<!doctype html>
 <html lang="en">

@@ -100,6 +100,8 @@ async def test_a_browser_is_shown_a_page_and_the_pages_script_a_sentence(guarded
         assert answer.headers["Cache-Control"] == "no-store"
         policy = answer.headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
+        # The page has an empty icon, so that browsers ask for no other.
+        assert "img-src data:" in policy
         assert "frame-ancestors 'none'" in policy
         text = answer.body.decode()
         assert "<script" not in text
