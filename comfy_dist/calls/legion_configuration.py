@@ -240,12 +240,15 @@ def _read(kind: type[C], text: str, name: str) -> C:
 
 
 def _refuse_bombs(text: str, name: str) -> None:
-    """A few lines of aliases are gigabytes, and a line of brackets is minutes; nothing here needs either."""
+    """A few lines of aliases are gigabytes, a line of brackets is minutes, and a tag makes of a text what it is not;
+    nothing here needs any."""
     depth = 0
     for event in yaml.parse(text, yaml.SafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if isinstance(event, yaml.AliasEvent):
             raise UnusableConfiguration(f"{name} uses YAML's aliases (*name); write out what they stand for.")
+        if getattr(event, "tag", None) is not None:
+            raise UnusableConfiguration(f"{name} uses YAML's tags (!name); leave them out.")
         if depth > DEEPEST:
             raise UnusableConfiguration(f"{name} is nested more than {DEEPEST} levels deep; it is none.")
 

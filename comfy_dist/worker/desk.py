@@ -329,11 +329,10 @@ class Desk:
         if len(jobs) != 1 or asked[0].target is None or calls.over.is_set():
             return False
         job = jobs[0].model_copy(update={"requirements": None})
+        if not self._taken_beside(asked[0].target, calls, job):
+            return False
         self._sent[job.id] = calls
         calls.add(job)
-        if not self._taken_beside(asked[0].target, calls, job):
-            del self._sent[job.id], calls.calls[job.id]
-            return False
         self._between.expect(job)
         self.push(calls, {"push": "call", "call": job.id, "state": "queued", "attempt": 0, "worker": ""})
         return True

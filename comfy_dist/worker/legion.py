@@ -20,7 +20,7 @@ from comfy_dist.transport import Transport
 from comfy_dist.worker.attempt import Attempt, Ending, failed
 from comfy_dist.worker.attempt_calls import AttemptCalls
 from comfy_dist.worker.desk import Desk
-from comfy_dist.worker.legion_processes import LegionProcess, LegionProcesses
+from comfy_dist.worker.legion_processes import BESIDE, LegionProcess, LegionProcesses
 from comfy_dist.worker.presence import Identity
 from comfy_dist.worker.progress import ProgressSender
 from comfy_dist.worker.splitting import Split
@@ -108,10 +108,14 @@ class Legion:
     # Calls
 
     def _taken(self, target: str, calls: AttemptCalls, job: Job) -> bool:
-        """Whether the call is for a process here, which executes it when it is its turn."""
-        process = self._processes.find(target) if self._processes is not None else None
-        if process is None:
+        """Whether the call is for a process here, which executes it when it is its turn. Raises LinkRefused."""
+        if not target.startswith(BESIDE):
             return False
+        if (process := self._allowed(calls.lane).find(target)) is None:
+            raise LinkRefused(
+                "The local process for a Legion workflow was ended to make room for another, or for another "
+                "configuration with its port; choose another port, or auto."
+            )
         process.users += 1
         self._begin(self._execute(process, calls, job))
         return True

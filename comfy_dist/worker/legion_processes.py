@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds after which one that nobody uses ends.
 IDLE_SECONDS = 600.0
+#: Begins the targets of calls that are executed beside a worker's lanes. No worker can have such a name.
+BESIDE = "legion:"
 #: Begins a task.
 Begin = Callable[[Coroutine[Any, Any, None]], object]
 #: Makes the engine that is asked for, without starting it. Raises ComfyDistError for what is not allowed.
@@ -47,8 +49,8 @@ class LegionProcess:
 
     @property
     def target(self) -> str:
-        """What calls for it are sent to. No worker can have such a name."""
-        return f"legion:{self.process.key}"
+        """What calls for it are sent to; of another with its port it is another."""
+        return f"{BESIDE}{self.process.content[:16]}"
 
     def hold(self, attempt: AttemptCalls) -> None:
         self._held = {each for each in self._held if not each.over.is_set()} | {attempt}

@@ -42,6 +42,8 @@ _VARIABLES = frozenset(
         "TRANSFORMERS_OFFLINE",
     }
 )
+#: They keep a process from reaching out; who starts the worker may have said so, and no workflow says otherwise.
+_ONLY_ON = frozenset({"HF_HUB_DISABLE_TELEMETRY", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"})
 #: Threads of libraries, and what people's own node packs read.
 _KINDS_OF_VARIABLES = re.compile(r"[A-Z]+_NUM_THREADS|COMFYUI_LEGION_[A-Z0-9_]+")
 
@@ -112,7 +114,7 @@ def arguments_of(words: Iterable[str]) -> Arguments:
             )
         if pattern and not given:
             value = next(rest, "")
-        if not re.fullmatch(pattern, value):
+        if not re.fullmatch(pattern, value, re.ASCII):
             raise NotAllowed(f"extra_args: {name} has no usable value ({value[:100]!r}).")
         if name in _EVERYWHERE:
             set_ |= _EVERYWHERE[name][1](value)
@@ -130,6 +132,8 @@ def check_variables(variables: Mapping[str, str]) -> None:
                 f"env_vars: {name[:100]!r} is no variable that a workflow may set; use COMFYUI_LEGION_… for those "
                 f"of node packs, …_NUM_THREADS, or one of {known}."
             )
+        if name in _ONLY_ON and value != "1":
+            raise NotAllowed(f"env_vars: {name} may be 1 alone.")
         if "\0" in value or len(value) > MOST_CHARACTERS:
             raise NotAllowed(
                 f"env_vars: the value of {name} is longer than {MOST_CHARACTERS} characters, or not text."

@@ -168,9 +168,12 @@ async def test_a_port_is_one_process_which_another_configuration_replaces(
     here = await running(cluster, client, "here", legion=(made, 600.0))
     async with node_of(here) as node:
         target = await node.link.ask("legion_start", **process(8201))
-        assert await node.link.ask("legion_start", **process(8201, **variable(1))) == target
+        other = await node.link.ask("legion_start", **process(8201, **variable(1)))
         assert [each.running for each in made.engines] == [False, True]
-        await node.link.ask("send", calls=[call("Wait", **target)])
+        # Nothing is executed by what it was not meant for.
+        with pytest.raises(LinkRefused, match=r"ended to make room .* another configuration with its port"):
+            await node.link.ask("send", calls=[call("Wait", **target)])
+        await node.link.ask("send", calls=[call("Wait", **other)])
         with pytest.raises(LinkRefused, match=r"uses the process with port 8201 now, with another configuration"):
             await node.link.ask("legion_start", **process(8201))
 
@@ -216,7 +219,7 @@ async def test_a_worker_without_processes_says_so(cluster: Cluster, client: Tran
         ["--output-directory=/etc"], ["--user-directory", "/"], ["--extra-model-paths-config", "/etc/passwd"],
         ["--front-end-root", "/"], ["--front-end-version", "x/y@1"], ["--database-url", "sqlite:////x"],
         ["--cuda-malloc"], ["-c", "print()"], ["/bin/sh"], [""], ["--cpu", "rm"], ["--cpu=1"],
-        ["--cuda-device"], ["--cuda-device", "--listen"], ["--cuda-device", "0;ls"], ["--reserve-vram", "1e9"],
+        ["--cuda-device"], ["--cuda-device", "--listen"], ["--cuda-device", "0;ls"], ["--cuda-device", "\u0661"], ["--reserve-vram", "1e9"],
         ["--preview-method", "auto\n--listen"], ["--cache-lru", "0"], ["--whitelist-custom-nodes", "x"], ["--cp"],
     ],
 )  # fmt: skip
@@ -250,6 +253,10 @@ def test_variables_have_values_of_a_line() -> None:
     for value in ("x" * 4097, "a\0b"):
         with pytest.raises(NotAllowed):
             check_variables({"COMFYUI_LEGION_A": value})
+    # Nobody is brought on line who is not to be.
+    check_variables({"HF_HUB_OFFLINE": "1"})
+    with pytest.raises(NotAllowed, match=r"HF_HUB_OFFLINE may be 1 alone\."):
+        check_variables({"HF_HUB_OFFLINE": "0"})
 
 
 def test_only_programs_that_the_worker_was_started_with_are_started(tmp_path: Path) -> None:
