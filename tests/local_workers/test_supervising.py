@@ -6,6 +6,8 @@ import asyncio
 import json
 import logging
 import os
+import re
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -17,6 +19,7 @@ import psutil
 import pytest
 
 from comfy_dist.local_workers import EntriesUnusable, Gpu, LocalWorkers, NameTaken, NoSuchEntry, Place, State
+from comfy_dist.local_workers import supervisor as supervisor_module
 from comfy_dist.local_workers import worker_process as process_module
 from comfy_dist.messages import Announcement, WorkerState
 from tests.local_workers.living import alive
@@ -210,6 +213,26 @@ async def test_one_that_crashes_starts_again_and_says_why(tmp_path: Path) -> Non
         await here.local.start("w")
         await until(lambda: worker.log.last(1) == ["w on cpu begins"])
         assert (worker.state, worker.error) == (State.STARTING, None)
+
+
+@pytest.mark.parametrize(("healthy", "pauses"), [(0.0, ["1", "1"]), (float("inf"), ["1", "2"])])
+async def test_pauses_grow_until_it_has_run_well(
+    healthy: float,
+    pauses: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(supervisor_module, "HEALTHY_SECONDS", healthy)
+    async with machine(tmp_path, entry("w")) as here:
+        worker = here.local.find("w")
+        for _ in pauses:
+            await until(lambda: worker.pid)
+            here.announce("w")
+            assert worker.pid is not None
+            os.kill(worker.pid, signal.SIGKILL)
+            await here.until("w", State.RESTARTING)
+    assert re.findall(r"It starts again in (\S+) s\.", caplog.text) == pauses
 
 
 async def test_one_in_its_pause_is_stopped_at_once(tmp_path: Path) -> None:
