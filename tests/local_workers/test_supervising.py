@@ -1,139 +1,25 @@
-"""Processes that crash, hang, never get ready or do not stop; of another program, so that they do it at once."""
+"""Processes that crash, hang, never get ready or do not stop."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import re
 import signal
 import socket
-import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
-from comfy_dist.local_workers import EntriesUnusable, Gpu, LocalWorkers, NameTaken, NoSuchEntry, Place, State
+from comfy_dist.local_workers import Gpu, State
 from comfy_dist.local_workers import supervisor as supervisor_module
 from comfy_dist.local_workers import worker_process as process_module
-from comfy_dist.messages import Announcement, WorkerState
+from comfy_dist.messages import WorkerState
 from tests.local_workers.living import alive
+from tests.local_workers.machine import entry, machine, put, until
 from tests.support.patience import PATIENCE
-
-#: Does what its first argument says; without one it stops when it is told, as comfyui-worker does.
-PROGRAM = r"""
-import os, signal, subprocess, sys, time
-
-deed, *rest = sys.argv[1:] or ["obey"]
-told = 0
-
-def stop(*_):
-    global told
-    told += 1
-    print(f"told {told}", flush=True)
-    if deed == "obey" or (deed == "slow" and told == 2):
-        print("bye", flush=True)
-        sys.exit(0)
-
-signal.signal(signal.SIGTERM, stop)
-print(f"{os.environ['COMFYUI_WORKER_NAME']} on {os.environ['COMFYUI_DEVICES']} begins", flush=True)
-if deed == "exit":
-    sys.exit(int(rest[0]))
-if deed == "crash":
-    print("Broken: password=hush", flush=True)
-    os.kill(os.getpid(), signal.SIGSEGV)
-if deed == "child":
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    print(f"child {child.pid}", flush=True)
-if deed == "chatty":
-    print("x" * 300_000, flush=True)
-# As the lifeline of cli/local_worker.py; one that is stubborn does not heed it.
-while sys.stdin.read(1) or deed in ("stubborn", "child"):
-    time.sleep(0.05)
-"""
-
-
-class Machine:
-    """A machine's local workers, and the file that they are configured by."""
-
-    def __init__(self, folder: Path, local: LocalWorkers) -> None:
-        self.file = local.place.file
-        self.logs = folder / "logs"
-        self.local = local
-
-    def state(self, id_: str) -> State:
-        return self.local.find(id_).state
-
-    def announce(self, id_: str, state: WorkerState = WorkerState.IDLE, host: str | None = None) -> None:
-        """As the worker would through the broker."""
-        pid = self.local.find(id_).pid
-        assert pid is not None
-        self.local.see(
-            Announcement(
-                id=f"{id_}-1",
-                name=id_,
-                host=host or socket.gethostname(),
-                pid=pid,
-                version="0",
-                state=state,
-                engine="",
-            )
-        )
-
-    async def until(self, id_: str, state: State) -> None:
-        await until(lambda: self.state(id_) is state)
-
-    async def until_log(self, id_: str, line: str) -> None:
-        await until(lambda: line in self.local.find(id_).log.last(1000))
-
-
-async def until(so: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not so():
-            await asyncio.sleep(0.02)
-
-
-def put(file: Path, *entries: dict[str, Any]) -> None:
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps({"workers": entries}))
-
-
-def entry(id_: str, *arguments: str, **more: Any) -> dict[str, Any]:
-    return {"id": id_, "name": id_, "device": "cpu", "arguments": list(arguments), **more}
-
-
-@asynccontextmanager
-async def machine(
-    folder: Path,
-    *entries: dict[str, Any],
-    launch: bool = True,
-    ready_seconds: float = PATIENCE,
-    command: tuple[str, ...] = (sys.executable, "-c", PROGRAM),
-    gpus: tuple[Gpu, ...] = (),
-    own: tuple[str, ...] = (),
-) -> AsyncIterator[Machine]:
-    file = folder / "user" / "local_workers.json"
-    if entries:
-        put(file, *entries)
-    place = Place(
-        file=file, logs=folder / "logs", command=command, environment=os.environ, ready_seconds=ready_seconds
-    )
-    local = LocalWorkers(place, gpus, own)
-    running = asyncio.create_task(local.run(launch=launch))
-    try:
-        async with asyncio.timeout(PATIENCE):
-            await local.look()
-        yield Machine(folder, local)
-    finally:
-        pids = [each.pid for each in local.supervisors if each.pid is not None]
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        assert not [pid for pid in pids if psutil.pid_exists(pid)]
 
 
 async def test_each_further_gpu_gets_a_worker_the_first_time(tmp_path: Path) -> None:
@@ -362,89 +248,3 @@ async def test_a_drain_leaves_those_their_time_that_were_stopped_before(tmp_path
         await here.local.ended()
         for id_ in ("a", "b"):
             assert here.local.find(id_).log.last(3) == ["told 1", "told 2", "bye"]
-
-
-# The file is edited while they run
-
-
-async def test_a_look_takes_over_what_was_edited_and_ends_nobody(tmp_path: Path) -> None:
-    async with machine(tmp_path, entry("a"), entry("b", enabled=False)) as here:
-        await here.until_log("a", "a on cpu begins")
-        put(here.file, entry("b", "slow", enabled=False), entry("c", enabled=False))
-        await here.local.look()
-        assert [each.entry.id for each in here.local.supervisors] == ["b", "c", "a"]
-        assert here.local.find("b").entry.arguments == ("slow",)
-        assert here.state("a") is State.STARTING
-        for content, mistake in (("{", "is not JSON"), (None, None), ('{"workers": []}', None)):
-            here.file.unlink() if content is None else here.file.write_text(content)
-            await here.local.look()
-            assert (mistake or "") in str(here.local.error)
-            assert (here.local.error is None) is (mistake is None)
-            assert len(here.local.supervisors) == 3
-            assert here.file.exists() is (content is not None)
-        assert here.state("a") is State.STARTING
-
-
-async def test_a_mistake_in_the_file_stops_nobody_and_is_not_written_over(tmp_path: Path) -> None:
-    async with machine(tmp_path, entry("w")) as here:
-        await here.until_log("w", "w on cpu begins")
-        here.file.write_text("{")
-        for deed in (
-            here.local.start("w"),
-            here.local.add("new", "cpu", enabled=False),
-            here.local.change("w", enabled=False),
-            here.local.remove("w"),
-        ):
-            with pytest.raises(EntriesUnusable, match="is not JSON"):
-                await deed
-        assert here.file.read_text() == "{"
-        assert here.state("w") is State.STARTING
-
-
-async def test_a_mistake_at_the_start_is_said_and_can_be_mended(tmp_path: Path) -> None:
-    async with machine(tmp_path, {"id": "w"}) as here:
-        assert "at workers[0].name: field required." in str(here.local.error)
-        put(here.file, entry("w", enabled=False))
-        assert (await here.local.add("new", "cpu", enabled=False)).entry.name == "new"
-        assert here.local.error is None
-        assert [each.entry.name for each in here.local.supervisors] == ["w", "new"]
-
-
-async def test_what_was_edited_by_hand_is_kept(tmp_path: Path) -> None:
-    async with machine(tmp_path, entry("w", enabled=False)) as here:
-        put(here.file, entry("w", "slow", environment={"A": "1"}, enabled=False))
-        await here.local.change("w", name="other")
-        (kept,) = json.loads(here.file.read_text())["workers"]
-        assert (kept["name"], kept["arguments"], kept["environment"]) == ("other", ["slow"], {"A": "1"})
-
-
-async def test_one_that_was_taken_out_by_hand_ends(tmp_path: Path) -> None:
-    async with machine(tmp_path, entry("a"), entry("b", enabled=False)) as here:
-        await here.until_log("a", "a on cpu begins")
-        put(here.file, entry("b", enabled=False))
-        await here.local.start("b")
-        with pytest.raises(NoSuchEntry):
-            await here.local.start("a")
-        await until(lambda: [each.entry.id for each in here.local.supervisors] == ["b"])
-        assert not (here.logs / "a.log").exists()
-
-
-async def test_there_are_only_so_many(tmp_path: Path) -> None:
-    many = [entry(f"w{number}", enabled=False) for number in range(64)]
-    async with machine(tmp_path, *many) as here:
-        before = here.file.read_bytes()
-        with pytest.raises(EntriesUnusable, match="has 64 workers, the most there can be"):
-            await here.local.add("one-more", "cpu", enabled=True)
-        assert here.file.read_bytes() == before
-
-
-async def test_two_have_not_one_name(tmp_path: Path) -> None:
-    async with machine(tmp_path, entry("a", enabled=False), entry("b", enabled=False)) as here:
-        with pytest.raises(NameTaken):
-            await here.local.change("a", name="b")
-        with pytest.raises(NameTaken):
-            await here.local.add("b", "cpu", enabled=True)
-        added = await asyncio.gather(
-            *(here.local.add("c", "cpu", enabled=False) for _ in range(3)), return_exceptions=True
-        )
-        assert sorted(type(each).__name__ for each in added) == ["NameTaken", "NameTaken", "Supervisor"]
