@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,6 +18,8 @@ from comfy_dist.transport import Transport
 #: Seconds in which the live workers answer the first roll call.
 ROLL_CALL_SECONDS = 0.5
 CATALOGUE_SECONDS = 5.0
+#: Seconds from the roll call on in which a live worker may still show up that was too busy to answer it.
+LATE_SECONDS = 5.0
 #: States of a worker that takes calls now or when what it executes has ended.
 TAKING = (WorkerState.IDLE, WorkerState.BUSY)
 
@@ -35,6 +38,10 @@ class Peers:
         self._calling = asyncio.Lock()
         #: Set when this worker has seen itself: whoever announced before is known.
         self._seen_self = asyncio.Event()
+        #: Set by the next announcement.
+        self._news = asyncio.Event()
+        #: Who was not seen until then is not there.
+        self._all_seen_at = 0.0
 
     async def follow(self) -> None:
         """Fold announcements from the first question on, until cancelled."""
@@ -43,6 +50,8 @@ class Peers:
             self._registry.see(announcement, time.monotonic())
             if announcement.id == self._worker:
                 self._seen_self.set()
+            news, self._news = self._news, asyncio.Event()
+            news.set()
 
     async def taking(self) -> list[Announcement]:
         """The live workers that take calls, by name; this one among them."""
@@ -51,7 +60,21 @@ class Peers:
         return [worker for worker in self._registry.workers if worker.state in TAKING and not worker.paused]
 
     async def able(self, asked: Requirements) -> tuple[list[Announcement], Requirements]:
-        """Those of them that have what is asked for, and what some of the others lack."""
+        """Those of them that have what is asked for, and what some of the others lack.
+
+        Where nobody has, who is late to the first roll call is waited for.
+        """
+        while True:
+            news = self._news
+            able, missing = await self._able(asked)
+            left = self._all_seen_at - time.monotonic()
+            if able or left <= 0:
+                return able, missing
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await news.wait()
+
+    async def _able(self, asked: Requirements) -> tuple[list[Announcement], Requirements]:
         taking = await self.taking()
         await asyncio.gather(*(self._learn(worker) for worker in _strangers(self._registry, taking)))
         found = self._registry.place(asked)
@@ -74,6 +97,7 @@ class Peers:
             if self._called:
                 return
             self._wanted.set()
+            self._all_seen_at = time.monotonic() + LATE_SECONDS
             # The subscription is made when the loop comes to it; a call that was too early is made again.
             for _ in range(10):
                 await self._transport.send(Command(verb="announce"))

@@ -18,6 +18,7 @@ from comfy_dist.messages import Call, CallEnded, CancelledFact, EndedFact, Job, 
 from comfy_dist.transport import Transport
 from comfy_dist.transport.amqp import AmqpTransport
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
+from comfy_dist.worker import peers
 from tests.support.in_process import Cluster, Running, in_process
 from tests.support.patience import PATIENCE
 
@@ -215,6 +216,21 @@ async def test_a_call_whose_worker_is_gone_is_done_by_another(cluster: Cluster, 
         assert heard[:5] == [("started", 1), ("gone", 1), ("started", 2), ("gone", 2), ("started", 3)]
     assert [each for each in cluster.stage.executed if each[1] == id_] == [("lost", id_)] * 3
     await lost.stop()
+
+
+async def test_who_is_late_to_the_first_roll_call_is_waited_for(
+    cluster: Cluster, client: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "LATE_SECONDS", PATIENCE)
+    here = await running(cluster, client, "here")
+    async with node_of(here) as node:
+        asked = asyncio.create_task(node.link.ask("send", calls=[call("Quick", target="late")], timeout=None))
+        # The roll was called, and nobody of that name has answered.
+        assert [each["name"] for each in (await node.link.ask("peers", classes=["Quick"]))["workers"]] == ["here"]
+        await cluster.worker("late")
+        (id_,) = (await asked)["ids"]
+        ended = await node.until(lambda message: message.get("state") == "ended")
+        assert (ended["call"], ended["worker"]) == (id_, "late")
 
 
 async def test_a_call_for_one_worker_goes_there(cluster: Cluster, client: Transport) -> None:
