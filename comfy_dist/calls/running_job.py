@@ -32,6 +32,11 @@ class RunningJob:
         self._ends: dict[object, Callable[[], object]] = {}
 
     @property
+    def root(self) -> str:
+        """Id of the client's job that it belongs to, or is."""
+        return self.id if self.call is None else str(self.call["root"])
+
+    @property
     def spread(self) -> Spread:
         """Who takes part in its regions. Who was called to help does: else two would wait for each other."""
         if self.call is None:

@@ -94,6 +94,20 @@ async def test_the_address_of_its_own_cluster_is_any_worker(two: Workers) -> Non
     assert ran.digests["digest"] == await expected(two, [110, 111, 111])
 
 
+async def test_the_address_of_its_own_cluster_is_that_in_a_called_workflow_too(two: Workers) -> None:
+    """Both workers are busy with the prompt, so one that was queued would never begin."""
+    saved = two.workspace.user / "default/workflows/queues.json"
+    saved.parent.mkdir(parents=True, exist_ok=True)
+    saved.write_text(json.dumps(simple(two.frontend.address, seed=115)))
+    prompt = {
+        "image": colours(0, 1),
+        "call": node("ClusterExecuteWorkflow", workflow_path="queues.json", image=["image", 0]),
+        "made": node("DistShow", value=["call", 1]),
+    }
+    ran = await two.done(prompt, "w1")
+    assert (await expected(two, [115, 116, 116]))[0] in json.dumps(ran.outputs)
+
+
 async def test_every_bit_comes_back_from_a_worker(two: Workers) -> None:
     """Noise, of five channels and far from 0 to 1."""
     prompt = fetched(simple("worker://w1"))

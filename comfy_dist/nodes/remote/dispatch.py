@@ -40,8 +40,6 @@ T = TypeVar("T")
 ANY_OUTPUT = "any"
 #: Seconds between two looks for an interrupt in a ComfyUI that no worker started: nothing there tells of it.
 _INTERRUPT_SECONDS = 0.5
-#: Seconds for a worker to show up.
-_SEEN_SECONDS = 2.0
 
 
 class RemoteInfo(TypedDict):
@@ -202,7 +200,7 @@ class Dispatch:
         if self.place.url is not None:
             # Queued on its own cluster it would wait for itself, where this worker is the only one.
             with suppress(OwnCluster):
-                return await self._by_http(self.place.url, self.rewritten, "" if job is None else job.id)
+                return await self._by_http(self.place.url, self.rewritten, "" if job is None else job.root)
         assert here is not None
         assert job is not None
         return await self._by_call(here, job, self.rewritten)
@@ -234,7 +232,6 @@ class Dispatch:
                 handoff=peer,
             )
             if self.place.worker is not None:
-                await _seen(here, self.place.worker)
                 results = [await on_worker(here, job, workflow, self.place.worker)]
             elif (found := await on_any(here, job, workflow)) is not None:
                 results = found
@@ -244,14 +241,6 @@ class Dispatch:
             return {fetch: handoff.handed().get(fetch, []) for fetch in ids}
         finally:
             handoff.close()
-
-
-async def _seen(here: Here, name: str) -> None:
-    """Wait a moment for a worker that shows up late: this one may never have looked before who is there."""
-    for _ in range(10):
-        if any(each["name"] == name for each in (await here.ask("peers"))["workers"]):
-            return
-        await asyncio.sleep(_SEEN_SECONDS / 10)
 
 
 @functools.cache
