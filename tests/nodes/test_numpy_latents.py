@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import pickle
+import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -175,8 +176,15 @@ class TestWhatIsNoLatent:
         monkeypatch.setattr(latent_formats, "MOST_BYTES", 2**20)
         bomb = npz(np.savez_compressed, samples=np.zeros((1, 1, 2048, 2048), np.float32))
         assert len(bomb) < 2**17
-        with pytest.raises(BrokenFile, match="unpacks to more than 1 MB"):
-            latent_of(bomb, "it")
+        tracemalloc.start()
+        try:
+            with pytest.raises(BrokenFile, match="unpacks to more than 1 MB"):
+                latent_of(bomb, "it")
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        # All of it is 16 MB.
+        assert peak < 2**23
 
     def test_an_archive_that_lies_about_its_size_is_named(self) -> None:
         packed = bytearray(npz(np.savez_compressed, samples=SAMPLES.numpy()))

@@ -131,6 +131,8 @@ def test_tiles_refined_one_by_one_in_any_order_make_the_same_picture(monkeypatch
     (tiles,) = Tiles().cut(**each_as_list(LAYOUT | {"upscaled_image": picture}))
     sampling = each_as_list(SAMPLING)
     parts = {tile["number"]: RefineTiles().refine(tiles=[[tile]], **sampling)[0] for tile in reversed(tiles)}
+    for (part,) in parts.values():
+        assert part.untyped_storage().nbytes() == part.nbytes, "it keeps nothing else in memory"
     results = [part for number in sorted(parts) for part in parts[number]]
     (image,) = UltimateSDUpscaleDistributed().run(picture, results, **LAYOUT, **SAMPLING)
     assert torch.equal(image, upscaled(picture))

@@ -45,6 +45,12 @@ def test_strips_share_a_side_out_and_each_sees_what_is_around_it(
         assert (last - first) % STEP == 0 or (first, last) == (0, size), "a VAE takes it as it is"
 
 
+@given(layouts())
+def test_no_blur_reaches_further_than_what_is_refined(layout: TileLayout) -> None:
+    for strip in (*layout.rows, *layout.columns):
+        assert strip.window[0] <= strip.kept[0] < strip.kept[1] <= strip.window[1]
+
+
 @given(SIDES, TILES, PADDINGS)
 def test_uniform_tiles_are_all_equally_large_and_others_no_larger_than_needed(
     size: int, tile: int, padding: int
@@ -91,6 +97,7 @@ def test_masks_sum_up_to_one_everywhere(size: int, tile: int, padding: int, mask
 def test_a_mask_falls_from_one_tile_to_the_next_as_a_gaussian_blur_does() -> None:
     """Half and half at the seam, and as much more of the one as the normal distribution says."""
     found = strips(512, 256, 32, 8, uniform=True)
+    assert found[1].kept[0] == 256 - 3 * 8
     one, other = weights(found, 8)
     seam = 256 - found[1].kept[0]
     assert one[255].item() == pytest.approx(other[seam].item())

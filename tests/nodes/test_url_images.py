@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import struct
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -33,6 +34,7 @@ from comfy_dist.outside.errors import OutsideFailed, OutsideRefused
 from comfy_dist.workspace import Workspace
 from tests.nodes.drawing import call, images
 from tests.outside.serving import answering, sending_on, serving
+from tests.support.patience import PATIENCE
 
 FILES = Path(__file__).parent / "files"
 
@@ -143,6 +145,30 @@ class TestLoading:
         with suppress(UnusableInput):
             image, _ = loaded(bytes(content))
             assert torch.equal(image, LoadImage().load_image(name)[0])
+
+
+async def test_an_interrupt_of_a_comfyui_without_a_worker_ends_the_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Interrupted(Exception):
+        pass
+
+    class Management:
+        """What such a ComfyUI asks now and then, as its sampler does."""
+
+        def throw_exception_if_processing_interrupted(self) -> None:
+            if served.asked:
+                raise Interrupted
+
+    async def never(_: web.Request) -> web.Response:
+        return await asyncio.Future()
+
+    monkeypatch.setitem(sys.modules, "comfy.model_management", Management())
+    async with asyncio.timeout(PATIENCE), serving(never) as served:
+        with pytest.raises(Interrupted):
+            await LoadImageUrl().load_image_url(served.url("/a.png"))
+        with pytest.raises(Interrupted):
+            await post(torch.zeros(1, 1, 1, 3), served.url())
 
 
 class TestWhatIsNoPicture:

@@ -114,6 +114,8 @@ async def test_one_who_falls_silent_is_not_waited_for() -> None:
                 await fetch(served.url(path), silence=0.2)
         with pytest.raises(OutsideFailed, match="did not answer, or no further, in time"):
             await post_json(served.url("/at-once"), {}, silence=0.2)
+        with pytest.raises(OutsideFailed, match=r"did not take it within 0\.2 s"):
+            await post_json(served.url("/at-once"), {}, whole=0.2)
 
 
 async def test_one_who_sends_a_byte_now_and_then_is_not_waited_for_for_good() -> None:

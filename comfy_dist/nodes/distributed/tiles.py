@@ -149,7 +149,8 @@ def _refined(tile: Mapping[str, Any], by: Refiner, given: Mapping[str, Any]) -> 
     image = by.refine(tile["pixels"], View(rows, columns, (height, width)), given)
     (top, bottom), (left, right) = tile["kept"]
     # A copy: a view would keep what is not kept of it in memory, and be sent in pieces.
-    return image[:, top - rows[0] : bottom - rows[0], left - columns[0] : right - columns[0]].contiguous()
+    kept = image[:, top - rows[0] : bottom - rows[0], left - columns[0] : right - columns[0]]
+    return kept.clone(memory_format=torch.contiguous_format)
 
 
 def _span(pair: Sequence[int]) -> Span:

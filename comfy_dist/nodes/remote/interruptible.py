@@ -45,4 +45,5 @@ async def _looking_up(work: Coroutine[Any, Any, T]) -> T:
                 management.throw_exception_if_processing_interrupted()
     finally:
         task.cancel()
+        await asyncio.wait([task])
     return task.result()
