@@ -24,10 +24,12 @@ class Collecting:
         #: Nodes that a share may need for a collector.
         self.before: set[str] = set()
         #: Nodes that are executed once for each share. Those that only hang on them are too, but for what follows
-        #: a collector: that is executed once, when all is there.
+        #: a collector, which is executed once, when all is there, and what is divided before none.
         self.shared: set[str] = set()
         #: How many collectors come one after another up to a node, a collector itself counted.
         self._stage: dict[str, int] = {}
+        #: How many regions are open at a node inside of the shares, and how many inside of what is divided once.
+        self._open: dict[str, tuple[int, int]] = {}
         if not self.collectors:
             return
         closed = frozenset(self.collectors)
@@ -36,6 +38,7 @@ class Collecting:
             sources = [source for source, _ in graph.links(node_id)]
             stage = max(map(self.stage, sources), default=0)
             self._stage[node_id] = stage + (node_id in closed)
+            self._open[node_id] = self._open_at(node_id, sources)
             if node_id not in closed and self._is_shared(node_id, sources, stage):
                 self.shared.add(node_id)
 
@@ -47,8 +50,21 @@ class Collecting:
         shared = [source for source in sources if source in self.shared]
         if node_id in self.before:
             return bool(shared) or self._graph.class_of(node_id) in (*SHARED, *OPENERS, INFO)
+        if self._open[node_id][1]:
+            return False
         # What collectors have given must have come through shares too.
         return bool(shared) and max(map(self.stage, shared)) == stage
+
+    def _open_at(self, node_id: str, sources: Sequence[str]) -> tuple[int, int]:
+        """What is divided before no collector is divided once, whatever in it differs between shares."""
+        shares = max((self._open[source][0] for source in sources), default=0)
+        once = max((self._open[source][1] for source in sources), default=0)
+        node_class = self._graph.class_of(node_id)
+        if node_class in OPENERS:
+            return (shares + 1, once) if shares or node_id in self.before else (shares, once + 1)
+        if node_class in CLOSERS:
+            return (shares, once - 1) if once else (max(0, shares - 1), 0)
+        return shares, once
 
     def _reach(self, differing: set[str]) -> None:
         graph = self._graph

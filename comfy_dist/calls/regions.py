@@ -158,6 +158,7 @@ class Regions:
             here = self.level(source)
             if node_id not in self._collecting.shared and self._is_shared(here):
                 # It is executed where it stands, and so is that then.
+                self._refuse_part(node_id, here)
                 continue
             if here is not None:
                 level = here if level is None else self._together(node_id, find(level), here)
@@ -198,6 +199,17 @@ class Regions:
                     graph.shown(collector),
                 )
         self.closed[collector] = self._shares
+
+    def _refuse_part(self, node_id: str, level: Region | None) -> None:
+        """What is divided in each share, nothing outside of these can take parts of."""
+        if level is not self._shares and level is not None:
+            opener = self._an_opener(level)
+            raise RegionError(
+                f"Node {self.graph.name(node_id)} takes a part of what node {self.graph.name(opener)} divides for "
+                "each worker before a collector, but is executed once, as it follows a collector or takes a part "
+                f"of something else. Close that region before it ({', '.join(CLOSERS)}).",
+                self.graph.shown(node_id),
+            )
 
     def _is_shared(self, level: Region | None) -> bool:
         """Whether it is that of the shares, or inside of it."""
