@@ -64,7 +64,7 @@ class TestAllowed:
             load(ComfyuiWorkerSettings, ["--allow-remote-host", text], "comfyui-worker", "")
 
     @settings(max_examples=20)
-    @given(st.lists(st.from_regex(r"\A[a-z0-9.-]{1,20}(:[1-9]\d{0,3})?\Z"), max_size=4))
+    @given(st.lists(st.from_regex(r"\A[a-z0-9][a-z0-9.-]{0,19}(:[1-9]\d{0,3})?\Z"), max_size=4))
     def test_what_the_setting_takes_the_engines_read(self, hosts: list[str]) -> None:
         settings, _ = load(ComfyuiWorkerSettings, [f"--allow-remote-host={','.join(hosts)}"], "comfyui-worker", "")
         assert settings.allow_remote_host == tuple(hosts)
