@@ -90,15 +90,14 @@ def shares(found: Participants, own: tuple[str, str], spread: Spread) -> list[Sh
 
     A worker's share has its place among those that were chosen, whether others are live or not.
     """
+    found_shares = [Share(0)] if found.parent else []
     if spread.workers is None:
-        places = [(str(each["name"]), str(each["id"])) for each in found.others]
+        workers: Iterable[Worker | None] = found.others
     else:
         chosen = [name for name in dict.fromkeys(spread.workers) if name not in own]
-        places = [(name, name) for name in chosen]
-    found_shares = [Share(0)] if found.parent else []
+        workers = [_of(found.others, name) for name in chosen]
     taken: set[str] = set()
-    for number, place in enumerate(places, 1):
-        worker = _of(found.others, place)
+    for number, worker in enumerate(workers, 1):
         if worker is not None and worker["id"] not in taken:
             taken.add(worker["id"])
             found_shares.append(Share(number, str(worker["name"]), str(worker["id"])))
@@ -114,8 +113,8 @@ def least_loaded(found: Participants) -> Share:
     return Share(0, str(worker["name"]), str(worker["id"]))
 
 
-def _of(workers: Iterable[Worker], names: tuple[str, str]) -> Worker | None:
-    return next((each for each in workers if each["name"] in names or each["id"] in names), None)
+def _of(workers: Iterable[Worker], name: str) -> Worker | None:
+    return next((each for each in workers if name in (each["name"], each["id"])), None)
 
 
 def _engines(worker: Worker) -> int:

@@ -72,6 +72,12 @@ def test_without_a_choice_shares_go_by_name() -> None:
     assert numbers(NAMES[:2], None, Participation.ORCHESTRATOR_ONLY) == {"w0": 1, "w1": 2}
 
 
+def test_workers_of_one_name_have_a_share_each() -> None:
+    namesakes = [worker("w0"), {**worker("w0"), "id": "id-other"}, worker("w1")]
+    found = participants([PARENT, *namesakes], OWN[1], spread(), "9")
+    assert [share.id for share in shares(found, OWN, spread())] == ["", "id-w0", "id-other", "id-w1"]
+
+
 @pytest.mark.parametrize(
     ("participation", "states", "owner"),
     [
