@@ -50,7 +50,7 @@ BESIDE = {
 }
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 #: What a stock ComfyUI's environment has, where our nodes load too.
-NODES_MAY_IMPORT = {"PIL", "aiohttp", "comfy_dist", "numpy", "pydantic", "pydantic_core", "torch", "yaml"}
+NODES_MAY_IMPORT = {"PIL", "aiohttp", "comfy_dist", "numpy", "pydantic", "pydantic_core", "torch", "yaml", "yarl"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -240,7 +240,7 @@ def _read(kind: type[C], text: str, name: str) -> C:
 
 
 def _refuse_bombs(text: str, name: str) -> None:
-    """A few lines of aliases are gigabytes, a line of brackets is minutes, and a tag makes of a text what it is not;
+    """A few lines of aliases are gigabytes, a line of brackets is minutes, a tag makes of a text what it is not;
     nothing here needs any."""
     depth = 0
     for event in yaml.parse(text, yaml.SafeLoader):

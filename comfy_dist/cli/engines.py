@@ -33,6 +33,7 @@ _IDLE: dict[EngineKind, tuple[tuple[str, ...], str]] = {
             "panic_when",
             "disable_metadata",
             "allow_remote_host",
+            "remote_keys",
         ),
         "on a ComfyUI that runs already; start that one with it, or leave it out",
     ),
@@ -65,6 +66,13 @@ def check_engine(settings: EngineSettings, given: Collection[str]) -> None:
     named_devices(settings)
 
 
+def reaching_out(settings: EngineSettings) -> dict[str, str]:
+    """What an engine's process is told of where its nodes may go. Raises UsageError."""
+    from comfy_dist.outside import allowed, keys
+
+    return allowed.environment(settings.allow_remote_host) | keys.environment(settings.remote_keys)
+
+
 def make_comfyui_engine(settings: EngineSettings, workspace: Workspace, device: str) -> Engine:
     """An engine of kind comfyui or attached. Raises UsageError for a folder or address that is none."""
     from comfy_dist.engine.comfyui import Address, Attached, ComfyuiEngine, Installation, Options, Started
@@ -81,6 +89,6 @@ def make_comfyui_engine(settings: EngineSettings, workspace: Workspace, device: 
         cache_none=settings.cache_none,
         cache_ram=settings.cache_ram,
         disable_metadata=settings.disable_metadata,
-        allow_remote_host=settings.allow_remote_host,
+        variables=reaching_out(settings),
     )
     return ComfyuiEngine(workspace, Started(installation, workspace, options))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comfy_dist.cli.engines import engine_kind
+from comfy_dist.cli.engines import engine_kind, reaching_out
 from comfy_dist.settings import ComfyuiSettings, ComfyuiWorkerSettings
 from comfy_dist.worker.legion_rules import (
     Arguments,
@@ -60,7 +60,6 @@ def _graph(
 ) -> Engine:
     from comfy_dist.cli.parts import cache_of
     from comfy_dist.engine.graph import GraphEngine
-    from comfy_dist.outside.allowed import environment
 
     if arguments.others or python is not None:
         what = f"extra_args: {arguments.others[0]}" if arguments.others else "python_executable"
@@ -70,7 +69,7 @@ def _graph(
         device=arguments.device or "auto",
         cache=cache_of(settings),
         disable_metadata=settings.disable_metadata or arguments.disable_metadata,
-        environment=environment(settings.allow_remote_host) | process.env_vars,
+        environment=reaching_out(settings) | process.env_vars,
     )
 
 
@@ -98,10 +97,9 @@ def _comfyui(
         cache_lru=settings.cache_lru,
         cache_none=settings.cache_none,
         cache_ram=settings.cache_ram,
-        allow_remote_host=settings.allow_remote_host,
         disable_metadata=settings.disable_metadata or arguments.disable_metadata,
         port=process.port,
-        variables=process.env_vars,
+        variables=reaching_out(settings) | process.env_vars,
     )
     installation = Installation.at(folder, python, (*own, *arguments.others))
     return ComfyuiEngine(

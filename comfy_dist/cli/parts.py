@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 from comfy_dist.cli.devices import devices_of
-from comfy_dist.cli.engines import engine_kind, make_comfyui_engine
+from comfy_dist.cli.engines import engine_kind, make_comfyui_engine, reaching_out
 from comfy_dist.cli.legion import make_legion_engine
 from comfy_dist.engine import Engine
 from comfy_dist.errors import ComfyDistError, MissingDependency, UsageError
@@ -171,14 +171,13 @@ def make_engine(settings: EngineSettings, workspace: Workspace, device: str) -> 
     if engine_kind(settings) != "graph":
         return make_comfyui_engine(settings, workspace, device)
     from comfy_dist.engine.graph import GraphEngine
-    from comfy_dist.outside.allowed import environment
 
     return GraphEngine(
         workspace,
         device=device,
         cache=cache_of(settings),
         disable_metadata=settings.disable_metadata,
-        environment=environment(settings.allow_remote_host),
+        environment=reaching_out(settings),
     )
 
 

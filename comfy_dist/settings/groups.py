@@ -201,6 +201,9 @@ class EngineSettings(Group):
         description="HOST or HOST:PORT of private networks, this machine's included, that workflows may reach by "
         "http; comma separated (default: public addresses only)",
     )
+    remote_keys: Path | None = Field(
+        None, description="file with a line ADDRESS KEY for each frontend that Remote nodes need a key for"
+    )
     interrupt_grace: Duration = Field(
         10.0, gt=0, description="how long an interrupted node may go on before its engine is replaced"
     )

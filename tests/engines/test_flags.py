@@ -61,6 +61,7 @@ def test_the_engine_is_chosen_by_what_is_given(flags: list[str], kind: str) -> N
                 ["--panic-when", "MemoryError"],
                 ["--disable-metadata"],
                 ["--allow-remote-host", "gpu-box:8188"],
+                ["--remote-keys", "keys.txt"],
             )
         ),
         (["--cache-none", "--cache-lru", "3"], "--cache-lru and --cache-none exclude each other"),

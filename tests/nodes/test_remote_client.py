@@ -9,6 +9,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,6 +44,7 @@ class Remote:
     queued: bool = True
     asked: list[tuple[str, Any]] = field(default_factory=list)
     viewed: list[dict[str, str]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
     progress: list[Progress] = field(default_factory=list)
     prompt_id: str = ""
     address: str = ""
@@ -52,6 +54,7 @@ class Remote:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         path = request.path
+        self.headers.append(dict(request.headers))
         body = await request.text() if path != "/upload/image" and request.can_read_body else ""
         self.asked.append((f"{request.method} {path.replace(self.prompt_id or '-', 'ID')}", body))
         for start, handler in self.instead.items():
@@ -194,7 +197,23 @@ async def test_a_redirect_is_not_followed() -> None:
 
 async def test_a_remote_that_lets_nobody_in_is_told() -> None:
     remote = Remote(instead={"/queue": always(lambda: web.Response(status=401))})
-    assert "it wants a user or a key" in await error_of(remote)
+    assert "it wants a user, or a key (--remote-keys)" in await error_of(remote)
+
+
+async def test_a_key_goes_to_whom_it_is_for_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = tmp_path / "keys"
+    monkeypatch.setenv("COMFYUI_REMOTE_KEYS", str(keys))
+    async with serving(Remote()) as one, serving(Remote()) as other:
+        keys.write_text(f"# A remark\n\n{one.address} a-key-of-one\n")
+        for remote in (one, other):
+            await remote.execute()
+        assert {headers.get("Authorization") for headers in one.headers} == {"Bearer a-key-of-one"}
+        assert {headers.get("Authorization") for headers in other.headers} == {None}
+        # Who is told a user by the workflow is told no key.
+        one.headers.clear()
+        one.address = one.address.replace("http://", "http://user:word@")
+        await one.execute()
+        assert {headers["Authorization"].split()[0] for headers in one.headers} == {"Basic"}
 
 
 async def test_errors_of_nodes_are_shown() -> None:

@@ -239,7 +239,7 @@ def test_arguments_that_are_allowed_say_device_cache_and_the_rest() -> None:
     [
         "LD_PRELOAD", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "PYTHONSTARTUP", "HF_HOME", "HF_ENDPOINT",
         "HTTP_PROXY",
-        "COMFY_DIST_LINK", "COMFYUI_DIR", "COMFYUI_ALLOW_REMOTE_HOST", "OMP_NUM_THREADS\n", "", "X=Y_NUM_THREADS",
+        "COMFY_DIST_LINK", "COMFYUI_DIR", "COMFYUI_ALLOW_REMOTE_HOST", "COMFYUI_REMOTE_KEYS", "OMP_NUM_THREADS\n", "", "X=Y_NUM_THREADS",
     ],
 )  # fmt: skip
 def test_variables_that_nobody_has_allowed_are_refused_without_their_value(name: str) -> None:

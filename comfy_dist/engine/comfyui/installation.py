@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from comfy_dist.errors import UsageError
-from comfy_dist.outside import allowed
 from comfy_dist.workspace import Workspace
 
 #: Folder of our node pack, beside nothing else.
@@ -87,15 +86,13 @@ class Options:
     cache_none: bool = False
     cache_ram: float | None = None
     disable_metadata: bool = False
-    #: Of private networks, HOST or HOST:PORT, for our nodes in it.
-    allow_remote_host: tuple[str, ...] = ()
     port: int | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
 
     def environment(self) -> dict[str, str]:
         """Variables, where a flag of ComfyUI's knows only numbers, or it has none."""
         chosen = {} if self.device in ("auto", "cpu") else dict.fromkeys(_DEVICES, self.device)
-        return chosen | allowed.environment(self.allow_remote_host) | dict(self.variables)
+        return chosen | dict(self.variables)
 
     def flags(self) -> list[str]:
         flags: list[str] = []

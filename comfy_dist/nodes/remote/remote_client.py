@@ -23,6 +23,7 @@ from comfy_dist.nodes.remote.remote_errors import RemoteFailed, failure_of, refu
 from comfy_dist.outside.allowed import allowed_here
 from comfy_dist.outside.errors import OutsideFailed, reaching, shown
 from comfy_dist.outside.fetching import MOST_BYTES, read_capped
+from comfy_dist.outside.keys import key_for
 from comfy_dist.outside.session import guarded_session
 
 log = logging.getLogger(__name__)
@@ -127,6 +128,8 @@ class _Remote:
         self._told = told
         self._progress = Progress()
         self._client = uuid.uuid4().hex
+        key = key_for(self._base)
+        self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
 
     async def upload(self, upload: Upload) -> str:
         """Its name there, as an input has it."""
@@ -247,6 +250,7 @@ class _Remote:
                 socket = await self._session.ws_connect(
                     url,
                     params={"clientId": self._client},
+                    headers=self._headers,
                     heartbeat=HEARTBEAT_SECONDS,
                     timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),
                     max_msg_size=MOST_MESSAGE,
@@ -303,7 +307,9 @@ class _Remote:
     async def _ask(self, method: str, path: str, *, most: int = MOST_JSON, **options: Any) -> bytes:
         url = f"{self._base}/{path}"
         with reaching(url):
-            async with self._session.request(method, url, allow_redirects=False, **options) as response:
+            async with self._session.request(
+                method, url, headers=self._headers, allow_redirects=False, **options
+            ) as response:
                 body = await read_capped(response, most)
         if response.status != 200:
             raise refusal_of(self._name, f"{method} /{path}", response, body)

@@ -30,7 +30,7 @@ def refusal_of(name: str, asked: str, response: aiohttp.ClientResponse, body: by
     if status in _LATER:
         return OutsideFailed(f"{name} answered {asked} with {status}.")
     if status in (401, 403):
-        return RemoteFailed(f"{name} answered {asked} with {status}: it wants a user or a key, or lets nobody in.")
+        return RemoteFailed(f"{name} answered {asked} with {status}: it wants a user, or a key (--remote-keys).")
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
