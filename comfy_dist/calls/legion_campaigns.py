@@ -17,6 +17,7 @@ from comfy_dist.calls.handoff import Handoff
 from comfy_dist.calls.here import Here
 from comfy_dist.calls.legion_configuration import Configuration, UnusableConfiguration
 from comfy_dist.calls.legion_prompts import bridged, by_channel, check, imported
+from comfy_dist.calls.links import Link
 from comfy_dist.calls.running_job import RunningJob
 from comfy_dist.calls.sent_workflows import Prompt, Workflow, shown_by
 from comfy_dist.calls.workflow_calls import on_any, on_worker
@@ -61,6 +62,8 @@ class Campaign:
         #: The attempt at a job that it runs in.
         self._of: tuple[str, int] | None = None
         self._joined = False
+        #: By channel, where a node of the prompt executes it already.
+        self.links: Mapping[int, Link] | None = None
         _campaigns[self.id] = self
 
     @property
@@ -81,7 +84,7 @@ class Campaign:
         job = await here.job()
         if self._done is not None or self._of == (job.id, job.attempt):
             return
-        self._of, self._joined = (job.id, job.attempt), False
+        self._of, self._joined, self.links = (job.id, job.attempt), False, None
         running = self._running = asyncio.create_task(self._run(here, job, node), name="Legion campaign")
         job.at_end(running, lambda: self._end(running))
 

@@ -133,8 +133,8 @@ class LegionProcesses:
     async def _replace(self, found: LegionProcess, attempt: AttemptCalls) -> None:
         if not found.is_free_for(attempt):
             raise LinkRefused(
-                f"Another prompt uses the process with port {found.process.port} now, with another configuration; "
-                "choose another port, or auto."
+                f"The process with port {found.process.port} is in use now, with another configuration; choose "
+                "another port, or auto."
             )
         await self._end(found)
 

@@ -22,7 +22,7 @@ from comfy_dist.settings import ComfyuiWorkerSettings
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
 from comfy_dist.workspace import Workspace
 from tests.distributed.conftest import Workers, graph_engine, working
-from tests.distributed.legion_graphs import commanded, images, joined, save, worker_workflow
+from tests.distributed.legion_graphs import commanded, images, joined, save, scaled, worker_workflow
 from tests.engines.conftest import COMFYUI_DIR, stock_installation
 from tests.support.rabbitmq import free_port
 from tests.support.talking import Prompt, node
@@ -89,3 +89,16 @@ async def test_a_port_in_use_is_told(one: Workers) -> None:
         ran = await one.run(calling(config(name, port)))
     assert ran.status == "error"
     assert f"Port {port} cannot be used" in ran.error["exception_message"]
+
+
+async def test_joins_of_a_campaign_that_is_executed_in_place_share_it(one: Workers, tmp_path: Path) -> None:
+    """Nobody else is there: two joins, of which the first expands into the workflow."""
+    name = save(one, "shared.json", scaled(log=tmp_path / "log"))
+    text = yaml.safe_dump({"comfyui": {"type": "cluster"}, "execution": {"asynch": True}, "workflow": name})
+    prompt = images() | commanded(text, input_1=["images", 0]) | joined("master")
+    prompt["again"] = node("LegionJoin", legion_campaign=["master", 0])
+    prompt["expected"] = node("DistScale", value=["images", 0], by=2.0, add=0.5)
+    prompt |= {f"={id_}": node("DistDigest", value=[id_, 0]) for id_ in ("join", "again", "expected")}
+    ran = await one.done(prompt)
+    assert ran.digests["=join"] == ran.digests["=again"] == ran.digests["=expected"]
+    assert len((tmp_path / "log").read_text().splitlines()) == 1

@@ -174,7 +174,7 @@ async def test_a_port_is_one_process_which_another_configuration_replaces(
         with pytest.raises(LinkRefused, match=r"ended to make room .* another configuration with its port"):
             await node.link.ask("send", calls=[call("Wait", **target)])
         await node.link.ask("send", calls=[call("Wait", **other)])
-        with pytest.raises(LinkRefused, match=r"uses the process with port 8201 now, with another configuration"):
+        with pytest.raises(LinkRefused, match=r"with port 8201 is in use now, with another configuration"):
             await node.link.ask("legion_start", **process(8201))
 
 

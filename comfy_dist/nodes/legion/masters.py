@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from comfy_dist.calls.here import Here
     from comfy_dist.calls.legion_campaigns import Campaign, Done, InPlace
     from comfy_dist.calls.legion_configuration import Configuration
+    from comfy_dist.calls.sent_workflows import Prompt
 
 T = TypeVar("T")
 
@@ -137,7 +138,11 @@ def given_back(
 
     if isinstance(found, Done):
         return {"ui": campaign.take_shown(), "result": (*first, *outputs(found.outputs, width))}
-    graph, links = expansion(found.prompt, found.targets, f"{node_id}.legion", campaign.id)
+    graph: Prompt = {}
+    if campaign.links is None:
+        # Whoever comes later has its outputs from the same nodes.
+        graph, campaign.links = expansion(found.prompt, found.targets, f"{node_id}.legion", campaign.id)
+    links = campaign.links
     return {"expand": graph, "result": (*first, *(links.get(channel, [None]) for channel in CHANNELS[:width]))}
 
 
