@@ -68,7 +68,10 @@ class Attendance:
         coming = {guest.target for guest in (*at_work, *awaited)}
         await self._wait_for([guest.target for guest in awaited])
         if isinstance(pool, SharePool):
-            pool.unowned(names)
+            # Whoever has something else to do may be long, or even wait for this one.
+            idle = {str(worker["name"]) for worker in others if worker["state"] == "idle"}
+            begun = {guests[call].target for call in guests if guests[call].attempt}
+            pool.unowned(names & (idle | begun))
             left = len(pool.free(time.monotonic())) - sum(guest.spare for guest in awaited)
         else:
             left = max(1, len(others)) if pool.left and not coming else 0

@@ -25,8 +25,8 @@ class SharePool:
 
     Who takes is "" (the parent) or a call's id; times are in seconds.
 
-    Everyone gets its own share first. Another's it gets only where that one is gone, or has not begun for as long
-    as a share takes.
+    Everyone gets its own share first. Another's it gets only where that one is gone or busy with something else, or
+    has not begun for as long as a share takes.
     """
 
     def __init__(self, shares: Sequence[Share]) -> None:
@@ -67,9 +67,9 @@ class SharePool:
         """That share's owner was called."""
         self._owner[number] = who
 
-    def unowned(self, live: Collection[str]) -> None:
-        """`live`: the names of the workers that are there. Whoever is not, and has not begun, will not come."""
-        self._free.update(each.number for each in self.shares if each.worker and each.worker not in live)
+    def unowned(self, coming: Collection[str]) -> None:
+        """`coming`: the names of the workers that are likely to begin soon. Another's share is anybody's."""
+        self._free.update(each.number for each in self.shares if each.worker and each.worker not in coming)
 
     def free(self, now: float) -> list[int]:
         """The shares that anybody may take, in order."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from comfy_dist.calls import attendance
+from comfy_dist.calls import attendance, share_pool
 from comfy_dist.calls.attendance import FALLING_BACK, Attendance
 from comfy_dist.calls.here import Here
 from comfy_dist.calls.offered import Offered
@@ -117,6 +117,21 @@ async def test_for_one_that_is_gone_before_it_began_another_is_called(place: Pla
     assert place.parent is not None
     assert await place.parent is None
     assert calling.session.results() == {"in": [["of 1"], ["of 2"]]}
+
+
+async def test_the_share_of_one_that_is_busy_is_anybodys_unless_it_is_busy_with_that(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(share_pool, "WAITS_SECONDS", 1e9)
+    pool = two()
+    calling = await place.calling(pool, ORCHESTRATOR)
+    place.worker.push("call-2", "started", attempt=1, worker="w2")
+    place.worker.workers = [each | {"state": "busy"} for each in place.worker.workers]
+    await until(lambda: pool.free(0.0) == [1])
+    assert await place.works(calling, "call-2") == [2, 1]
+    place.worker.push("call-2", "ended", status="finished")
+    assert place.parent is not None
+    assert await place.parent is None
 
 
 async def test_a_divided_batch_is_gone_on_with_by_who_is_left(place: Place) -> None:
