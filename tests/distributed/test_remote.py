@@ -244,6 +244,33 @@ async def test_other_outputs_are_kept_where_they_are_wanted(two: Workers, addres
     }
 
 
+@pytest.mark.parametrize("fetches", [0, 2])
+async def test_where_nobody_is_free_all_of_it_is_executed_here_once(
+    two: Workers, tmp_path: Path, fetches: int
+) -> None:
+    """With what several nodes fetch, and without any."""
+    busy = await two.post(
+        {"1": node("TestGate", path=str(tmp_path / "gate")), "2": node("TestSink", value=["1", 0])}, "w1"
+    )
+    await two.frontend.running(busy)
+    prompt = chain(["any"], seed=70 + fetches, worker0={"outputs": "any"})
+    prompt["logged"] = node("DistShow", value=["image", 0], log=str(tmp_path / "log"))
+    for id_ in ("fetch0", "digest0"):
+        if not fetches:
+            del prompt[id_]
+        else:
+            prompt[f"other {id_}"] = prompt[id_] | {"inputs": dict(prompt[id_]["inputs"])}
+    if fetches:
+        prompt["other digest0"]["inputs"]["value"] = ["other fetch0", 0]
+    ran = await two.done(prompt)
+    (tmp_path / "gate").touch()
+    await two.ended(busy)
+    # This machine's own, and the remote's.
+    assert len((tmp_path / "log").read_text().splitlines()) == 2
+    there = await expected(two, [71 + fetches])
+    assert [ran.digests[id_] for id_ in ("digest0", "other digest0") if id_ in ran.digests] == [there] * fetches
+
+
 @pytest.mark.parametrize("url", ["http", "worker://w1"])
 async def test_a_failure_there_fails_the_node_with_its_words(two: Workers, address: str, url: str) -> None:
     prompt = fetched(simple(address if url == "http" else url, seed=340))

@@ -101,7 +101,7 @@ class RemoteQueueWorker:
         prompt: Any,
         node_id: str,
         extra_pnginfo: Any = None,
-    ) -> tuple[Chain, RemoteInfo | dict[str, Any]]:
+    ) -> tuple[Chain, RemoteInfo | dict[str, Any]] | dict[str, Any]:
         """Raises UnknownRemote, NotQueued."""
         batch = batch_override or remote_chain.batch
         seed = (remote_chain.seed + remote_chain.images) % SEEDS
@@ -119,8 +119,7 @@ class RemoteQueueWorker:
             outputs=outputs,
             workflow=remote_chain.workflow,
         )
-        await begun(dispatched(prompt, info, extra_pnginfo))
-        return further, info
+        return await begun(dispatched(prompt, info, extra_pnginfo), (further, info))
 
 
 class RemoteChainEnd:

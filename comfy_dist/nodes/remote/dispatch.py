@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from comfy_dist.calls.errors import Stopped
 from comfy_dist.calls.planning import restore
-from comfy_dist.calls.remote_prompts import Rewritten, fetches_of, for_remote, handing, is_wanted, showing
-from comfy_dist.calls.sent_workflows import Workflow, shown_by
+from comfy_dist.calls.remote_prompts import Prompt, Rewritten, fetches_of, for_remote, handing, is_wanted, showing
+from comfy_dist.calls.sent_workflows import Workflow, in_place, shown_by
 from comfy_dist.calls.thread import LoopThread
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.nodes.cluster.worker import interrupting, worker
@@ -87,6 +87,8 @@ class Dispatch:
                 "address of a ComfyUI, or queue this prompt on a cluster."
             )
         self._info = info
+        #: Id of the queue node.
+        self.node = info["node"]
         self._prompt = restore(prompt.get_original_prompt())
         if info["node"] not in self._prompt:
             raise NotQueued(
@@ -100,6 +102,8 @@ class Dispatch:
         self.rewritten: Rewritten | None = None
         #: What the output nodes of another worker showed.
         self.ui: dict[str, list[Any]] = {}
+        #: Of the ids of what it expands into, where it is executed here.
+        self._prefix: str | None = None
         self._progress, self._told, self._over = Progress(), 0, False
         self._news = asyncio.Event()
         self._images: Images | None = None
@@ -129,6 +133,22 @@ class Dispatch:
         if self._error is not None:
             raise self._error
         return self._images
+
+    def in_place(self, node_id: str) -> dict[str, Any]:
+        """What a node returns, as nobody else can execute it now: a FetchRemote its images.
+
+        The first of them expands into all of it, and the others link to that.
+        """
+        assert self.rewritten is not None
+        graph: Prompt = {}
+        if self._prefix is None:
+            self._prefix = f"{node_id}.remote"
+            sources = [source for source, _ in self.rewritten.images.values()]
+            targets = [*sources, *self.rewritten.outputs]
+            graph = in_place(self.rewritten.prompt, targets, self._prefix, None, shown=True)
+        if (image := self.rewritten.images.get(node_id)) is None:
+            return {"expand": graph}
+        return {"result": ([f"{self._prefix}.{image[0]}", image[1]],), "expand": graph}
 
     def cancel(self) -> None:
         """Nobody waits for it any longer. From any thread."""
@@ -221,7 +241,7 @@ class Dispatch:
         if self.place.worker == here.worker:
             return None
         prompt, ids = handing(rewritten)
-        handoff = Handoff(here, f"{job.id} remote {self._info['node']}", {})
+        handoff = Handoff(here, f"{job.id} remote {self.node}", {})
         try:
             peer, _ = await handoff.open()
             workflow = Workflow(

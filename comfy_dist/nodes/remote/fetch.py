@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from comfy_dist.calls.remote_prompts import NothingToFetch, Rewritten
-from comfy_dist.calls.sent_workflows import in_place
+from comfy_dist.calls.remote_prompts import NothingToFetch
 from comfy_dist.nodes.cluster.inputs import Inputs
 from comfy_dist.nodes.remote.dispatch import RemoteInfo, dispatched
 from comfy_dist.nodes.remote.queueing import HIDDEN
@@ -62,8 +61,7 @@ class FetchRemote:
         shown = _Shown(node_id[0])
         images = await dispatch.images(shown.told)
         if images is None:
-            assert dispatch.rewritten is not None
-            return _in_place(dispatch.rewritten, node_id[0])
+            return dispatch.in_place(node_id[0])
         if node_id[0] not in images:
             raise NothingToFetch(
                 f"Node {node_id[0]} is not linked to the node that queued, or no output node needs it; link its "
@@ -72,14 +70,6 @@ class FetchRemote:
         whose = str(dispatch.place)
         # Taken out, so that what they are joined from is not kept beside them.
         return {"ui": dispatch.ui, "result": (one_batch(images.pop(node_id[0]), whose[0].upper() + whose[1:]),)}
-
-
-def _in_place(rewritten: Rewritten, fetch: str) -> dict[str, Any]:
-    """As nobody else can execute it now."""
-    source, slot = rewritten.images[fetch]
-    prefix = f"{fetch}.remote"
-    graph = in_place(rewritten.prompt, [source, *rewritten.outputs], prefix, None, shown=True)
-    return {"result": ([f"{prefix}.{source}", slot],), "expand": graph}
 
 
 class _Shown:

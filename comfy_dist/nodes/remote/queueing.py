@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from comfy_dist.calls.remote_prompts import MOST_IMAGES, SEEDS, images_before
 from comfy_dist.nodes.cluster.inputs import Inputs, whole
@@ -16,6 +16,7 @@ HIDDEN = {"prompt": "DYNPROMPT", "node_id": "UNIQUE_ID", "extra_pnginfo": "EXTRA
 DEFAULT_URL = "http://127.0.0.1:8288/"
 
 Seed = tuple[str, dict[str, Any]]
+T = TypeVar("T")
 
 
 def seed_input() -> Seed:
@@ -59,7 +60,7 @@ class RemoteQueueSimple:
         prompt: Any,
         node_id: str,
         extra_pnginfo: Any = None,
-    ) -> tuple[int, int, RemoteInfo | dict[str, Any]]:
+    ) -> tuple[int, int, RemoteInfo | dict[str, Any]] | dict[str, Any]:
         """Raises UnknownRemote, NotQueued."""
         if enabled == DISABLED:
             return seed, batch_local, {}
@@ -75,14 +76,14 @@ class RemoteQueueSimple:
             outputs="final_image",
             workflow=None,
         )
-        await begun(dispatched(prompt, info, extra_pnginfo))
-        return seed, batch_local, info
+        return await begun(dispatched(prompt, info, extra_pnginfo), (seed, batch_local, info))
 
 
-async def begun(dispatch: Dispatch) -> None:
-    """Where nothing fetches what is made, the queue node itself waits: no failure goes unnoticed."""
-    if not dispatch.fetches:
-        await dispatch.images(_nobody)
+async def begun(dispatch: Dispatch, gives: T) -> T | dict[str, Any]:
+    """What a queue node returns. Where nothing fetches what is made it waits itself: no failure goes unnoticed."""
+    if not dispatch.fetches and await dispatch.images(_nobody) is None:
+        return {**dispatch.in_place(dispatch.node), "result": gives}
+    return gives
 
 
 def _nobody(_: Progress) -> None:
