@@ -237,6 +237,14 @@ async def test_what_makes_no_sense_is_refused_and_changes_nothing(
     assert len((await frontend.get("/distributed/local"))["workers"]) == 2
 
 
+async def test_a_mistake_in_the_file_is_listed_until_it_is_mended(frontend: Frontend, managing: Managing) -> None:
+    before = managing.file.read_bytes()
+    managing.file.write_text("{")
+    assert "is not JSON" in (await frontend.get("/distributed/local"))["error"]
+    managing.file.write_bytes(before)
+    assert (await frontend.get("/distributed/local"))["error"] is None
+
+
 async def test_no_upload_reaches_the_file(frontend: Frontend, managing: Managing) -> None:
     before = managing.file.read_bytes()
     evil = json.dumps({"workers": [{"id": "x", "name": "x", "device": "cpu", "arguments": ["-c", "/x"]}]})
