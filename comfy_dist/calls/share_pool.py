@@ -25,8 +25,8 @@ class SharePool:
 
     Who takes is "" (the parent) or a call's id; times are in seconds.
 
-    Everyone gets its own share first. Another's it gets only where that one is gone or busy with something else, or
-    has not begun for as long as a share takes.
+    Everyone gets its own share first. Another's it gets only where that one is gone or busy with something else,
+    or has not begun for as long as a share takes.
     """
 
     def __init__(self, shares: Sequence[Share]) -> None:
