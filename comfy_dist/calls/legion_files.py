@@ -65,6 +65,12 @@ def workflow_name(user_folder: Path, comfyui: Path, name: str, user: str | None 
     return name
 
 
+def has_several_users(user_folder: Path) -> bool:
+    """Whether a workflow's name may mean another file for another user."""
+    places = (each for each in user_folder.iterdir() if each.name != _FOLDER)
+    return sum((each / _FOLDER).is_dir() or (each / _WORKFLOWS).is_dir() for each in places) > 1
+
+
 def _folders(user_folder: Path, user: str | None) -> list[Path]:
     """Legion's folders, the first the one that counts: a user's own, everybody's, and where nobody signs in any
     other."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,3 +93,17 @@ def test_a_node_is_declared_as_workflows_know_it(told: dict[str, Any], name: str
     assert found["output_name"] == list(outputs)
     assert found["output"] == list(outputs.values())
     assert found["output_node"] == (name in ("LegionExporter", "LegionWarmup"))
+
+
+def test_a_configuration_is_the_same_as_long_as_its_workflow_is_known_to_be(tmp_path: Path) -> None:
+    workspace = Workspace.at(tmp_path)
+    workspace.create()
+    folders.use(workspace)
+    for user in ("default", "ada"):
+        (workspace.user / user / "workflows").mkdir(parents=True)
+        changed = [legion.configuring.LegionConfig.IS_CHANGED("workflow: a.json") for _ in range(2)]
+        # No such file; then one; then it may be anybody's.
+        assert changed[0] != changed[1]
+        (workspace.user / user / "workflows/a.json").write_text(user)
+        changed = [legion.configuring.LegionConfig.IS_CHANGED("workflow: a.json") for _ in range(2)]
+        assert (changed[0] == changed[1]) == (user == "default")

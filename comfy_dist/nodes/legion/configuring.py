@@ -46,13 +46,15 @@ class LegionConfig:
 
     @classmethod
     def IS_CHANGED(cls, config_yaml: str | None = None) -> str | float:
-        """By the workflow's file, which what stands behind this node cannot know."""
+        """By the workflow's file, which what stands behind this node cannot know; whose it is where several users
+        have files is not known here either."""
         from comfy_dist.calls.legion_configuration import configuration_of
-        from comfy_dist.calls.legion_files import workflow_name
+        from comfy_dist.calls.legion_files import has_several_users, workflow_name
 
+        user = user_folder()
         try:
-            if config_yaml is not None and (name := configuration_of(config_yaml).workflow):
-                user = user_folder()
+            name = "" if config_yaml is None else configuration_of(config_yaml).workflow
+            if name and not has_several_users(user):
                 saved = workflow_file(user, workflow_name(user, user.parent, name))
                 return hashlib.sha256(saved.read_bytes()).hexdigest()
         except (ComfyDistError, OSError) as error:
