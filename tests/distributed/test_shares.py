@@ -261,6 +261,34 @@ async def test_a_collector_after_another_has_all_that_the_first_collected(three:
     await assert_seeds(three, ran, *(10, 11, 12, 10), *(10, 11, 12, 11), *(10, 11, 12, 12))
 
 
+async def test_a_collector_that_knows_nothing_of_balance_has_all(three: Workers, tmp_path: Path) -> None:
+    """As prompts have it that were saved before there was such an input."""
+    prompt = seeded(tmp_path)
+    del prompt["collect"]["inputs"]["load_balance"]
+    await assert_seeds(three, await done(three, prompt), 10, 11, 12)
+
+
+async def test_what_is_divided_after_a_collector_is_divided_with_what_hangs_on_a_seed(
+    three: Workers, tmp_path: Path
+) -> None:
+    """The masks are before no collector: each image goes with its own."""
+    prompt = seeded(tmp_path) | {
+        "masks": node("DistMasks", batch=3, seed=["seed", 0]),
+        "out": node("ClusterFanOutImage", input=["collect", 0]),
+        "out mask": node("ClusterFanOutMask", input=["masks", 0]),
+        "masked": node("DistMasked", image=["out", 0], mask=["out mask", 0]),
+        "in": node("ClusterFanInImages", input=["masked", 0]),
+        "digest": node("DistDigest", value=["in", 0]),
+    }
+    ran = await done(three, prompt)
+    whole = in_place(10, 11, 12) | {
+        "masks": node("DistMasks", batch=3, seed=10),
+        "masked": node("DistMasked", image=["both 2", 0], mask=["masks", 0]),
+        "digest": node("DistDigest", value=["masked", 0]),
+    }
+    assert ran.digests["digest"] == (await three.done(whole)).digests["digest"]
+
+
 async def test_what_follows_a_collector_has_the_seed_of_the_parent(three: Workers, tmp_path: Path) -> None:
     prompt = seeded(tmp_path) | {
         "again": node("DistNumberImage", number=["seed", 0]),

@@ -23,7 +23,7 @@ from comfy_dist.workspace import Workspace
 NODES: dict[str, tuple[dict[str, Any], list[str], list[str]]] = {
     "DistributedSeed": ({"seed": 1125899906842}, [], ["INT"]),
     "DistributedValue": ({"default_value": "", "worker_values": "{}"}, [], ["*"]),
-    "DistributedCollector": ({"images": None, "load_balance": False}, ["audio"], ["IMAGE", "AUDIO"]),
+    "DistributedCollector": ({"images": None}, ["load_balance", "audio"], ["IMAGE", "AUDIO"]),
     "DistributedModelName": ({"text": ""}, [], ["*"]),
     "ImageBatchDivider": ({"images": None, "divide_by": 2}, [], ["IMAGE"] * 10),
     "AudioBatchDivider": ({"audio": None, "divide_by": 2}, [], ["AUDIO"] * 10),

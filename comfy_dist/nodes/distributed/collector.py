@@ -26,14 +26,15 @@ class Collector:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:
         return {
-            "required": {
-                "images": ("IMAGE", {"lazy": True}),
+            "required": {"images": ("IMAGE", {"lazy": True})},
+            "optional": {
+                # Prompts that were saved before the node had it are without.
                 "load_balance": (
                     "BOOLEAN",
                     {"default": False, "tooltip": "Executed once, by the worker that has the least to do."},
                 ),
+                "audio": ("AUDIO", {"lazy": True}),
             },
-            "optional": {"audio": ("AUDIO", {"lazy": True})},
             "hidden": {"results": (ANY,)},
         }
 
