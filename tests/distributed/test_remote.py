@@ -225,6 +225,24 @@ async def test_input_images_go_along(two: Workers, address: str, remote: Fronten
     assert loaded["inputs"]["image"].endswith("/only here.png")
 
 
+async def test_latents_go_along(two: Workers, address: str, remote: Frontend) -> None:
+    saved = {
+        "latents": node("DistLatents", batch=1, seed=3),
+        "save": node("SaveLatent", samples=["latents", 0], filename_prefix="l"),
+    }
+    [latent] = (await two.done(saved)).shown("latents")["save"]
+    name = "only here.latent"
+    shutil.move(two.workspace.output / latent["filename"], two.workspace.input / name)
+    prompt = chain([address], seed=75, worker0={"outputs": "any"})
+    prompt["latent"] = node("LoadLatent", latent=name)
+    prompt["digest"] = node("DistDigest", value=["latent", 0])
+    ran = await two.done(prompt)
+    [loaded] = [each for each in (await sent_to(remote))[-1].values() if each["class_type"] == "LoadLatent"]
+    assert loaded["inputs"]["latent"].endswith(f"/{name}")
+    entry = max((await remote.get("/history")).values(), key=lambda entry: entry["prompt"][0])
+    assert entry["outputs"]["digest"]["digest"] == ran.digests["digest"]
+
+
 async def test_other_outputs_are_kept_where_they_are_wanted(two: Workers, address: str, remote: Frontend) -> None:
     """What nothing fetches is waited for by the node that queues it."""
     prompt = chain([address], worker0={"outputs": "any"})
