@@ -313,7 +313,7 @@ async def test_a_worker_that_is_not_there_is_named(two: Workers) -> None:
     assert "nobody" in message(ran)
 
 
-@pytest.mark.parametrize("url", ["", "ftp://example.com", "w1", "worker://", "http://"])
+@pytest.mark.parametrize("url", ["", "ftp://example.com", "w1", "worker://", "worker://legion:0", "http://"])
 async def test_what_is_no_remote_is_refused(two: Workers, url: str) -> None:
     ran = await two.run(simple(url))
     assert ran.error["node_id"] == "queue"

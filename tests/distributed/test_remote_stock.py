@@ -24,11 +24,13 @@ from tests.distributed.test_remote import (
     test_each_makes_its_own_share,  # noqa: F401
     test_every_bit_comes_back_from_a_worker,  # noqa: F401
     test_input_images_go_along,  # noqa: F401
+    test_latents_go_along,  # noqa: F401
     test_progress_of_the_remote_is_shown_and_an_interrupt_reaches_it,  # noqa: F401
     test_seeds_of_a_chain_follow_all_images_before,  # noqa: F401
     test_the_very_same_again_sends_nothing_and_a_change_does,  # noqa: F401
     test_what_is_not_wanted_here_is_executed_there_alone,  # noqa: F401
     test_what_nobody_waits_for_any_more_is_called_off,  # noqa: F401
+    test_where_nobody_is_free_all_of_it_is_executed_here_once,  # noqa: F401
 )
 from tests.engines.conftest import stock, stock_installation
 

@@ -11,6 +11,8 @@ from comfy_dist.outside.fetching import check_web_address
 
 _WORKER = "worker://"
 _ANY = "any"
+#: Letters; no worker's name has more.
+_LONGEST = 200
 
 
 class UnknownRemote(ComfyDistError):
@@ -34,10 +36,10 @@ def place_of(remote_url: str) -> Place:
     """Of several, by spaces or commas, the first counts, as it always did. Raises UnknownRemote."""
     found = remote_url.strip()
     if found.lower().startswith(_WORKER):
-        # Workers' names may have spaces.
+        # Workers' names may have spaces, and no colon: that is how calls for processes beside workers begin.
         name = unquote(found[len(_WORKER) :].strip("/"))
-        if not name:
-            raise UnknownRemote(f"{found!r} names no worker; write {_WORKER}NAME, or {_ANY}.")
+        if not name or ":" in name or len(name) > _LONGEST:
+            raise UnknownRemote(f"{found[:100]!r} names no worker; write {_WORKER}NAME, or {_ANY}.")
         return Place() if name == _ANY else Place(worker=name)
     found = next(iter(found.replace(",", " ").split()), "")
     if found.lower() == _ANY:
