@@ -107,8 +107,8 @@ class Peers:
                 except TimeoutError:
                     continue
                 self._called = True
-                # Who is farther away answers a moment later.
-                await asyncio.sleep(ROLL_CALL_SECONDS / 5)
+                # Who is farther away or has much to do answers later, and would have no part in the first region.
+                await asyncio.sleep(ROLL_CALL_SECONDS)
                 return
 
     async def _learn(self, worker: Announcement) -> None:
