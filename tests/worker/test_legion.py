@@ -219,7 +219,8 @@ async def test_a_worker_without_processes_says_so(cluster: Cluster, client: Tran
         ["--output-directory=/etc"], ["--user-directory", "/"], ["--extra-model-paths-config", "/etc/passwd"],
         ["--front-end-root", "/"], ["--front-end-version", "x/y@1"], ["--database-url", "sqlite:////x"],
         ["--cuda-malloc"], ["-c", "print()"], ["/bin/sh"], [""], ["--cpu", "rm"], ["--cpu=1"],
-        ["--cuda-device"], ["--cuda-device", "--listen"], ["--cuda-device", "0;ls"], ["--cuda-device", "\u0661"], ["--reserve-vram", "1e9"],
+        ["--cuda-device"], ["--cuda-device", "--listen"], ["--cuda-device", "0;ls"],
+        ["--cuda-device", "\u0661"], ["--reserve-vram", "1e9"],
         ["--preview-method", "auto\n--listen"], ["--cache-lru", "0"], ["--whitelist-custom-nodes", "x"], ["--cp"],
     ],
 )  # fmt: skip
@@ -239,7 +240,8 @@ def test_arguments_that_are_allowed_say_device_cache_and_the_rest() -> None:
     [
         "LD_PRELOAD", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "PYTHONSTARTUP", "HF_HOME", "HF_ENDPOINT",
         "HTTP_PROXY",
-        "COMFY_DIST_LINK", "COMFYUI_DIR", "COMFYUI_ALLOW_REMOTE_HOST", "COMFYUI_REMOTE_KEYS", "OMP_NUM_THREADS\n", "", "X=Y_NUM_THREADS",
+        "COMFY_DIST_LINK", "COMFYUI_DIR", "COMFYUI_ALLOW_REMOTE_HOST", "COMFYUI_REMOTE_KEYS",
+        "OMP_NUM_THREADS\n", "", "X=Y_NUM_THREADS",
     ],
 )  # fmt: skip
 def test_variables_that_nobody_has_allowed_are_refused_without_their_value(name: str) -> None:
