@@ -135,7 +135,10 @@ async def test_a_catalogue_of_nonsense_goes_with_its_worker(
     assert answer.status in (200, 400, 500)
     assert answer.status == 200 or answer.json()["error"]["message"]
     await other.announce(liar.model_copy(update={"state": WorkerState.GONE}))
-    await frontend.wait(lambda found: found.keys() == {"Quick", "Wait", "Die"}, "/object_info")
+    truth = {"Quick", "Wait", "Die"}
+    await frontend.wait(
+        lambda found: found.keys() == truth and found["Quick"] != nodes.get("Quick"), "/object_info"
+    )
     await works(frontend)
 
 
