@@ -46,7 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Processes for `-n auto`: tests wait for others more than they compute."""
-    return min(8, 2 * (os.cpu_count() or 1) + 1)
+    return min(8, 2 * (os.cpu_count() or 1))
 
 
 @pytest.hookimpl(trylast=True)

@@ -118,6 +118,13 @@ def test_a_frontend_needs_neither_torch_nor_numpy_nor_pillow() -> None:
     assert not loaded & {"jwt", "cryptography"}, "only a frontend with keys needs them"
 
 
+def test_an_engines_nodes_load_no_client_before_they_ask() -> None:
+    """It would be a tenth of the engine's start."""
+    loaded = loaded_by("import comfy_dist.nodes.families")
+    assert "torch" in loaded
+    assert not loaded & {"aiohttp", "yarl"}
+
+
 @pytest.mark.parametrize("command", ["comfyui", "worker"])
 def test_help_loads_no_server(command: str) -> None:
     loaded = loaded_by(

@@ -13,10 +13,9 @@ import aiohttp
 
 from comfy_dist.outside.allowed import allowed_here
 from comfy_dist.outside.errors import OutsideFailed, OutsideRefused, reaching, said, shown
+from comfy_dist.outside.limits import MOST_BYTES
 from comfy_dist.outside.session import SILENCE_SECONDS, guarded_session
 
-#: Bytes that are read of an answer, unpacked.
-MOST_BYTES = 512 * 2**20
 #: Seconds that all of it may take: one who sends a byte now and then holds nobody up for days.
 WHOLE_SECONDS = 600.0
 MOST_REDIRECTS = 5

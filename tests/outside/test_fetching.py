@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.outside.allowed import VARIABLE
 from comfy_dist.outside.errors import OutsideFailed
-from comfy_dist.outside.fetching import MOST_BYTES, MOST_REDIRECTS, fetch
+from comfy_dist.outside.fetching import MOST_REDIRECTS, fetch
+from comfy_dist.outside.limits import MOST_BYTES
 from comfy_dist.outside.posting import post_json
 from comfy_dist.outside.session import SILENCE_SECONDS
 from tests.outside.serving import Handler, answering, sending_on, serving

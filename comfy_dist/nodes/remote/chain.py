@@ -9,7 +9,6 @@ from typing import Any
 from comfy_dist.calls.remote_prompts import MOST_IMAGES, SEEDS
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.nodes.cluster.inputs import Inputs, whole
-from comfy_dist.nodes.remote.dispatch import ANY_OUTPUT, RemoteInfo, dispatched
 from comfy_dist.nodes.remote.queueing import (
     ALWAYS,
     DEFAULT_URL,
@@ -21,6 +20,7 @@ from comfy_dist.nodes.remote.queueing import (
     begun,
     seed_input,
 )
+from comfy_dist.nodes.remote.remote_info import ANY_OUTPUT, RemoteInfo
 
 _CATEGORY = "remote/advanced"
 
@@ -103,6 +103,9 @@ class RemoteQueueWorker:
         extra_pnginfo: Any = None,
     ) -> tuple[Chain, RemoteInfo | dict[str, Any]] | dict[str, Any]:
         """Raises UnknownRemote, NotQueued."""
+        # Not at the top: an engine starts faster without the client of what it may never ask.
+        from comfy_dist.nodes.remote.dispatch import dispatched
+
         batch = batch_override or remote_chain.batch
         seed = (remote_chain.seed + remote_chain.images) % SEEDS
         if enabled == ON_REMOTE:

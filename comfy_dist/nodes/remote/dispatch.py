@@ -9,9 +9,9 @@ import asyncio
 import functools
 import importlib
 import weakref
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from comfy_dist.calls.errors import Stopped
 from comfy_dist.calls.planning import restore
@@ -24,6 +24,7 @@ from comfy_dist.nodes.remote.interruptible import interruptible
 from comfy_dist.nodes.remote.places import place_of
 from comfy_dist.nodes.remote.received import images_in
 from comfy_dist.nodes.remote.remote_client import OwnCluster, Progress, Told, execute_on
+from comfy_dist.nodes.remote.remote_info import ANY_OUTPUT, RemoteInfo
 from comfy_dist.nodes.remote.uploads import output_nodes, uploads_of
 
 if TYPE_CHECKING:
@@ -36,24 +37,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: The value of `outputs` that keeps the other output nodes.
-ANY_OUTPUT = "any"
 #: Seconds between two looks for an interrupt in a ComfyUI that no worker started: nothing there tells of it.
 _INTERRUPT_SECONDS = 0.5
-
-
-class RemoteInfo(TypedDict):
-    """REMINFO: what a queue node asks for. That of a node that is not enabled is empty."""
-
-    remote_url: str
-    #: Id of the queue node.
-    node: str
-    #: What it gives on its remote.
-    seed: int
-    batch: int
-    outputs: str
-    #: What is sent; None: the prompt that it is in.
-    workflow: Mapping[str, Any] | None
 
 
 class NotQueued(ComfyDistError):

@@ -5,17 +5,19 @@ from __future__ import annotations
 import importlib
 import io
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
 
 from comfy_dist.calls.remote_prompts import NothingToFetch
 from comfy_dist.nodes.cluster.inputs import Inputs
-from comfy_dist.nodes.remote.dispatch import RemoteInfo, dispatched
 from comfy_dist.nodes.remote.queueing import HIDDEN
 from comfy_dist.nodes.remote.received import MOST_PIXELS, one_batch
-from comfy_dist.nodes.remote.remote_client import Progress
+from comfy_dist.nodes.remote.remote_info import RemoteInfo
+
+if TYPE_CHECKING:
+    from comfy_dist.nodes.remote.remote_client import Progress
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,9 @@ class FetchRemote:
         self, remote_info: list[Any], prompt: list[Any], extra_pnginfo: list[Any] | None = None, **_: Any
     ) -> list[str]:
         """Of a queue node that is not enabled it is passed on; of one that is cached everything begins here."""
+        # Not at the top: an engine starts faster without the client of what it may never ask.
+        from comfy_dist.nodes.remote.dispatch import dispatched
+
         info = remote_info[0]
         if not info:
             return ["final_image"]
@@ -54,6 +59,8 @@ class FetchRemote:
         extra_pnginfo: list[Any] | None = None,
     ) -> Any:
         """Raises RemoteFailed, WorkflowFailed, UnusableInput for images of several sizes."""
+        from comfy_dist.nodes.remote.dispatch import dispatched
+
         info = remote_info[0]
         if not info:
             return (one_batch(final_image or [], "This workflow"),)

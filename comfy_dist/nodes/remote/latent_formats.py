@@ -12,7 +12,7 @@ from comfy_dist.nodes.core.latent import Latent
 from comfy_dist.nodes.core.latent_files import latent_in
 from comfy_dist.nodes.remote.array_files import MAGIC, ZIP_MAGIC, array_in
 from comfy_dist.nodes.safetensors import BrokenFile
-from comfy_dist.outside.fetching import MOST_BYTES
+from comfy_dist.outside.limits import MOST_BYTES
 
 
 def latent_of(body: bytes, called: str) -> Latent:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from comfy_dist.calls.remote_prompts import MOST_IMAGES, SEEDS, images_before
 from comfy_dist.nodes.cluster.inputs import Inputs, whole
-from comfy_dist.nodes.remote.dispatch import Dispatch, RemoteInfo, dispatched
-from comfy_dist.nodes.remote.remote_client import Progress
+from comfy_dist.nodes.remote.remote_info import RemoteInfo
+
+if TYPE_CHECKING:
+    from comfy_dist.nodes.remote.dispatch import Dispatch
+    from comfy_dist.nodes.remote.remote_client import Progress
 
 ON_CHANGE, ALWAYS = "on_change", "always"
 #: `remote` is what the node has on the remote itself, in prompts of packs that send it along.
@@ -62,6 +65,9 @@ class RemoteQueueSimple:
         extra_pnginfo: Any = None,
     ) -> tuple[int, int, RemoteInfo | dict[str, Any]] | dict[str, Any]:
         """Raises UnknownRemote, NotQueued."""
+        # Not at the top: an engine starts faster without the client of what it may never ask.
+        from comfy_dist.nodes.remote.dispatch import dispatched
+
         if enabled == DISABLED:
             return seed, batch_local, {}
         before = images_before(prompt.get_original_prompt(), node_id)

@@ -22,8 +22,9 @@ from comfy_dist.errors import ComfyDistError
 from comfy_dist.nodes.remote.remote_errors import RemoteFailed, failure_of, refusal_of
 from comfy_dist.outside.allowed import allowed_here
 from comfy_dist.outside.errors import OutsideFailed, reaching, shown
-from comfy_dist.outside.fetching import MOST_BYTES, read_capped
+from comfy_dist.outside.fetching import read_capped
 from comfy_dist.outside.keys import key_for
+from comfy_dist.outside.limits import MOST_BYTES
 from comfy_dist.outside.session import guarded_session
 
 log = logging.getLogger(__name__)

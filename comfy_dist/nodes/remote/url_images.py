@@ -17,8 +17,6 @@ from comfy_dist.nodes.core.load import as_batch, frames
 from comfy_dist.nodes.core.pictures import to_picture
 from comfy_dist.nodes.core.save import png_metadata
 from comfy_dist.nodes.remote.interruptible import interruptible
-from comfy_dist.outside.fetching import fetch
-from comfy_dist.outside.posting import post_json
 
 #: Of all frames of a picture together; Pillow's own limit is for one of them, and a small file may have thousands.
 MOST_PIXELS = 178_956_970
@@ -41,6 +39,9 @@ class LoadImageUrl:
 
         Raises OutsideRefused, OutsideFailed, UnusableInput for what is no picture, or a huge one.
         """
+        # Not at the top: an engine starts faster without a client.
+        from comfy_dist.outside.fetching import fetch
+
         found = await interruptible(fetch(url))
         return as_batch(frames(io.BytesIO(found.body), found.called, MOST_PIXELS))
 
@@ -75,6 +76,8 @@ class SaveImageUrl:
         extra_pnginfo: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Raises OutsideRefused, OutsideFailed for an answer other than 2xx, UnusableInput."""
+        from comfy_dist.outside.posting import post_json
+
         height, width = images.shape[1:3]
         name = _file_name(folders.fill_variables(filename_prefix, width, height))
         begin = "" if data_format == _RAW else "data:image/png;base64,"

@@ -6,7 +6,6 @@ from comfy_dist.nodes.core.inputs import Inputs
 from comfy_dist.nodes.core.latent import Latent
 from comfy_dist.nodes.remote.interruptible import interruptible
 from comfy_dist.nodes.remote.latent_formats import latent_of
-from comfy_dist.outside.fetching import fetch
 
 
 class LoadLatentUrl:
@@ -22,6 +21,9 @@ class LoadLatentUrl:
 
     async def load(self, url: str) -> tuple[Latent]:
         """Samples in float32. Raises OutsideRefused, OutsideFailed, BrokenFile for what is no latent."""
+        # Not at the top: an engine starts faster without a client.
+        from comfy_dist.outside.fetching import fetch
+
         found = await interruptible(fetch(url))
         return (latent_of(found.body, found.called),)
 
