@@ -386,7 +386,7 @@ async def test_a_workflow_that_cannot_be_used_fails_the_master(
             "'--listen' is no argument that a workflow may give",
         ),
         (config("scaled.json", extra_args="--lowvram"), "--lowvram is for a ComfyUI"),
-        (config("scaled.json", env_vars={"LD_PRELOAD": "/tmp/x.so"}), "'LD_PRELOAD' is no variable"),
+        (config("scaled.json", env_vars={"LD_PRELOAD": "other.so"}), "'LD_PRELOAD' is no variable"),
         (config("scaled.json", env_vars={"PYTHONPATH": "/tmp"}), "'PYTHONPATH' is no variable"),
         ("comfyui: {paths: {python_executable: /bin/sh}}\nworkflow: scaled.json", "--allow-python"),
         ("comfyui: {paths: {comfyui_path: /tmp}}\nworkflow: scaled.json", "--allow-comfyui-dir"),
