@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
+from comfy_dist.cli import client, comfyui, worker
 from comfy_dist.settings import ComfyuiSettings, ComfyuiWorkerSettings, flag, load, parser_for, variable
-from tests.support.processes import clean_environment, finished, module
+from tests.support.commands import called
+from tests.support.processes import clean_environment, module
 
+MAINS = {"comfyui": comfyui.main, "worker": worker.main, "client": client.main}
 COMMANDS: dict[str, Any] = {"comfyui": ComfyuiSettings, "worker": ComfyuiWorkerSettings}
 GROUPS = {
     "comfyui": ["queue", "workspace", "web", "engine", "worker", "logging"],
@@ -43,10 +46,13 @@ def run(command: str, *flags: str, cwd: Path | str, **environment: str) -> subpr
     )
 
 
-def refusal(command: str, *flags: str, **environment: str) -> str:
+def refusal(command: str, *flags: str, as_process: bool = False, **environment: str) -> str:
     """What a command says that refuses its settings: one line, exit code 2, no traceback. It leaves no files."""
     with tempfile.TemporaryDirectory() as folder:
-        done = run(command, *flags, cwd=folder, **environment)
+        if as_process:
+            done = run(command, *flags, cwd=folder, **environment)
+        else:
+            done = called(MAINS[command], *flags, cwd=folder, env=environment)
         assert not list(Path(folder).iterdir())
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
@@ -110,11 +116,11 @@ def test_a_bare_flag_has_its_own_value() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_unknown_flag_is_named(command: str) -> None:
-    assert "--prot" in refusal(command, "--prot", "80")
+    assert "--prot" in refusal(command, "--prot", "80", as_process=True)
 
 
 def test_the_client_says_so_in_one_sentence_too(tmp_path: Path) -> None:
-    assert "--outptu" in refusal("client", "run", "a.json", "--outptu", "b")
+    assert "--outptu" in refusal("client", "run", "a.json", "--outptu", "b", as_process=True)
     assert "--repeat: " in refusal("client", "run", "a.json", "--repeat", "0")
     assert "COMFYUI_SERVER" in refusal("client", "queue", COMFYUI_SERVER="gpu-box")
 
@@ -249,6 +255,5 @@ def test_a_name_means_the_same_in_both_commands() -> None:
 
 @pytest.mark.parametrize("given", [["--distributed-queue-name", "studio"]])
 def test_a_queue_setting_without_a_broker_is_refused(given: list[str], tmp_path: Path) -> None:
-    done = finished(module("comfy_dist.cli.comfyui", "--cwd", str(tmp_path), *given), cwd=tmp_path)
-    assert done.returncode == 2
-    assert f"{given[0]} has no effect without --distributed-queue-connection-uri" in done.stderr
+    sentence = refusal("comfyui", "--cwd", str(tmp_path), *given)
+    assert f"{given[0]} has no effect without --distributed-queue-connection-uri" in sentence
