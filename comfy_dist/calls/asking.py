@@ -1,7 +1,8 @@
 """What ranks and sessions say to each other, as JSON. Frozen data.
 
-A rank asks for a chunk, with the results of the one that it has done; the session answers with the next. Every
-question names the call and its attempt, so that what a former attempt says late is told from what this one says.
+A rank asks for a chunk, with the results of the one that it has done; the session answers with the next. Shortly
+before it is done with one it asks for the next, to have what that needs when it begins it. Every question names
+the call and its attempt, so that what a former attempt says late is told from what this one says.
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ class Question(_Said):
     done: Done | None = None
     #: Whether it wants the values from outside the region too.
     values: bool = False
+    #: The chunk that it is at, or begins now: it asks for none, or for one after that.
+    at: int | None = None
+    #: Milliseconds in which it expects to be done with that. None: it asks for no chunk.
+    free_in: int | None = Field(0, ge=0, le=2**40)
 
 
 class Sent(_Said):

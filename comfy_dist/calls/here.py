@@ -9,8 +9,8 @@ import asyncio
 import functools
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from comfy_dist.calls.errors import LinkLost, LinkRefused
 from comfy_dist.calls.inbox import Inbox
@@ -18,9 +18,11 @@ from comfy_dist.calls.link import ADDRESS_VARIABLE, ANSWER_SECONDS, Link
 from comfy_dist.calls.running_job import RunningJob
 from comfy_dist.calls.thread import LoopThread
 from comfy_dist.messages import Peer
+from comfy_dist.tensors.errors import NotPulled
 from comfy_dist.tensors.plane import Plane
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 #: What the worker says of a call that was sent (worker/desk.py): {"call", "state", "attempt", "worker", …}.
 Heard = Callable[[dict[str, Any]], None]
@@ -40,6 +42,8 @@ class Here:
         self._job: RunningJob | None = None
         #: Id and attempt of what was stopped last, perhaps before anybody here had asked for it.
         self._stopped: tuple[str, int] | None = None
+        #: Values that will be received soon, by content.
+        self._coming: dict[str, asyncio.Task[Any]] = {}
         self._heard: dict[str, Heard] = {}
         #: Of calls whose ids the worker has yet to tell.
         self._early: list[dict[str, Any]] = []
@@ -69,10 +73,25 @@ class Here:
     async def receive(self, content: str) -> Any:
         """The value of that content, which the call at hand was sent. Raises NotPulled, NotSent,
         NotAnswered, Stopped."""
-        job = await self.job()
+        job = self._job
+        if job is None or job.over or content not in self.inbox:
+            job = await self.job()
+        if (coming := self._coming.pop(content, None)) is not None:
+            try:
+                return await job.wait(_of(coming))
+            except NotPulled as error:
+                log.debug("It is tried once more: %s", error)
         if content not in self.inbox:
             await job.wait(self._take(job, content))
         return await job.wait(self.plane.unpack(self.inbox.packed(content)))
+
+    async def bring(self, contents: Iterable[str]) -> None:
+        """Pull these values, which are in the inbox, to have them at hand when they are received; what cannot be
+        pulled is tried again then. They take the place of those that were brought before and not received."""
+        self._leave()
+        for content in contents:
+            self._coming[content] = asyncio.create_task(self.plane.unpack(self.inbox.packed(content)))
+        await asyncio.gather(*self._coming.values(), return_exceptions=True)
 
     async def ask(self, op: str, *, timeout: float | None = ANSWER_SECONDS, **arguments: Any) -> Any:
         """What the worker answers. Raises LinkRefused with its sentence, or LinkLost."""
@@ -161,15 +180,25 @@ class Here:
 
     def _forget(self, job: str) -> None:
         """It is over: nothing is held or to be had for it any longer."""
+        self._leave()
         self.inbox.drop(job)
         if self._plane is not None:
             self._plane.release(job)
+
+    def _leave(self) -> None:
+        for task in self._coming.values():
+            task.cancel()
+        self._coming.clear()
 
     async def _close(self) -> None:
         if self.link is not None:
             await self.link.close()
         if self._job is not None:
             self._job.end()
+
+
+async def _of(task: asyncio.Task[T]) -> T:
+    return await task
 
 
 class _Relay:

@@ -1,9 +1,11 @@
-"""A rank's side of a region: it asks its parent's session for chunks, delivers them, and goes home."""
+"""A rank's side of a region: it asks its parent's session for chunks, delivers them, and goes home.
+
+Shortly before it is done with a chunk it asks for the next and pulls what that needs, to go on without a pause.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import time
 from collections.abc import Coroutine, Mapping
@@ -19,6 +21,7 @@ from comfy_dist.calls.links import Link, Node
 from comfy_dist.calls.offered import Values
 from comfy_dist.calls.parts import Remote, expansion, received_values, value_id
 from comfy_dist.calls.running_job import RunningJob
+from comfy_dist.calls.shares import Chunk
 from comfy_dist.calls.turns import Expansion, turns, wait_for
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.messages import Peer
@@ -32,6 +35,9 @@ ANSWER_SECONDS = 60.0
 #: Seconds between questions that were not answered. Who is never answered goes home, and the parent does what it
 #: had taken.
 RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
+#: Seconds before the likely end of a chunk in which it asks for the next: as many times what that took last, and
+#: at least these.
+AHEAD, LEAST_AHEAD_SECONDS = 2.0, 0.02
 #: Results wait so long for being fetched, if nobody releases them before.
 LEASE_SECONDS = 600.0
 
@@ -58,6 +64,15 @@ class Rank:
         self._workers = "[]"
         #: When the slices of its chunk were known.
         self._since = 0.0
+        #: Items of its chunk.
+        self._items = 0
+        #: Seconds that it took to have what a chunk needs that was asked for ahead.
+        self._effort = 0.0
+        #: Begins to ask for the chunk after the one at hand.
+        self._timer: asyncio.TimerHandle | None = None
+        self._ahead: asyncio.Task[Answer] | None = None
+        #: Of results while the next chunk is executed.
+        self._delivery: asyncio.Task[Answer] | None = None
 
     async def wait(self, work: Coroutine[Any, Any, T]) -> T:
         return await wait_for(self._here, self._job, work)
@@ -65,7 +80,7 @@ class Rank:
     async def begin(self) -> Expansion | None:
         """Ask for the first chunk. None: there is nothing to do any more."""
         turns[self._job.id] = self
-        self._job.at_end(self, functools.partial(turns.pop, self._job.id, None))
+        self._job.at_end(self, self._end)
         answer = await self._ask({"values": True})
         self._values = {name: sent.content for name, sent in answer.values.items()}
         self._workers = answer.workers
@@ -75,19 +90,64 @@ class Rank:
 
     async def next(self, done: int, results: Mapping[str, Values]) -> Expansion | None:
         """As of a Turn. Where the parent cannot be reached any more that is the end too. Raises CannotTravel."""
-        took = round((time.monotonic() - self._since) * 1000)
+        took = time.monotonic() - self._since
         plane, owner = self._here.plane, self._job.id
         packed = {
             closer: plane.pack(values, owner, LEASE_SECONDS, at_once=True) for closer, values in results.items()
         }
-        answer = await self._ask({"done": {"chunk": done, "results": packed, "took": took}})
+        said = {"done": {"chunk": done, "results": packed, "took": round(took * 1000)}}
+        answer = await self._hand_in(said)
         while answer.again:
             answer = await self._ask({})
+        self._look_ahead(answer.chunk, took / max(1, self._items))
         return self._expansion(answer, {})
 
     def outputs(self) -> list[Values]:
         """None: the parent has them."""
         return []
+
+    async def _hand_in(self, said: Mapping[str, Any]) -> Answer:
+        """The next chunk: the one that was asked for ahead, or what is answered to what is said."""
+        if self._timer is not None:
+            self._timer.cancel()
+        ahead, self._ahead = self._ahead, None
+        if ahead is None or (ahead.done() and ahead.result().chunk is None):
+            return await self._ask(said, self._delivery)
+        self._delivery = asyncio.create_task(self._ask({**said, "free_in": None}, self._delivery))
+        if (answer := await ahead).chunk is not None:
+            return answer
+        return await self._ask({}, self._delivery)
+
+    def _look_ahead(self, chunk: Chunk | None, pace: float) -> None:
+        """Ask for the one after it when it is nearly done. `pace`: the likely seconds for an item of it."""
+        if chunk is None or self.layout.ranked or self.layout.shares:
+            return
+        lead = max(LEAST_AHEAD_SECONDS, AHEAD * self._effort)
+
+        def ask() -> None:
+            self._ahead = asyncio.create_task(self._after(chunk.index, lead))
+
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, pace * chunk.items - lead), ask)
+
+    async def _after(self, index: int, lead: float) -> Answer:
+        """The chunk after that one, with its slices at hand."""
+        began = time.monotonic()
+        answer = await self._ask({"at": index, "free_in": round(lead * 1000)})
+        self._put(answer)
+        await self._here.bring(sent.content for sent in answer.slices.values())
+        self._effort = time.monotonic() - began
+        return answer
+
+    def _end(self) -> None:
+        """The call is over."""
+        turns.pop(self._job.id, None)
+        for each in (self._timer, self._ahead, self._delivery):
+            if each is not None:
+                each.cancel()
+
+    def _put(self, answer: Answer) -> None:
+        for sent in (*answer.slices.values(), *answer.values.values()):
+            self._here.inbox.put(self._job.id, sent.content, sent.packed)
 
     def _value(self, name: str, link: Link) -> Link:
         return [value_id(self.layout, name), 0]
@@ -95,8 +155,7 @@ class Rank:
     def _expansion(self, answer: Answer, shared: dict[str, Node]) -> Expansion | None:
         if answer.chunk is None:
             return None
-        for sent in (*answer.slices.values(), *answer.values.values()):
-            self._here.inbox.put(self._job.id, sent.content, sent.packed)
+        self._put(answer)
         part = Remote(
             self.layout,
             self._node_of,
@@ -107,10 +166,13 @@ class Rank:
             self._workers,
             shared,
         )
-        self._since = time.monotonic()
+        self._since, self._items = time.monotonic(), answer.chunk.items
         return Expansion(*expansion(self.layout, self._node_of, answer.chunk, part, self._job.id))
 
-    async def _ask(self, more: Mapping[str, Any]) -> Answer:
+    async def _ask(self, more: Mapping[str, Any], after: asyncio.Task[Answer] | None = None) -> Answer:
+        """Say that, `after` that has been said. Nothing where the parent is not to be had."""
+        if after is not None:
+            await after
         question = {"call": self._job.id, "attempt": self._job.attempt, "worker": self._here.worker, **more}
         for seconds in (*RETRY_SECONDS, None):
             try:

@@ -216,8 +216,10 @@ class Session:
         guest.worker = asked.worker or guest.worker
         if asked.done is not None:
             self._take(guest, asked.call, asked.done)
-        if (chunk := self._share(guest, asked.call)) is None:
-            if guest.fetching:
+        if asked.free_in is None:
+            return Answer()
+        if (chunk := self._share(guest, asked)) is None:
+            if guest.fetching and asked.at is None:
                 await asyncio.wait(guest.fetching, timeout=FETCH_SECONDS)
             return Answer(again=bool(guest.fetching))
         assert self._offered is not None
@@ -242,12 +244,14 @@ class Session:
             guest.attempt = attempt
         return attempt == guest.attempt
 
-    def _share(self, guest: Guest, call: str) -> Chunk | None:
+    def _share(self, guest: Guest, asked: Question) -> Chunk | None:
         if self._failure is not None or guest.unreachable:
             return None
         # It asks again for what it has where the answer did not reach it.
-        held = self.pool.outstanding(call)
-        return held[0] if held else self.pool.take(call, time.monotonic())
+        for held in self.pool.outstanding(asked.call):
+            if held.index != asked.at:
+                return held
+        return self.pool.take(asked.call, time.monotonic(), free_in=(asked.free_in or 0) / 1000)
 
     def _take(self, guest: Guest, call: str, done: Done) -> None:
         """Results of a rank: fetched at once, unless they are late or were told before."""

@@ -82,8 +82,10 @@ class SharePool:
         """What it has taken and not done."""
         return tuple(self._chunk[number] for number, (holder, _) in sorted(self._held.items()) if holder == who)
 
-    def take(self, who: str, now: float) -> Chunk | None:
-        """The next share for `who`, None: nothing for now."""
+    def take(self, who: str, now: float, *, free_in: float = 0.0) -> Chunk | None:
+        """The next share for `who`, None: nothing for now. Who has one gets none ahead of time."""
+        if free_in and self.outstanding(who):
+            return None
         free = self.free(now)
         own = [number for number, owner in self._owner.items() if owner == who and self._is_left(number)]
         number = next(iter([*own, *free]), None)

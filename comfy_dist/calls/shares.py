@@ -44,7 +44,7 @@ class Chunk:
 class _Taker:
     """Somebody who takes chunks."""
 
-    #: Index -> since when it has it.
+    #: Index -> since when it has it, in the order in which it executes them.
     open: dict[int, float] = field(default_factory=dict)
     #: Items per second of its last two chunks, the better: the first one may have loaded a model, so an average
     #: would mislead.
@@ -91,22 +91,29 @@ class Pool:
     @property
     def left(self) -> bool:
         """Something is not taken by anybody, though it may not be for everybody."""
-        return bool(self._back) or not self._cut_all
+        return bool(self._back) or not self._cut_all or any(len(each.open) > 1 for each in self._takers.values())
 
     def outstanding(self, who: str) -> tuple[Chunk, ...]:
         """What it has taken and not done."""
         taker = self._takers.get(who)
         return tuple(self._chunks[index] for index in sorted(taker.open)) if taker else ()
 
-    def take(self, who: str, now: float) -> Chunk | None:
+    def take(self, who: str, now: float, *, free_in: float = 0.0) -> Chunk | None:
         """The next chunk for `who`. None: nothing is left, or others will have done it before `who` could.
 
         The parent asks again when something has changed, and now and then while something is left: it gets that
         unless somebody is at work who will be in time for it.
+
+        `free_in`: seconds in which `who` expects to be done with what it has, to go on without a pause then. Where
+        that takes it longer, and nothing else is left, another one gets what it has not begun.
         """
         self._begun = now if self._begun is None else self._begun
         taker = self._takers[who] = self._seen.setdefault(who, _Taker())
-        chunk = self._again(who, now) if self._back else self._next(who, now)
+        if free_in and taker.open and self._ranked:
+            return None
+        chunk = self._again(who, now) if self._back else self._next(who, now, free_in)
+        if chunk is None and not taker.open:
+            chunk = self._not_begun(now)
         if chunk is not None:
             taker.open[chunk.index] = now
         elif not taker.open:
@@ -122,6 +129,8 @@ class Pool:
         if taker is None or index not in taker.open:
             return False
         taken = taker.open.pop(index)
+        # The next one, if it has that, is begun now.
+        taker.open.update(dict.fromkeys(taker.open, now))
         self._done.add(index)
         seconds = now - taken
         executed = seconds if took is None else min(max(took, 0.0), seconds)
@@ -160,7 +169,21 @@ class Pool:
         self._back.remove(index)
         return self._chunks[index]
 
-    def _next(self, who: str, now: float) -> Chunk | None:
+    def _not_begun(self, now: float) -> Chunk | None:
+        """What somebody should have begun by now, and has not."""
+        for taker in self._takers.values():
+            doing, *waiting = taker.open or (-1,)
+            if waiting and (speed := taker.speed) and self._due(taker, speed, [doing]) + 1 / speed < now:
+                index, _ = taker.open.popitem()
+                return self._chunks[index]
+        return None
+
+    def _due(self, taker: _Taker, speed: float, indices: Iterable[int]) -> float:
+        """When it is likely to have done these of what it has."""
+        items = sum(self._chunks[index].items for index in indices)
+        return min(taker.open.values()) + taker.overhead + items / speed
+
+    def _next(self, who: str, now: float, free_in: float) -> Chunk | None:
         if self._cut_all or (not self.items and who):
             return None
         index = len(self._chunks)
@@ -168,23 +191,24 @@ class Pool:
         if self._ranked:
             size = self.items // self.world + (index < self.items % self.world)
         else:
-            size = self._size(who, now, self.items - start)
+            size = self._size(who, now, self.items - start, free_in)
             if self.items and not size:
                 return None
         chunk = Chunk(index, start, start + size, index, self.world if self.items else 1)
         self._chunks.append(chunk)
         return chunk
 
-    def _size(self, who: str, now: float, left: int) -> int:
-        """How many of the items that are left `who` gets now. 0: better none."""
+    def _size(self, who: str, now: float, left: int, free_in: float) -> int:
+        """How many of the items that are left `who` gets, to begin in so many seconds. 0: better none."""
         usual = self._usual_speed(now)
         speed = self._takers[who].speed
         others = list(self._others(who, now, usual))
         awaited = self._awaited(now, usual)
-        share = _share(left, speed or usual, others + awaited)
+        me = (free_in, speed or usual)
+        share = _share(left, me, others + awaited)
         # Nobody is refused for those who may never come, the parent only for those at work and in time.
         rivals = others if who else list(self._others(who, now, usual, sure=True))
-        if not share and not _share(left, speed or usual, rivals):
+        if not share and not _share(left, me, rivals):
             return 0
         chunks_left = self._most - len(self._chunks)
         if chunks_left == 1:
@@ -212,8 +236,7 @@ class Pool:
         for name, taker in self._takers.items():
             if name != who:
                 speed = taker.speed or usual
-                dues = [taken + taker.overhead + self._chunks[i].items / speed for i, taken in taker.open.items()]
-                due = max(dues, default=now)
+                due = self._due(taker, speed, taker.open) if taker.open else now
                 if not sure or (taker.open and taker.speed and due + 1 / taker.speed > now):
                     yield abs(due - now) + taker.overhead, speed
 
@@ -233,13 +256,13 @@ def _later(rounds: float) -> float:
     return min(1.0, max(_PORTION, 1 / rounds))
 
 
-def _share(left: int, speed: float, others: list[tuple[float, float]]) -> int:
-    """How many of `left` items one who is free now would do if all work until nothing is left.
+def _share(left: int, me: tuple[float, float], others: list[tuple[float, float]]) -> int:
+    """How many of `left` items one of them would do if all work until nothing is left.
 
-    That is within the first time in which all together could do `left` whole items. `others`: in how many seconds
-    each is free, and its items per second.
+    That is within the first time in which all together could do `left` whole items. Of each: in how many seconds
+    it is free, and its items per second.
     """
-    workers = [(0.0, speed), *others]
+    workers = [me, *others]
     early, late = 0.0, min(free + left / each for free, each in workers)
     for _ in range(40):
         middle = (early + late) / 2
@@ -247,4 +270,5 @@ def _share(left: int, speed: float, others: list[tuple[float, float]]) -> int:
             late = middle
         else:
             early = middle
-    return min(left, math.floor(late * speed + 1e-6))
+    free, speed = me
+    return min(left, max(0, math.floor((late - free) * speed + 1e-6)))

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfy_dist.calls.shares import MAX_CHUNKS, Pool
+from comfy_dist.calls.shares import MAX_CHUNKS, Chunk, Pool
 
 WHO = ("", "a", "b", "c")
 sizes = st.integers(0, 300)
@@ -36,8 +36,13 @@ def test_every_item_is_done_exactly_once_and_in_order_whatever_happens(
         now += data.draw(st.sampled_from([0.0, 1e-7, 0.05, 30.0]))
         who = data.draw(st.sampled_from(WHO))
         mine = [index for index, holder in holds.items() if holder == who]
-        if step == "take" and (chunk := pool.take(who, now)) is not None:
-            assert chunk.index not in (*holds, *results), "one chunk, one holder"
+        free_in = data.draw(st.sampled_from([0.0, 0.02, 5.0]))
+        if step == "take" and (chunk := pool.take(who, now, free_in=free_in)) is not None:
+            assert chunk.index not in results
+            # What somebody should have begun by now is another's, but not what it is at.
+            former = [index for index, holder in holds.items() if holder == holds.get(chunk.index)]
+            assert chunk.index not in former[:1]
+            holds.pop(chunk.index, None)
             holds[chunk.index] = who
         elif step == "done" and mine:
             assert pool.done(mine[0], who, now)
@@ -209,6 +214,64 @@ def test_a_slow_parent_leaves_the_end_to_ranks_that_are_at_work() -> None:
     course = _simulate(64, [0.3] + [0.05] * 7, 0.004)
     assert course.refused == {0}
     assert course.items[0] == 1
+
+
+def test_who_asks_shortly_before_it_is_done_gets_what_it_would_get_then() -> None:
+    def after_first(free_in: float) -> Chunk:
+        pool = Pool(64, 2, ranked=False)
+        for who in ("", "a"):
+            chunk = pool.take(who, 0.0)
+            assert chunk is not None
+            assert pool.done(chunk.index, who, 0.1 * chunk.items)
+        assert pool.take("", 5.0)
+        own = pool.take("a", 5.0)
+        assert own is not None
+        done_at = 5.0 + 0.1 * own.items
+        if free_in:
+            ahead = pool.take("a", done_at - free_in, free_in=free_in)
+            assert pool.outstanding("a") == (own, ahead)
+            assert pool.done(own.index, "a", done_at)
+        else:
+            assert pool.done(own.index, "a", done_at)
+            ahead = pool.take("a", done_at)
+        assert ahead is not None
+        assert pool.done(ahead.index, "a", done_at + 1)
+        assert pool._seen["a"].speeds[-1] == pytest.approx(ahead.items), "it began when it was done with the other"
+        return ahead
+
+    assert after_first(0.02) == after_first(0.0)
+
+
+def test_what_a_late_rank_has_not_begun_another_one_does() -> None:
+    pool = Pool(40, 2, ranked=False, chunks_per_worker=20)
+    for who in ("", "late"):
+        chunk = pool.take(who, 0.0)
+        assert chunk is not None
+        assert pool.done(chunk.index, who, 0.1 * chunk.items)
+    now, at = 4.0, pool.take("late", 4.0)
+    assert at is not None
+    ahead = pool.take("late", now, free_in=0.1 * at.items)
+    assert ahead is not None
+    while (chunk := pool.take("", now)) is not None and chunk != ahead:
+        now += 0.1 * chunk.items
+        assert pool.done(chunk.index, "", now)
+    if chunk is None:
+        assert pool.left, "so it asks again"
+        now += 10
+        chunk = pool.take("", now)
+    assert chunk == ahead
+    assert pool.outstanding("late") == (at,)
+    assert pool.done(ahead.index, "", now + 1)
+    assert not pool.done(ahead.index, "late", now + 1), "a duplicate"
+    assert pool.done(at.index, "late", now + 2)
+    assert pool.finished
+
+
+def test_nobody_gets_a_second_part_where_each_is_to_have_one() -> None:
+    pool = Pool(8, 4, ranked=True)
+    assert pool.take("a", 0.0)
+    assert pool.take("a", 1.0, free_in=0.02) is None
+    assert pool.left
 
 
 def test_the_parent_gets_what_is_left_when_nobody_is_at_work_or_in_time() -> None:
