@@ -200,12 +200,13 @@ class Frontend:
         await self.wait(lambda found: found["exec_info"]["queue_remaining"] == 0, "/prompt")
 
     async def wait(self, wanted: Callable[[Any], Any], path: str) -> Any:
-        """Ask until the answer is wanted; what is wanted of it."""
+        """Ask until the answer is wanted; what is wanted of it. The longer it takes, the more seldom."""
+        pause = 0.01
         async with asyncio.timeout(PATIENCE):
-            while True:
-                if found := wanted(await self.get(path)):
-                    return found
-                await asyncio.sleep(0.02)
+            while not (found := wanted(await self.get(path))):
+                await asyncio.sleep(pause)
+                pause = min(0.1, 1.3 * pause)
+            return found
 
     async def clear(self) -> None:
         """Leave nothing waiting or running."""
