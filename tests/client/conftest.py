@@ -1,4 +1,4 @@
-"""A running all-in-one, and the client as a process."""
+"""A running all-in-one, and the client, called here or as a process."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from comfy_dist.cli.client import main
+from tests.support.commands import called
 from tests.support.patience import PATIENCE
 from tests.support.processes import REPOSITORY, all_in_one, finished, module
 
@@ -47,10 +49,20 @@ def fetch(url: str, body: Any = None) -> Any:
 
 @pytest.fixture
 def client(server: str, tmp_path: Path) -> Run:
-    """Runs comfyui-client to its end in an empty folder."""
+    """Calls comfyui-client to its end in an empty folder."""
 
-    def run(*arguments: str, address: str = server, **options: Any) -> subprocess.CompletedProcess[str]:
-        return finished(client_command(address, *arguments), cwd=tmp_path, **options)
+    def run(*arguments: str, address: str = server) -> subprocess.CompletedProcess[str]:
+        return called(main, "--server", address, *arguments, cwd=tmp_path)
+
+    return run
+
+
+@pytest.fixture
+def client_process(server: str, tmp_path: Path) -> Run:
+    """The same as the process that people start: each of its commands is, once."""
+
+    def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        return finished(client_command(server, *arguments), cwd=tmp_path, **options)
 
     return run
 

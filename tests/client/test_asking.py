@@ -17,25 +17,25 @@ def submit(server: str, prompt: dict) -> str:
     return fetch(f"{server}/prompt", {"prompt": prompt})["prompt_id"]
 
 
-def test_the_queue_shows_who_runs_and_who_waits(server: str, client: Run) -> None:
+def test_the_queue_shows_who_runs_and_who_waits(server: str, client: Run, client_process: Run) -> None:
     first = submit(server, picture(20, seconds=30))
     second = submit(server, picture(21, seconds=30))
     wait_until_running(server)
-    table = client("queue").stdout
+    table = client_process("queue").stdout
     assert [line.split()[:2] for line in table.splitlines()[1:]] == [["running", first], ["pending", second]]
 
-    shown = client("workers").stdout
+    shown = client_process("workers").stdout
     assert "busy" in shown
     assert first in shown
     assert json.loads(client("workers", "--json").stdout)[0]["jobs"][0]["id"] == first
 
-    assert f"{second}: cancelled" in client("cancel", second).stdout
-    assert f"{first}: interrupted" in client("interrupt").stdout
+    assert f"{second}: cancelled" in client_process("cancel", second).stdout
+    assert f"{first}: interrupted" in client_process("interrupt").stdout
     wait_until_running(server, 0)
     assert client("queue").stdout == "The queue is empty.\n"
 
 
-def test_the_history_shows_results_and_reasons(server: str, client: Run, tmp_path: Path) -> None:
+def test_the_history_shows_results_and_reasons(client: Run, client_process: Run, tmp_path: Path) -> None:
     failing = {
         "1": {"class_type": "TestFail", "inputs": {"message": "no more paint"}},
         "2": {"class_type": "TestSink", "inputs": {"value": ["1", 0]}},
@@ -43,7 +43,7 @@ def test_the_history_shows_results_and_reasons(server: str, client: Run, tmp_pat
     client(
         "run", write(tmp_path / "good.json", picture(22, prefix="shown")), write(tmp_path / "bad.json", failing)
     )
-    good, bad = client("history", "--max-items", "2").stdout.splitlines()[1:]
+    good, bad = client_process("history", "--max-items", "2").stdout.splitlines()[1:]
     assert good.startswith("succeeded")
     assert "output/shown_0000" in good
     assert bad.startswith("failed")
@@ -55,20 +55,20 @@ def test_the_history_shows_results_and_reasons(server: str, client: Run, tmp_pat
 
 
 def test_watch_waits_for_a_prompt_of_others_and_saves_what_it_made(
-    server: str, client: Run, tmp_path: Path
+    server: str, client: Run, client_process: Run, tmp_path: Path
 ) -> None:
     prompt_id = submit(server, picture(23, seconds=1.0, prefix="watched"))
-    done = client("watch", prompt_id, "--output", "got")
+    done = client_process("watch", prompt_id, "--output", "got")
     assert done.returncode == 0, done.stderr
     assert [path.name for path in (tmp_path / "got").iterdir()] == ["watched_00001_.png"]
     # And one that ended before.
     assert client("watch", prompt_id).returncode == 0
 
 
-def test_trace_draws_a_prompt_of_the_history(client: Run, tmp_path: Path) -> None:
+def test_trace_draws_a_prompt_of_the_history(client: Run, client_process: Run, tmp_path: Path) -> None:
     done = client("run", write(tmp_path / "a.json", picture(7)), "--json")
     [submission] = json.loads(done.stdout)
-    traced = client("trace", submission["prompt_id"], "-o", "its.svg")
+    traced = client_process("trace", submission["prompt_id"], "-o", "its.svg")
     assert traced.returncode == 0
     assert traced.stdout.splitlines()[-1] == "its.svg"
     assert "the prompt" in traced.stdout

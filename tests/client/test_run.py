@@ -11,9 +11,11 @@ from typing import Any
 
 from PIL import Image
 
+from comfy_dist.cli.client import main
 from tests.client.conftest import Run, client_command, fetch, picture, write
+from tests.support.commands import called
 from tests.support.patience import PATIENCE
-from tests.support.processes import clean_environment, finished, module
+from tests.support.processes import clean_environment
 
 
 def color_of(path: Path) -> tuple[int, ...]:
@@ -21,8 +23,10 @@ def color_of(path: Path) -> tuple[int, ...]:
         return image.convert("RGB").getpixel((0, 0))
 
 
-def test_a_prompt_is_run_and_its_picture_saved(client: Run, tmp_path: Path) -> None:
-    done = client("run", write(tmp_path / "red.json", picture(0xFF0000, prefix="sub/red")), "--output", "got")
+def test_a_prompt_is_run_and_its_picture_saved(client_process: Run, tmp_path: Path) -> None:
+    done = client_process(
+        "run", write(tmp_path / "red.json", picture(0xFF0000, prefix="sub/red")), "--output", "got"
+    )
     assert done.returncode == 0, done.stderr
     assert "red.json: succeeded" in done.stdout
     saved = tmp_path / "got/sub/red_00001_.png"
@@ -77,8 +81,8 @@ def test_repeat_moves_the_seeds(server: str, client: Run, tmp_path: Path) -> Non
     assert [entry["prompt"][2]["1"]["inputs"]["seed"] for entry in entries] == [10, 15, 20]
 
 
-def test_standard_input_is_a_file(client: Run) -> None:
-    done = client("run", "-", input=json.dumps(picture(4)))
+def test_standard_input_is_a_file(client_process: Run) -> None:
+    done = client_process("run", "-", input=json.dumps(picture(4)))
     assert done.returncode == 0, done.stderr
     assert "standard input: succeeded" in done.stdout
 
@@ -134,11 +138,10 @@ def test_a_folder_that_cannot_be_is_bad_usage(client: Run, tmp_path: Path) -> No
     assert "--output file/got cannot be made: Not a directory." in done.stderr
 
 
-def test_settings_come_from_a_file_too(server: str, client: Run, tmp_path: Path) -> None:
+def test_settings_come_from_a_file_too(server: str, tmp_path: Path) -> None:
     (tmp_path / "client.yaml").write_text(f"server: {server}\noutput: from-the-file\n")
     write(tmp_path / "a.json", picture(12))
-    command = module("comfy_dist.cli.client", "run", "a.json", "--config", "client.yaml")
-    assert finished(command, cwd=tmp_path).returncode == 0
+    assert called(main, "run", "a.json", "--config", "client.yaml", cwd=tmp_path).returncode == 0
     assert len(list((tmp_path / "from-the-file").iterdir())) == 1
 
 
