@@ -207,8 +207,9 @@ async def _serve(
     import asyncio
 
     from comfy_dist.cli.signals import on_stop
-    from comfy_dist.frontend.service import frontend
+    from comfy_dist.frontend.service import check_ports, frontend
 
+    await check_ports(settings)
     stopping = asyncio.Event()
 
     def stop() -> None:

@@ -197,6 +197,17 @@ async def _tell_attempts(ctx: Context, job: Job, workers: tuple[str, ...], *, ru
         )
 
 
+async def check_ports(settings: ComfyuiSettings) -> None:
+    """Raise UsageError where serve() could not listen: who gave a port that is taken waits for no engine first."""
+    loop = asyncio.get_running_loop()
+    for host in _hosts(settings):
+        try:
+            server = await loop.create_server(asyncio.Protocol, host, settings.port, start_serving=False)
+        except OSError as error:
+            raise _cannot_listen(host, settings.port, error) from error
+        server.close()
+
+
 async def serve(follower: Follower) -> tuple[web.AppRunner, list[str]]:
     """Answer on every --listen address; the runner to clean up, and the URLs."""
     ctx = follower.ctx
@@ -211,20 +222,27 @@ async def serve(follower: Follower) -> tuple[web.AppRunner, list[str]]:
     )
     await runner.setup()
     port, urls = settings.port, []
-    for address in settings.listen.split(","):
-        host = address.strip().strip("[]")
+    for host in _hosts(settings):
         try:
             site = web.TCPSite(runner, host, port, ssl_context=tls)
             await site.start()
         except OSError as error:
             await runner.cleanup()
-            raise UsageError(
-                f"Port {port} on {host} cannot be served ({error.strerror or error}); choose another with --port."
-            ) from error
+            raise _cannot_listen(host, port, error) from error
         port = runner.addresses[-1][1]
         shown = f"[{host}]" if ":" in host else host
         urls.append(f"{'https' if tls else 'http'}://{shown}:{port}")
     return runner, urls
+
+
+def _hosts(settings: ComfyuiSettings) -> list[str]:
+    return [address.strip().strip("[]") for address in settings.listen.split(",")]
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> UsageError:
+    return UsageError(
+        f"Port {port} on {host} cannot be served ({error.strerror or error}); choose another with --port."
+    )
 
 
 def _tls(settings: ComfyuiSettings) -> ssl.SSLContext | None:
