@@ -14,7 +14,7 @@ import pytest
 
 from comfy_dist.calls.errors import LinkRefused
 from comfy_dist.calls.link import Link
-from comfy_dist.messages import Call, CallEnded, CancelledFact, EndedFact, Job, StartedFact, Urgency
+from comfy_dist.messages import Call, CallEnded, CancelledFact, Command, EndedFact, Job, StartedFact, Urgency
 from comfy_dist.transport import Transport
 from comfy_dist.transport.amqp import AmqpTransport
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
@@ -167,21 +167,18 @@ async def test_the_client_sees_who_helps(cluster: Cluster, client: Transport) ->
     seen: list[dict[str, Any]] = []
 
     async def listen() -> None:
-        async for progress in client.progress():
+        async for progress in all_progress:
             frame = json.loads(progress.body)
             if frame["type"] == "distributed_progress":
                 seen.append(frame["data"])
+                if frame["data"]["state"] == "done":
+                    return
 
-    listening = asyncio.create_task(listen())
-    await asyncio.sleep(0)
-    async with node_of(here) as node:
-        # The client's subscription takes a moment, and nothing tells when it is there.
-        while not any(each["state"] == "done" for each in seen):
-            await node.link.ask("send", calls=[call("Quick", rank=3, world=4)])
-            await node.until(lambda message: message.get("state") == "ended")
-            await asyncio.sleep(0.05)
-    listening.cancel()
-    done = next(each for each in seen if each["state"] == "done")
+    async with client.progress() as all_progress, node_of(here) as node:
+        listening = asyncio.create_task(listen())
+        await node.link.ask("send", calls=[call("Quick", rank=3, world=4)])
+        await asyncio.wait_for(listening, PATIENCE)
+    done = seen[-1]
     assert (done["prompt_id"], done["region"], done["rank"], done["world"]) == ("job-here", "5", 3, 4)
     assert done["worker"] == "there"
 
@@ -218,19 +215,53 @@ async def test_a_call_whose_worker_is_gone_is_done_by_another(cluster: Cluster, 
     await lost.stop()
 
 
-async def test_who_is_late_to_the_first_roll_call_is_waited_for(
-    cluster: Cluster, client: Transport, monkeypatch: pytest.MonkeyPatch
+async def test_who_is_there_takes_part_however_late_it_answers_the_roll_call(
+    cluster: Cluster, client: Transport, join: Callable[[], Transport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(peers, "LATE_SECONDS", PATIENCE)
-    here = await running(cluster, client, "here")
+    here, late = await running(cluster, client, "here"), join()
+    await late.open()
+    await late.enlist("late")
+    async with node_of(here) as node, late.commands() as commands, client.announcements() as announcements:
+        asked = asyncio.create_task(node.link.ask("peers", classes=["Quick"], timeout=None))
+        assert (await anext(commands)).command.verb == "announce"
+        # All others have answered.
+        answer = await anext(announcements)
+        await late.announce(answer.model_copy(update={"id": "late", "name": "also"}))
+        assert [each["name"] for each in (await asked)["workers"]] == ["also", "here"]
+    await late.close()
+
+
+async def test_nobody_is_waited_for_who_hangs(
+    cluster: Cluster, client: Transport, join: Callable[[], Transport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "LATE_SECONDS", 0.1)
+    here, hangs = await running(cluster, client, "here"), join()
+    await hangs.open()
+    await hangs.enlist("hangs")
     async with node_of(here) as node:
-        asked = asyncio.create_task(node.link.ask("send", calls=[call("Quick", target="late")], timeout=None))
-        # The roll was called, and nobody of that name has answered.
-        assert [each["name"] for each in (await node.link.ask("peers", classes=["Quick"]))["workers"]] == ["here"]
-        await cluster.worker("late")
-        (id_,) = (await asked)["ids"]
-        ended = await node.until(lambda message: message.get("state") == "ended")
-        assert (ended["call"], ended["worker"]) == (id_, "late")
+        asked = await node.link.ask("peers", classes=["Quick"])
+        assert [each["name"] for each in asked["workers"]] == ["here"]
+    await hangs.close()
+
+
+async def test_the_roll_is_called_anew_where_nobody_has_asked_for_a_while(
+    cluster: Cluster, client: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "KEEP_SECONDS", 0.0)
+    here = await running(cluster, client, "here")
+    async with node_of(here) as node, client.commands() as commands:
+        async with asyncio.timeout(PATIENCE):
+            await node.link.ask("peers", classes=["Quick"])
+            assert (await anext(commands)).command.verb == "announce"
+            while True:
+                # By the next announcement it is noticed that nobody asks.
+                ours = Command(verb="announce")
+                await client.send(ours)
+                if (await anext(commands)).command.id != ours.id:
+                    break
+                asked = await node.link.ask("peers", classes=["Quick"])
+                assert [each["name"] for each in asked["workers"]] == ["here"]
 
 
 async def test_a_call_for_one_worker_goes_there(cluster: Cluster, client: Transport) -> None:

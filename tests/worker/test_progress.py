@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -26,22 +25,20 @@ async def arrived() -> AsyncIterator[tuple[Make, list[Progress]]]:
     frontend = MemoryTransport(broker)
     await frontend.follow("me")
 
-    async def read() -> None:
-        async with aclosing(frontend.progress()) as stream:  # type: ignore[type-var]
-            async for progress in stream:
-                received.append(progress)
-
-    reading = asyncio.create_task(read())
-    await asyncio.sleep(0)
+    async def read(all_progress: AsyncIterator[Progress]) -> None:
+        async for progress in all_progress:
+            received.append(progress)
 
     def make(client_id: str | None = "me") -> ProgressSender:
         transport = MemoryTransport(broker)
         transport.burst_seconds = 60.0
         return ProgressSender(transport, Job(id="j", prompt={}, client_id=client_id), 1)
 
-    yield make, received
-    await frontend.close()
-    await reading
+    async with frontend.progress() as all_progress:
+        reading = asyncio.create_task(read(all_progress))
+        yield make, received
+        await frontend.close()
+        await reading
 
 
 def executing(node: str, **more: Any) -> EngineEvent:

@@ -160,6 +160,25 @@ class TestExitUnless(_Passing):
         return (value,)
 
 
+class TestDie(_Passing):
+    """Ends the process another way each time, counted in the file: with code 3, by SIGABRT, by SIGSEGV."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"path": ("STRING", {"default": ""})}, "optional": {"value": (ANY, {})}}
+
+    def run(self, path, value=None):
+        with open(path, "a+", encoding="utf-8") as file:
+            file.seek(0)
+            deaths = len(file.readlines())
+            file.write("died\n")
+        if deaths == 0:
+            os._exit(3)
+        if deaths == 1:
+            os.abort()
+        ctypes.string_at(0)
+
+
 class TestPid(_Passing):
     """The process id, never cached."""
 
@@ -405,6 +424,7 @@ NODE_CLASS_MAPPINGS = {
         TestSegfault,
         TestKillWorker,
         TestExitUnless,
+        TestDie,
         TestPid,
         TestCounter,
         TestSink,
