@@ -136,6 +136,11 @@ class Subject:
         return [self.workspace.folder(each["type"]) / each["subfolder"] / each["filename"] for each in images]
 
 
+async def saved(by: Subject, prefix: str, colors: range) -> dict[Path, int]:
+    """A picture of each colour, one after another: the colours by file."""
+    return {(await by.files(picture(color, prefix)))[0]: color for color in colors}
+
+
 def color_of(path: Path) -> tuple[int, ...]:
     with Image.open(path) as image:
         pixel = image.convert("RGB").getpixel((0, 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -13,8 +14,8 @@ import pytest
 from comfy_dist.engine import EngineDied, Executed
 from comfy_dist.engine.comfyui import ComfyuiEngine, Options, Started
 from comfy_dist.errors import ComfyDistError
-from tests.engines.conftest import KINDS, installation, make_workspace, stock_installation
-from tests.engines.running import Subject, color_of, picture, waiting
+from tests.engines.conftest import KINDS, installation, make_workspace
+from tests.engines.running import Subject, color_of, picture, saved, waiting
 from tests.support.patience import PATIENCE
 from tests.support.processes import Process
 
@@ -36,7 +37,11 @@ def private_folders(subject: Subject) -> list[Path]:
 
 
 @CHILDREN
-async def test_a_killed_comfyui_is_told_with_its_node_and_started_again(subject: Subject) -> None:
+async def test_a_killed_comfyui_is_told_with_its_node_and_started_again_and_what_it_wrote_keeps_its_name(
+    subject: Subject,
+) -> None:
+    (first,) = await subject.files(picture(0x123456, "kept"))
+    content = first.read_bytes()
     ran = subject.begin(waiting(60, 600))
     await ran.seen("progress")
     os.kill(pid_of(subject), signal.SIGKILL)
@@ -48,88 +53,33 @@ async def test_a_killed_comfyui_is_told_with_its_node_and_started_again(subject:
     with pytest.raises(EngineDied, match="not running"):
         await subject.run(picture(1))
     await subject.engine.start()
-    assert isinstance((await subject.run(picture(1)))[1], Executed)
-    assert len(private_folders(subject)) == 1
-
-
-@CHILDREN
-async def test_kill_ends_it_and_its_prompt_at_once(subject: Subject) -> None:
-    ran = subject.begin(waiting(60, 600))
-    await ran.seen("progress")
-    await subject.engine.kill()
-    with pytest.raises(EngineDied):
-        await ran.outcome()
-    assert not subject.engine.running
-    assert not private_folders(subject)
-
-
-@CHILDREN
-async def test_what_it_wrote_before_its_death_keeps_its_name(subject: Subject) -> None:
-    (first,) = await subject.files(picture(0x123456, "kept"))
-    content = first.read_bytes()
-    await subject.engine.kill()
-    await subject.engine.start()
     (second,) = await subject.files(picture(0x654321, "kept"))
     assert (first.name, second.name) == ("kept_00001_.png", "kept_00002_.png")
     assert first.read_bytes() == content
+    assert len(private_folders(subject)) == 1
 
 
-@CHILDREN
-async def test_two_in_one_workspace_never_take_each_others_names(subject: Subject) -> None:
-    found = stock_installation() if subject.kind.endswith("stock") else installation()
-    engine = ComfyuiEngine(subject.workspace, Started(found, subject.workspace, Options(device="cpu")))
-    beside = Subject("beside", engine, subject.workspace)
-    try:
-        await engine.start()
-
-        async def save(by: Subject, colors: range) -> dict[Path, int]:
-            return {(await by.files(picture(color, "both")))[0]: color for color in colors}
-
-        mine, theirs = await asyncio.gather(save(subject, range(10)), save(beside, range(100, 110)))
-        assert len(private_folders(subject)) == 2
-    finally:
-        await engine.close()
-    assert len(mine | theirs) == 20
-    assert {path: color_of(path) for path in mine | theirs} == {
-        path: (0, 0, color) for path, color in (mine | theirs).items()
-    }
-    assert isinstance((await subject.run(picture(1)))[1], Executed)
-
-
-_HOLDER = """
-import asyncio, sys
+#: A worker's process: it saves some pictures and then waits.
+_BESIDE = """
+import asyncio, json, sys
 from pathlib import Path
 from comfy_dist.engine.comfyui import ComfyuiEngine, Options, Started
 from tests.engines.conftest import installation, make_workspace, stock_installation
+from tests.engines.running import Subject, saved
 
-async def hold():
+async def work():
     workspace = make_workspace(Path(sys.argv[1]))
     found = stock_installation() if sys.argv[2] == "child-stock" else installation()
     host = Started(found, workspace, Options(device="cpu"))
     engine = ComfyuiEngine(workspace, host)
     await engine.start()
     print("pid", host.pid, file=sys.stderr, flush=True)
+    made = await saved(Subject("beside", engine, workspace), "both", range(100, 110))
+    print("made", json.dumps({str(path): color for path, color in made.items()}), file=sys.stderr, flush=True)
     await asyncio.Event().wait()
 
-asyncio.run(hold())
+asyncio.run(work())
 """
-
-
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if "child" in kind])
-async def test_none_is_left_when_the_worker_is_killed(tmp_path: Path, kind: str) -> None:
-    variables = {name: value for name, value in os.environ.items() if name.startswith("COMFYUI_")}
-    holder = Process([sys.executable, "-c", _HOLDER, str(tmp_path), kind], cwd=tmp_path, env=variables)
-    try:
-        pid = int((await asyncio.to_thread(holder.wait_for, r"^pid (\d+)$"))[1])
-        group = os.getpgid(pid)
-        assert group == pid
-        os.kill(holder.process.pid, signal.SIGKILL)
-        async with asyncio.timeout(PATIENCE):
-            while _lives(group) or list((tmp_path / "temp").glob("comfyui-*")):
-                await asyncio.sleep(0.05)
-    finally:
-        holder.kill()
-        holder.stop()
 
 
 def _lives(group: int) -> bool:
@@ -142,6 +92,43 @@ def _lives(group: int) -> bool:
         if int(its_group) == group and state != "Z":
             return True
     return False
+
+
+@CHILDREN
+async def test_two_in_one_workspace_never_take_each_others_names_and_one_ends_with_its_worker(
+    subject: Subject,
+) -> None:
+    variables = {name: value for name, value in os.environ.items() if name.startswith("COMFYUI_")}
+    root = subject.workspace.root
+    beside = Process([sys.executable, "-c", _BESIDE, str(root), subject.kind], cwd=root, env=variables)
+    try:
+        group = int((await asyncio.to_thread(beside.wait_for, r"^pid (\d+)$"))[1])
+        assert os.getpgid(group) == group
+        mine = await saved(subject, "both", range(10))
+        theirs = json.loads((await asyncio.to_thread(beside.wait_for, r"^made (.+)$"))[1])
+        assert len(private_folders(subject)) == 2
+        made = mine | {Path(path): color for path, color in theirs.items()}
+        assert len(made) == 20
+        assert {path: color_of(path) for path in made} == {path: (0, 0, color) for path, color in made.items()}
+        os.kill(beside.process.pid, signal.SIGKILL)
+        async with asyncio.timeout(PATIENCE):
+            while _lives(group) or len(private_folders(subject)) > 1:
+                await asyncio.sleep(0.05)
+    finally:
+        beside.kill()
+        beside.stop()
+    assert isinstance((await subject.run(picture(1)))[1], Executed)
+
+
+@CHILDREN
+async def test_kill_ends_it_and_its_prompt_at_once(subject: Subject) -> None:
+    ran = subject.begin(waiting(60, 600))
+    await ran.seen("progress")
+    await subject.engine.kill()
+    with pytest.raises(EngineDied):
+        await ran.outcome()
+    assert not subject.engine.running
+    assert not private_folders(subject)
 
 
 async def test_a_comfyui_that_does_not_start_says_why(tmp_path: Path) -> None:

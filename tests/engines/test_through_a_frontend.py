@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
+import logging
 import os
+import re
 import signal
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import psutil
 import pytest
 from PIL import Image
 
-from tests.cluster.conftest import Cluster
-from tests.engines.conftest import COMFYUI_DIR, STAND_IN, Theirs, make_workspace, stock_installation
+from comfy_dist.engine.comfyui import Address, Attached, ComfyuiEngine, Options, Started
+from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
+from comfy_dist.workspace import Workspace
+from tests.engines.conftest import COMFYUI_DIR, Theirs, installation, make_workspace, stock_installation
 from tests.engines.running import gated, loaded, node, picture, waiting
 from tests.engines.sick import NONSENSE, SickComfyUI, status
 from tests.support.comfy_client import ComfyClient
+from tests.support.in_process import Cluster, in_process
 from tests.support.processes import Process, module, running
+from tests.support.talking import Frontend
 
 KINDS = ["attached", *(["attached-stock", "child-stock"] if COMFYUI_DIR else [])]
 
@@ -143,60 +147,60 @@ async def test_the_workers_engine_and_version_are_shown(client: ComfyClient) -> 
     assert worker["engine_version"]
 
 
-async def test_a_sick_comfyui_costs_a_prompt_its_attempts_and_the_next_one_runs(tmp_path: Path) -> None:
-    async with SickComfyUI().running() as sick, aiohttp.ClientSession() as session:
-        services = ExitStack()
-        try:
-            # In a thread: the sick one is served by this loop.
-            service = await asyncio.to_thread(services.enter_context, comfyui(tmp_path, "--engine", sick.address))
-            client = ComfyClient(session, service.address)
-            sick.answers["POST /prompt"] = status(500, "the disk is full")
-            entry = await client.in_history(await client.post(picture(1, "x")))
-            message = entry["status"]["messages"][-1][1]["exception_message"]
-            assert "answered POST /prompt with 500: the disk is full." in message
-            assert "tried 3 times" in message
-            del sick.answers["POST /prompt"]
-            sick.nonsense = NONSENSE
-            assert (await client.in_history(await client.post(picture(2, "x"))))["status"]["completed"]
-            assert "Traceback" not in service.process.log
-        finally:
-            await asyncio.to_thread(services.close)
-
-
 @pytest.fixture
-def cluster(amqp_uri: str, tmp_path: Path) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path, amqp_uri, f"test-{uuid.uuid4().hex[:8]}")
-    yield cluster
-    cluster.stop()
+async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    """Of a frontend and a worker in this process."""
+    broker = MemoryBroker()
+    async with in_process(tmp_path, lambda: MemoryTransport(broker)) as cluster:
+        yield cluster
+
+
+async def in_front_of(cluster: Cluster, engine: ComfyuiEngine, known: str) -> Frontend:
+    """The frontend before a worker with that engine, once this node is known."""
+    comfy, _ = await cluster.frontend("f")
+    await cluster.worker("w", engine=lambda *_: engine)
+    await comfy.wait(lambda nodes: known in nodes, "/object_info")
+    return comfy
+
+
+async def test_a_sick_comfyui_costs_a_prompt_its_attempts_and_the_next_one_runs(
+    cluster: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with SickComfyUI().running() as sick:
+        workspace = Workspace.at(tmp_path / "worker-w")
+        engine = ComfyuiEngine(workspace, Attached(Address.parse(sick.address)))
+        comfy = await in_front_of(cluster, engine, "SaveImage")
+        sick.answers["POST /prompt"] = status(500, "the disk is full")
+        entry = await comfy.ended(await comfy.prompt(picture(1, "x")))
+        message = entry["status"]["messages"][-1][1]["exception_message"]
+        assert "answered POST /prompt with 500: the disk is full." in message
+        assert "tried 3 times" in message
+        del sick.answers["POST /prompt"]
+        sick.nonsense = NONSENSE
+        assert (await comfy.ended(await comfy.prompt(picture(2, "x"))))["status"]["completed"]
+    assert "Traceback" not in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["stand-in", *(["stock"] if COMFYUI_DIR else [])])
 async def test_a_killed_comfyui_costs_an_attempt_and_its_prompt_ends_once(
-    cluster: Cluster, kind: str, tmp_path: Path
+    cluster: Cluster, kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    flags = ["--comfyui-dir", str(STAND_IN)]
-    if kind == "stock":
-        found = stock_installation()
-        flags = ["--comfyui-dir", str(found.folder), "--comfyui-python", str(found.python), "--", *found.arguments]
-    worker = cluster.worker("w", *flags)
-    _, address = cluster.frontend("f")
-    async with aiohttp.ClientSession() as session, ComfyClient(session, address) as client:
-
-        async def ready() -> bool:
-            async with session.get(f"{address}/object_info") as response:
-                return "TestSleep" in await response.json()
-
-        await client.until(ready)
-        prompt_id = await client.post(gated(tmp_path / "gate"))
-        await client.seen(lambda m: m["type"] == "progress" and m["data"]["prompt_id"] == prompt_id)
-        (child,) = psutil.Process(worker.process.pid).children()
-        os.kill(child.pid, signal.SIGKILL)
+    caplog.set_level(logging.INFO)
+    workspace = make_workspace(tmp_path / "worker-w")
+    found = stock_installation() if kind == "stock" else installation()
+    host = Started(found, workspace, Options(device="cpu"))
+    comfy = await in_front_of(cluster, ComfyuiEngine(workspace, host), "TestSleep")
+    async with comfy.socket("me") as socket:
+        prompt_id = await comfy.prompt(gated(tmp_path / "gate"), client_id="me")
+        await socket.event("progress", prompt_id=prompt_id)
+        assert host.pid is not None
+        os.kill(host.pid, signal.SIGKILL)
         (tmp_path / "gate").touch()
-        assert (await client.in_history(prompt_id))["status"]["completed"]
-        await client.ended(prompt_id)
-        types = [m["type"] for m in client.messages if m["data"].get("prompt_id") == prompt_id]
-        assert types.count("execution_success") == 1
-        assert "execution_error" not in types
-        worker.wait_for(r"was ended by signal 9 .* while executing node 2 \(TestGate\)")
-        worker.wait_for(rf"{prompt_id} begins \(attempt 2\)")
-        assert "Traceback" not in worker.log
+        await socket.end(prompt_id)
+    assert (await comfy.ended(prompt_id))["status"]["completed"]
+    types = [name for name, _ in socket.events(prompt_id)]
+    assert types.count("execution_success") == 1
+    assert "execution_error" not in types
+    assert re.search(r"was ended by signal 9 .* while executing node 2 \(TestGate\)", caplog.text)
+    assert f"{prompt_id} begins (attempt 2)" in caplog.text
+    assert "Traceback" not in caplog.text
