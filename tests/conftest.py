@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.processes import REPOSITORY
-from tests.support.rabbitmq import Rabbit, own_broker, shared_broker
+from tests.support.rabbitmq import SERVER, Rabbit, own_broker, shared_broker
 
 # Tensors are small here: threads, of this process and of its children, would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -77,15 +77,18 @@ def _root_entries() -> set[str]:
 
 
 @pytest.fixture(scope="session")
-def amqp_uri() -> Iterator[str]:
-    """A broker for tests that leave it as it is. It fills with their queues, which makes a start take long."""
-    with shared_broker() as uri:
-        yield uri
+def amqp_uri(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A broker for tests that leave it as it is. Started here it is that of `rabbit`: a start is dear."""
+    if not os.environ.get("COMFY_DIST_TEST_AMQP_URI") and SERVER.exists():
+        yield request.getfixturevalue("rabbit").uri
+    else:
+        with shared_broker() as uri:
+            yield uri
 
 
 @pytest.fixture(scope="session")
 def rabbit() -> Iterator[Rabbit]:
-    """A broker that tests may restart, and ask about all its queues."""
+    """A broker that tests may restart, and ask about their queues."""
     with own_broker() as broker:
         yield broker
 

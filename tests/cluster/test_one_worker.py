@@ -88,6 +88,27 @@ async def test_a_drained_worker_finishes_its_jobs_takes_no_more_and_leaves(
     assert cluster.stage.executed[-1] == ("w", waiting)
 
 
+async def test_told_twice_it_gives_its_jobs_back(cluster: Cluster, comfy: Frontend, v: Running) -> None:
+    running = await busy(comfy, 2)
+    v.worker.drain()
+    await until(comfy, v=["draining"])
+    v.worker.drain()
+    await asyncio.wait_for(v.serving, PATIENCE)
+    await comfy.wait(
+        lambda queue: not queue["queue_running"] and {item[1] for item in queue["queue_pending"]} == set(running),
+        "/queue",
+    )
+    # Held against nobody: one attempt is all they have.
+    w = await cluster.worker("w", engines=2, max_attempts=1)
+    for id_ in running:
+        await comfy.running(id_)
+        await comfy.post("/interrupt", {"prompt_id": id_})
+        assert (await comfy.ended(id_))["status"]["messages"][-1][0] == "execution_interrupted"
+    assert sorted(cluster.stage.executed) == sorted((name, id_) for name in "vw" for id_ in running)
+    assert not any(engine.running for engine in v.engines)
+    assert w.worker.healthy
+
+
 async def test_an_idle_worker_answers_before_it_leaves(comfy: Frontend, v: Running) -> None:
     assert (await comfy.post("/distributed/workers/v", {"drain": True}))["drain"] == {"jobs": []}
     await asyncio.wait_for(v.serving, PATIENCE)

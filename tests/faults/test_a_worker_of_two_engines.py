@@ -18,6 +18,9 @@ from tests.support.patience import PATIENCE
 from tests.support.processes import Process
 from tests.support.rabbitmq import Rabbit
 
+#: Of a worker that gives back what it has half a second after it was told to stop.
+SOON_OUT_OF_PATIENCE = ("--drain-timeout", "0.5s")
+
 
 class Twins:
     """A frontend, and a worker of two engines that is started again where a test has ended it."""
@@ -25,12 +28,12 @@ class Twins:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.started = 0
-        _, self.address = cluster.frontend("f")
         self.worker = self.start()
+        _, self.address = cluster.frontend("f")
 
-    def start(self, *arguments: str) -> Process:
+    def start(self, *arguments: str, devices: str = "cpu,cpu") -> Process:
         self.started += 1
-        self.worker = self.cluster.worker(f"twin{self.started}", "--devices", "cpu,cpu", *arguments)
+        self.worker = self.cluster.worker(f"twin{self.started}", "--devices", devices, *arguments)
         return self.worker
 
 
@@ -81,53 +84,6 @@ async def test_it_holds_a_message_for_each_busy_engine_and_none_while_it_waits(
     await asyncio.to_thread(rabbit.until_counts, queue, ready=0, held=0)
 
 
-async def test_a_stop_lets_both_jobs_finish_and_takes_no_third(
-    twins: Twins, client: ComfyClient, tmp_path: Path
-) -> None:
-    names = ("short", "long", "waiting")
-    short, long, waiting = [
-        await client.post(counted(tmp_path / name, tmp_path / f"{name}.gate")) for name in names
-    ]
-    await until_begun(client, tmp_path / "short", tmp_path / "long")
-    twins.worker.process.send_signal(signal.SIGTERM)
-    await asyncio.to_thread(twins.worker.wait_for, "stops as soon as")
-    for id_, name in ((short, "short"), (long, "long")):
-        (tmp_path / f"{name}.gate").touch()
-        assert (await client.in_history(id_))["status"]["completed"]
-    assert await asyncio.to_thread(twins.worker.process.wait, PATIENCE) == 0
-    assert "Traceback" not in twins.worker.log
-    await until_queue(client, set(), {waiting})
-    (tmp_path / "waiting.gate").touch()
-    twins.start()
-    assert (await client.in_history(waiting))["status"]["completed"]
-    assert [beginnings(tmp_path / name) for name in names] == [1, 1, 1]
-
-
-@pytest.mark.parametrize("ends", ["told twice", "out of patience"])
-async def test_both_jobs_are_given_back_when_its_patience_ends(
-    twins: Twins, client: ComfyClient, tmp_path: Path, ends: str
-) -> None:
-    if ends == "out of patience":
-        await asyncio.to_thread(twins.worker.stop, signal.SIGTERM)
-        twins.start("--drain-timeout", "0.5s", "--max-attempts", "1")
-    marks, gate = [tmp_path / "first", tmp_path / "second"], tmp_path / "gate"
-    ids = [await client.post(counted(each, gate)) for each in marks]
-    await until_begun(client, *marks)
-    stopped = twins.worker
-    stopped.process.send_signal(signal.SIGTERM)
-    if ends == "told twice":
-        await asyncio.to_thread(stopped.wait_for, "stops as soon as")
-        stopped.process.send_signal(signal.SIGTERM)
-    assert await asyncio.to_thread(stopped.process.wait, PATIENCE) == 0
-    assert "Traceback" not in stopped.log
-    await until_queue(client, set(), set(ids))
-    gate.touch()
-    twins.start("--max-attempts", "1")
-    for id_ in ids:
-        assert (await client.in_history(id_))["status"]["completed"]
-    assert [beginnings(each) for each in marks] == [2, 2]
-
-
 async def test_a_restart_of_the_broker_makes_no_job_run_twice(
     twins: Twins, client: ComfyClient, rabbit: Rabbit, tmp_path: Path
 ) -> None:
@@ -152,6 +108,50 @@ async def test_a_restart_of_the_broker_makes_no_job_run_twice(
     assert [beginnings(each) for each in marks] == [1, 1, 1, 1]
 
 
+async def test_a_stop_lets_both_jobs_finish_and_takes_no_third(
+    twins: Twins, client: ComfyClient, tmp_path: Path
+) -> None:
+    names = ("short", "long", "waiting")
+    short, long, waiting = [
+        await client.post(counted(tmp_path / name, tmp_path / f"{name}.gate")) for name in names
+    ]
+    await until_begun(client, tmp_path / "short", tmp_path / "long")
+    twins.worker.process.send_signal(signal.SIGTERM)
+    await asyncio.to_thread(twins.worker.wait_for, "stops as soon as")
+    for id_, name in ((short, "short"), (long, "long")):
+        (tmp_path / f"{name}.gate").touch()
+        assert (await client.in_history(id_))["status"]["completed"]
+    assert await asyncio.to_thread(twins.worker.process.wait, PATIENCE) == 0
+    assert "Traceback" not in twins.worker.log
+    await until_queue(client, set(), {waiting})
+    (tmp_path / "waiting.gate").touch()
+    twins.start(*SOON_OUT_OF_PATIENCE)
+    assert (await client.in_history(waiting))["status"]["completed"]
+    # The other has left the list.
+    assert [worker["name"] for worker in await workers(client)] == [f"twin{twins.started}"]
+    assert [beginnings(tmp_path / name) for name in names] == [1, 1, 1]
+
+
+async def test_both_jobs_are_given_back_when_its_patience_ends(
+    twins: Twins, client: ComfyClient, tmp_path: Path
+) -> None:
+    """That a second signal ends it, too, tests/cluster/test_one_worker.py shows."""
+    if SOON_OUT_OF_PATIENCE[0] not in twins.worker.process.args:
+        await asyncio.to_thread(twins.worker.stop)
+        twins.start(*SOON_OUT_OF_PATIENCE)
+    marks, gate = [tmp_path / "first", tmp_path / "second"], tmp_path / "gate"
+    ids = [await client.post(counted(each, gate)) for each in marks]
+    await until_begun(client, *marks)
+    assert await asyncio.to_thread(twins.worker.stop) == 0
+    assert "Traceback" not in twins.worker.log
+    await until_queue(client, set(), set(ids))
+    gate.touch()
+    twins.start("--max-attempts", "1")
+    for id_ in ids:
+        assert (await client.in_history(id_))["status"]["completed"]
+    assert [beginnings(each) for each in marks] == [2, 2]
+
+
 async def test_both_jobs_of_a_killed_worker_run_again_elsewhere_and_end_once(
     twins: Twins, client: ComfyClient, rabbit: Rabbit, tmp_path: Path
 ) -> None:
@@ -161,7 +161,7 @@ async def test_both_jobs_of_a_killed_worker_run_again_elsewhere_and_end_once(
     await until_begun(client, *marks)
     twins.worker.kill()
     gate.touch()
-    twins.start()
+    twins.start(devices="cpu")
     for id_ in ids:
         assert (await client.in_history(id_))["status"]["completed"]
         await client.ended(id_)

@@ -119,15 +119,25 @@ class Rabbit:
         return done.stdout
 
     def until_counts(self, queue: str, *, ready: int, held: int) -> None:
-        """Wait until the broker counts so many ready and unacknowledged messages; it counts every few seconds."""
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            listed = self.ctl("list_queues", "name", "messages_ready", "messages_unacknowledged")
-            rows = {name: counts for name, *counts in (line.split("\t") for line in listed.splitlines())}
-            if rows.get(queue) == [str(ready), str(held)]:
-                return
-            assert time.monotonic() < deadline, f"{queue} has {rows.get(queue)}, not {ready} and {held}"
-            time.sleep(0.5)
+        """Wait until a queue of work has so many ready and unacknowledged messages."""
+        # Waits in the broker, as each rabbitmqctl is dear, and asks the queue itself: lists are seconds old.
+        ask = f"""
+            Name = rabbit_misc:r(<<"/">>, queue, <<"{queue}">>),
+            Counts = [fun rabbit_fifo:query_messages_ready/1, fun rabbit_fifo:query_messages_checked_out/1],
+            {{ok, Queue}} = rabbit_amqqueue:lookup(Name),
+            Ask = fun(Each) ->
+                case ra:local_query(amqqueue:get_pid(Queue), Each) of {{ok, {{_, N}}, _}} -> N; _ -> unknown end
+            end,
+            Count = fun() -> [Ask(Each) || Each <- Counts] end,
+            Wait = fun Wait(0) -> Count(); Wait(Tries) ->
+                case Count() of
+                    [{ready}, {held}] -> [{ready}, {held}];
+                    _ -> timer:sleep(100), Wait(Tries - 1)
+                end
+            end,
+            Wait({round(PATIENCE * 10)})."""
+        counted = self.ctl("eval", ask).strip()
+        assert counted == f"[{ready},{held}]", f"{queue} has {counted}, not {ready} and {held}"
 
 
 @contextmanager
