@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -68,7 +68,7 @@ async def run() -> None:
 
 async def _first(transport: AmqpTransport) -> Announcement:
     """What the real worker announces."""
-    async with aclosing(transport.announcements()) as announcements:  # type: ignore[type-var]
+    async with transport.announcements() as announcements:
         async for announcement in announcements:
             if announcement.catalogue:
                 return announcement

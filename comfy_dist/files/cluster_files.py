@@ -50,11 +50,15 @@ class ClusterFiles:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.collector.run())
                 if self._answers:
-                    async for received in self._transport.commands():
-                        if received.command.verb in ("grant", "read"):
-                            tasks.create_task(self._answer(received))
+                    tasks.create_task(self._answer_all(tasks))
         finally:
             await self._fetcher.close()
+
+    async def _answer_all(self, tasks: asyncio.TaskGroup) -> None:
+        async with self._transport.commands() as commands:
+            async for received in commands:
+                if received.command.verb in ("grant", "read"):
+                    tasks.create_task(self._answer(received))
 
     async def _answer(self, received: ReceivedCommand) -> None:
         try:

@@ -16,6 +16,7 @@ from comfy_dist.frontend.revoking import revoke_all
 from comfy_dist.frontend.websocket import status
 from comfy_dist.ledger import Change
 from comfy_dist.messages import (
+    Announcement,
     AttemptFailed,
     Cancelled,
     Catalogue,
@@ -219,29 +220,30 @@ class Follower:
             self.ctx.hub.pass_on(progress)
 
     async def _progress(self) -> None:
-        async for progress in self.ctx.transport.progress():
-            try:
-                self.ctx.hub.pass_on(progress)
-            except (ValueError, struct.error) as error:
-                log.warning("A progress message of prompt %s is not understood: %s", progress.job_id, error)
+        async with self.ctx.transport.progress() as all_progress:
+            async for progress in all_progress:
+                try:
+                    self.ctx.hub.pass_on(progress)
+                except (ValueError, struct.error) as error:
+                    log.warning("A progress message of prompt %s is not understood: %s", progress.job_id, error)
 
     async def _announcements(self, group: asyncio.TaskGroup) -> None:
-        group.create_task(self._roll_call())
-        async for announcement in self.ctx.transport.announcements():
-            self.ctx.registry.see(announcement, time.monotonic())
-            if self.ctx.local is not None:
-                self.ctx.local.see(announcement)
-            if self.ctx.files is not None and (greeting := self.ctx.files.greets(announcement)) is not None:
-                await self.ctx.transport.send(greeting)
-            hash_ = announcement.catalogue
-            if hash_ and hash_ not in self._fetching and not self.ctx.registry.knows(hash_):
-                self._fetching.add(hash_)
-                group.create_task(self._fetch(hash_, announcement.id))
+        async with self.ctx.transport.announcements() as announcements:
+            # The workers are to show themselves at once rather than within their five seconds.
+            await self.ctx.transport.send(Command(verb="announce"))
+            async for announcement in announcements:
+                await self._see(announcement, group)
 
-    async def _roll_call(self) -> None:
-        """Ask the workers to show themselves at once rather than within their five seconds."""
-        await asyncio.sleep(0.1)
-        await self.ctx.transport.send(Command(verb="announce"))
+    async def _see(self, announcement: Announcement, group: asyncio.TaskGroup) -> None:
+        self.ctx.registry.see(announcement, time.monotonic())
+        if self.ctx.local is not None:
+            self.ctx.local.see(announcement)
+        if self.ctx.files is not None and (greeting := self.ctx.files.greets(announcement)) is not None:
+            await self.ctx.transport.send(greeting)
+        hash_ = announcement.catalogue
+        if hash_ and hash_ not in self._fetching and not self.ctx.registry.knows(hash_):
+            self._fetching.add(hash_)
+            group.create_task(self._fetch(hash_, announcement.id))
 
     async def _fetch(self, hash_: str, worker: str) -> None:
         try:

@@ -7,6 +7,7 @@ from comfy_dist.transport.protocol import (
     ReceivedCommand,
     Recorded,
     Rewind,
+    Subscription,
     Taker,
     Transport,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "ReceivedCommand",
     "Recorded",
     "Rewind",
+    "Subscription",
     "Taker",
     "Transport",
 ]

@@ -7,8 +7,8 @@ import heapq
 import itertools
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -93,20 +93,24 @@ class _Subscribers(Generic[T]):
         for queue in self._queues:
             queue.put_nowait(item)
 
-    async def read(self, closed: asyncio.Event) -> AsyncIterator[T]:
+    @contextmanager
+    def subscribed(self, closed: asyncio.Event) -> Iterator[AsyncIterator[T]]:
         queue: asyncio.Queue[T | None] = asyncio.Queue()
         self._queues.add(queue)
         try:
-            while not closed.is_set():
-                item = await queue.get()
-                if item is not None:
-                    yield item
+            yield _read(queue, closed)
         finally:
             self._queues.discard(queue)
 
     def wake(self) -> None:
         for queue in self._queues:
             queue.put_nowait(None)
+
+
+async def _read(queue: asyncio.Queue[T | None], closed: asyncio.Event) -> AsyncIterator[T]:
+    while not closed.is_set():
+        if (item := await queue.get()) is not None:
+            yield item
 
 
 class MemoryBroker:
@@ -306,16 +310,17 @@ class MemoryTransport:
     async def is_alive(self, worker_id: str) -> bool:
         return worker_id in self._broker.workers
 
+    async def enlisted(self) -> int:
+        return len(self._broker.workers)
+
     async def send_result(self, ended: CallEnded, worker_id: str) -> None:
         if worker_id in self._broker.workers:
             self._broker.results[worker_id].put_nowait(ended)
 
     async def results(self) -> AsyncIterator[CallEnded]:
         assert self._worker is not None
-        results = self._broker.results[self._worker]
-        while not self._closed.is_set():
-            if (ended := await results.get()) is not None:
-                yield ended
+        async for ended in _read(self._broker.results[self._worker], self._closed):
+            yield ended
 
     async def emit(self, batch: Sequence[Progress]) -> None:
         for progress in batch:
@@ -327,17 +332,22 @@ class MemoryTransport:
     async def unfollow(self, client_id: str) -> None:
         self._followed.discard(client_id)
 
-    async def progress(self, *, everyones: bool = True) -> AsyncIterator[Progress]:
-        async for progress in self._broker.progress.read(self._closed):
-            if everyones if progress.client_id is None else progress.client_id in self._followed:
-                yield progress
+    @asynccontextmanager
+    async def progress(self, *, everyones: bool = True) -> AsyncIterator[AsyncIterator[Progress]]:
+        with self._broker.progress.subscribed(self._closed) as all_progress:
+            yield (
+                progress
+                async for progress in all_progress
+                if (everyones if progress.client_id is None else progress.client_id in self._followed)
+            )
 
     async def announce(self, announcement: Announcement) -> None:
         self._broker.announcements.publish(announcement)
 
-    async def announcements(self) -> AsyncIterator[Announcement]:
-        async for announcement in self._broker.announcements.read(self._closed):
-            yield announcement
+    @asynccontextmanager
+    async def announcements(self) -> AsyncIterator[AsyncIterator[Announcement]]:
+        with self._broker.announcements.subscribed(self._closed) as announcements:
+            yield announcements
 
     async def send(self, command: Command) -> None:
         self._broker.commands.publish(MemoryCommand(command, None))
@@ -350,7 +360,7 @@ class MemoryTransport:
         except TimeoutError:
             return None
 
-    async def commands(self) -> AsyncIterator[ReceivedCommand]:
-        async for received in self._broker.commands.read(self._closed):
-            if received.command.worker in (None, self._worker):
-                yield received
+    @asynccontextmanager
+    async def commands(self) -> AsyncIterator[AsyncIterator[ReceivedCommand]]:
+        with self._broker.commands.subscribed(self._closed) as commands:
+            yield (received async for received in commands if received.command.worker in (None, self._worker))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias, TypeVar
 
 from comfy_dist.messages import (
     Announcement,
@@ -21,6 +21,12 @@ from comfy_dist.messages import (
 )
 from comfy_dist.transport.dead import HeldLetters
 from comfy_dist.transport.unreadable import Unreadable
+
+T = TypeVar("T")
+#: Of each kind a participant has one at a time. Entered, it stands: what is sent from then on is received until it
+#: is left. After a lost connection it stands again before the participant is `connected`; what was sent meanwhile
+#: is lost.
+Subscription: TypeAlias = AbstractAsyncContextManager[AsyncIterator[T]]
 
 
 class Bookmark(Message):
@@ -179,6 +185,10 @@ class Transport(Protocol):
         """Whether that worker is connected at this moment."""
         ...
 
+    async def enlisted(self) -> int:
+        """How many workers are connected at this moment. Raises BrokerUnavailable without an answer in 10 s."""
+        ...
+
     # Calls
 
     async def send_result(self, ended: CallEnded, worker_id: str) -> None:
@@ -204,7 +214,7 @@ class Transport(Protocol):
 
     async def unfollow(self, client_id: str) -> None: ...
 
-    def progress(self, *, everyones: bool = True) -> AsyncIterator[Progress]:
+    def progress(self, *, everyones: bool = True) -> Subscription[Progress]:
         """Of the clients that are followed, and what goes to everyone, unless that is not wanted."""
         ...
 
@@ -212,7 +222,7 @@ class Transport(Protocol):
 
     async def announce(self, announcement: Announcement) -> None: ...
 
-    def announcements(self) -> AsyncIterator[Announcement]: ...
+    def announcements(self) -> Subscription[Announcement]: ...
 
     # Commands: transient, expiring in 30 s
 
@@ -224,6 +234,6 @@ class Transport(Protocol):
         """The first answer, or None after `timeout` seconds."""
         ...
 
-    def commands(self) -> AsyncIterator[ReceivedCommand]:
-        """The commands for the enlisted worker."""
+    def commands(self) -> Subscription[ReceivedCommand]:
+        """The commands to all, and those for the enlisted worker."""
         ...

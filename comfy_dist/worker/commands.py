@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from comfy_dist.engine import Engine
@@ -46,10 +46,10 @@ class Commands:
         self._desk = desk
         self._files = files
 
-    async def obey(self) -> None:
-        """Answer commands until cancelled; one that takes long keeps no other waiting."""
+    async def obey(self, commands: AsyncIterator[ReceivedCommand]) -> None:
+        """Answer them until cancelled; one that takes long keeps no other waiting."""
         async with asyncio.TaskGroup() as group:
-            async for received in self._transport.commands():
+            async for received in commands:
                 group.create_task(self._answer(received))
 
     async def _answer(self, received: ReceivedCommand) -> None:
@@ -77,7 +77,7 @@ class Commands:
         arguments = command.arguments
         match command.verb:
             case "announce":
-                self._presence.changed.set()
+                self._presence.show()
                 return None
             case "catalogue":
                 return catalogue.model_dump(mode="json") if (catalogue := self._presence.catalogue) else {}

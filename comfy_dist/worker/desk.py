@@ -216,9 +216,10 @@ class Desk:
 
     async def _follow_progress(self) -> None:
         await self._has_calls.wait()
-        async for message in self._transport.progress(everyones=False):
-            if (calls := self._sent.get(message.job_id)) is not None:
-                calls.on_progress(message)
+        async with self._transport.progress(everyones=False) as progress:
+            async for message in progress:
+                if (calls := self._sent.get(message.job_id)) is not None:
+                    calls.on_progress(message)
 
     def push(self, calls: AttemptCalls, message: dict[str, Any] | None) -> None:
         """Tell the nodes of that attempt what has become of a call."""

@@ -1,9 +1,10 @@
-"""The workers that a node's calls can go to: announcements followed from the first time somebody asks."""
+"""The workers that a node's calls can go to: announcements followed while somebody asks."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,15 +12,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.messages import ANYBODY, Announcement, Catalogue, Command, Requirements, WorkerState
 from comfy_dist.registry import Registry
 from comfy_dist.transport import Transport
 
-#: Seconds in which the live workers answer the first roll call.
-ROLL_CALL_SECONDS = 0.5
-CATALOGUE_SECONDS = 5.0
-#: Seconds from the roll call on in which a live worker may still show up that was too busy to answer it.
+#: Seconds in which a live worker that has much to do answers the roll call; one that hangs is waited for as long.
 LATE_SECONDS = 5.0
+#: Between two looks how many live workers there are, while not all have answered.
+RECOUNT_SECONDS = 0.5
+#: Seconds after the last question for which announcements are followed.
+KEEP_SECONDS = 60.0
+CATALOGUE_SECONDS = 5.0
 #: States of a worker that takes calls now or when what it executes has ended.
 TAKING = (WorkerState.IDLE, WorkerState.BUSY)
 
@@ -27,54 +31,58 @@ log = logging.getLogger(__name__)
 
 
 class Peers:
-    """A registry kept by a worker. Most workers never ask, and follow nothing."""
+    """A registry kept by a worker while its nodes ask. Most workers' never do, and these follow nothing.
+
+    It begins with a roll call, that is complete when as many have answered as the broker knows to be connected.
+    """
 
     def __init__(self, transport: Transport, worker_id: str) -> None:
         self._transport = transport
         self._worker = worker_id
         self._registry = Registry()
         self._wanted = asyncio.Event()
-        self._called = False
-        self._calling = asyncio.Lock()
-        #: Set when this worker has seen itself: whoever announced before is known.
-        self._seen_self = asyncio.Event()
+        self._asked_at = 0.0
+        #: Set while announcements are followed and the roll has been called.
+        self._called = asyncio.Event()
+        #: Who has answered.
+        self._seen: set[str] = set()
         #: Set by the next announcement.
         self._news = asyncio.Event()
-        #: Who was not seen until then is not there.
-        self._all_seen_at = 0.0
 
     async def follow(self) -> None:
-        """Fold announcements from the first question on, until cancelled."""
-        await self._wanted.wait()
-        async for announcement in self._transport.announcements():
-            self._registry.see(announcement, time.monotonic())
-            if announcement.id == self._worker:
-                self._seen_self.set()
-            news, self._news = self._news, asyncio.Event()
-            news.set()
+        """Fold announcements from a question on, for as long as others follow it, until cancelled."""
+        while True:
+            await self._wanted.wait()
+            async with self._transport.announcements() as announcements, asyncio.TaskGroup() as tasks:
+                # Who has left meanwhile has told nobody here.
+                self._registry.expire(math.inf)
+                self._seen.clear()
+                tasks.create_task(self._call_the_roll())
+                async for announcement in announcements:
+                    self._registry.see(announcement, time.monotonic())
+                    self._seen.add(announcement.id)
+                    self._news.set()
+                    if self._called.is_set() and time.monotonic() - self._asked_at > KEEP_SECONDS:
+                        self._wanted.clear()
+                        self._called.clear()
+                        break
+                else:
+                    # The transport was closed.
+                    return
 
     async def taking(self) -> list[Announcement]:
         """The live workers that take calls, by name; this one among them."""
-        await self._call_the_roll()
+        self._asked_at = time.monotonic()
+        self._wanted.set()
+        with suppress(TimeoutError):
+            # Longer only where there is no connection.
+            async with asyncio.timeout(LATE_SECONDS + RECOUNT_SECONDS):
+                await self._called.wait()
         self._registry.expire(time.monotonic())
         return [worker for worker in self._registry.workers if worker.state in TAKING and not worker.paused]
 
     async def able(self, asked: Requirements) -> tuple[list[Announcement], Requirements]:
-        """Those of them that have what is asked for, and what some of the others lack.
-
-        Where nobody has, who is late to the first roll call is waited for.
-        """
-        while True:
-            news = self._news
-            able, missing = await self._able(asked)
-            left = self._all_seen_at - time.monotonic()
-            if able or left <= 0:
-                return able, missing
-            with suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await news.wait()
-
-    async def _able(self, asked: Requirements) -> tuple[list[Announcement], Requirements]:
+        """Those of them that have what is asked for, and what some of the others lack."""
         taking = await self.taking()
         await asyncio.gather(*(self._learn(worker) for worker in _strangers(self._registry, taking)))
         found = self._registry.place(asked)
@@ -92,24 +100,22 @@ class Peers:
         return next((worker.name for worker in self._registry.live if worker.id == worker_id), worker_id)
 
     async def _call_the_roll(self) -> None:
-        """Once: everybody shows up, this worker too. Later ones show up by themselves."""
-        async with self._calling:
-            if self._called:
-                return
-            self._wanted.set()
-            self._all_seen_at = time.monotonic() + LATE_SECONDS
-            # The subscription is made when the loop comes to it; a call that was too early is made again.
-            for _ in range(10):
+        """Everybody who is connected shows up, this worker too. Later ones do by themselves."""
+        began = time.monotonic()
+        complete = False
+        while not complete:
+            if self._worker not in self._seen:
+                # Lost with a connection, where it is not the first.
                 await self._transport.send(Command(verb="announce"))
-                try:
-                    async with asyncio.timeout(ROLL_CALL_SECONDS):
-                        await self._seen_self.wait()
-                except TimeoutError:
-                    continue
-                self._called = True
-                # Who is farther away or has much to do answers later, and would have no part in the first region.
-                await asyncio.sleep(ROLL_CALL_SECONDS)
-                return
+            with suppress(BrokerUnavailable, TimeoutError):
+                live = await self._transport.enlisted()
+                async with asyncio.timeout(RECOUNT_SECONDS):
+                    while self._worker not in self._seen or len(self._seen) < live:
+                        self._news.clear()
+                        await self._news.wait()
+                complete = True
+            complete |= self._worker in self._seen and time.monotonic() - began > LATE_SECONDS
+        self._called.set()
 
     async def _learn(self, worker: Announcement) -> None:
         reply = await self._transport.ask(Command(verb="catalogue", worker=worker.id), CATALOGUE_SECONDS)

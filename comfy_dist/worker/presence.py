@@ -38,7 +38,8 @@ ANNOUNCE_SECONDS = 5.0
 WATCH_SECONDS = 2.0
 #: Between two looks at the files of an engine that lists others than the workspace's, while it is idle.
 OWN_FILES_SECONDS = 60.0
-#: A change is announced after this moment, together with what follows it at once.
+#: A change is announced after this moment, together with what follows it at once; and who asks within it is
+#: answered together.
 SETTLE_SECONDS = 0.1
 #: A running job's progress is announced at most this often.
 PROGRESS_SECONDS = 1.0
@@ -64,7 +65,7 @@ class Identity:
 
 
 class Presence:
-    """Announces the worker every 5 s and on change."""
+    """Announces the worker every 5 s, on change, and when asked."""
 
     def __init__(
         self,
@@ -86,6 +87,8 @@ class Presence:
         self._files = files
         #: Set when there is something to announce.
         self.changed = changed
+        #: Set when somebody calls the roll.
+        self._asked = asyncio.Event()
         self._folders: frozenset[tuple[str, int]] | None = None
         self._started_at = now_ms()
         self._memory = main_memory()
@@ -149,6 +152,10 @@ class Presence:
             per_hour=round(sum(standing.pace.per_hour for standing in self._standings), 1),
         )
 
+    def show(self) -> None:
+        """To whoever calls the roll."""
+        self._asked.set()
+
     async def run(self) -> None:
         """Announce until cancelled."""
         measured = 0.0
@@ -157,6 +164,7 @@ class Presence:
                 measured, self._memory = time.monotonic(), main_memory()
             # Before it is made: what changes while it is sent is news again.
             self.changed.clear()
+            self._asked.clear()
             for progress in self.running:
                 progress.changed.clear()
             await self._transport.announce(self.announcement())
@@ -165,18 +173,22 @@ class Presence:
                     await self._news()
 
     async def _news(self) -> None:
-        """Returns on a change of state at once, on progress after a moment."""
+        """Returns when asked at once, on a change of state after a moment, on progress after a longer one."""
         began = time.monotonic()
-        waits = [asyncio.create_task(self.changed.wait())]
-        waits += [asyncio.create_task(progress.changed.wait()) for progress in self.running]
+        asked, changed = (asyncio.create_task(event.wait()) for event in (self._asked, self.changed))
+        progress = [asyncio.create_task(each.changed.wait()) for each in self.running]
+        waits = [asked, changed, *progress]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            if self.changed.is_set():
+            if not asked.done() and not changed.done():
+                remaining = max(0.0, PROGRESS_SECONDS - (time.monotonic() - began))
+                await asyncio.wait([asked, changed], timeout=remaining, return_when=asyncio.FIRST_COMPLETED)
+            if not asked.done() and changed.done():
                 # Short jobs begin and end many times a second.
-                await asyncio.sleep(SETTLE_SECONDS)
-            else:
-                remaining = PROGRESS_SECONDS - (time.monotonic() - began)
-                await asyncio.wait(waits[:1], timeout=max(0.0, remaining))
+                await asyncio.wait([asked], timeout=SETTLE_SECONDS)
+            if asked.done():
+                # Many may ask at once.
+                await asyncio.sleep(SETTLE_SECONDS - (time.monotonic() - began))
         finally:
             for task in waits:
                 task.cancel()

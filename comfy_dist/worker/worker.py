@@ -6,13 +6,13 @@ import asyncio
 import functools
 import logging
 import math
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from comfy_dist.engine import Engine
 from comfy_dist.files.job_files import JobFiles
 from comfy_dist.messages import WorkerState
-from comfy_dist.transport import Transport
+from comfy_dist.transport import ReceivedCommand, Transport
 from comfy_dist.worker.arbiter import SECOND_LOOK, Arbiter
 from comfy_dist.worker.commands import Commands
 from comfy_dist.worker.desk import Desk
@@ -157,17 +157,18 @@ class Worker:
 
     async def _run(self) -> None:
         await self._transport.enlist(self.id)
-        async with self._desk.open():
-            await self._work()
+        # Who sees this worker announced can ask it things.
+        async with self._desk.open(), self._transport.commands() as commands:
+            await self._work(commands)
 
-    async def _work(self) -> None:
+    async def _work(self, commands: AsyncIterator[ReceivedCommand]) -> None:
         background = [
             asyncio.create_task(self._arbiter.run()),
             asyncio.create_task(self._arbiter.tell()),
             asyncio.create_task(self._pausing.keep()),
             asyncio.create_task(self._routes.keep()),
             asyncio.create_task(self._presence.run()),
-            asyncio.create_task(self._commands.obey()),
+            asyncio.create_task(self._commands.obey(commands)),
             asyncio.create_task(self._desk.run()),
             asyncio.create_task(self._legion.run()),
             asyncio.create_task(self._presence.watch_folders()),

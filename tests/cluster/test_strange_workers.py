@@ -122,12 +122,14 @@ async def test_a_catalogue_of_nonsense_goes_with_its_worker(
     await frontend.wait(lambda found: "Quick" in found, "/object_info")
     await other.enlist("liar")
     liar = Announcement.model_validate(SOUND | {"id": "liar", "name": "liar", "catalogue": "lies", "kind": "lies"})
-    await other.announce(liar)
-    async for received in other.commands():
-        if received.command.verb == "catalogue":
-            lies = Catalogue(hash="lies", kind="lies", nodes=nodes, engine_version="99").model_dump(mode="json")
-            await received.reply(Reply(command=received.command.id, worker="liar", result=lies))
-            break
+    async with other.commands() as commands:
+        await other.announce(liar)
+        async for received in commands:
+            if received.command.verb == "catalogue":
+                lies = Catalogue(hash="lies", kind="lies", nodes=nodes, engine_version="99")
+                result = lies.model_dump(mode="json")
+                await received.reply(Reply(command=received.command.id, worker="liar", result=result))
+                break
     some_class = next(iter(nodes))
     await frontend.wait(lambda found: found.get(some_class) == nodes[some_class], "/object_info")
     # Whatever is said of it, it is said.
@@ -150,15 +152,16 @@ async def test_a_prompt_waits_until_it_is_known_what_the_first_worker_can_run(
     assert (await frontend.ask("POST", "/prompt", json=body)).error["type"] == "no_workers"
     await other.enlist("first")
     first = Announcement.model_validate(SOUND | {"id": "first", "name": "first", "catalogue": "c", "kind": "c"})
-    await other.announce(first)
-    async for received in other.commands():
-        if received.command.verb == "catalogue":
-            asking = asyncio.create_task(frontend.ask("POST", "/prompt", json=body))
-            await frontend.get("/object_info")
-            nodes = {"Show": {"input": {"required": {}}, "output": [], "output_node": True}}
-            can = Catalogue(hash="c", kind="c", nodes=nodes).model_dump(mode="json")
-            await received.reply(Reply(command=received.command.id, worker="first", result=can))
-            break
+    async with other.commands() as commands:
+        await other.announce(first)
+        async for received in commands:
+            if received.command.verb == "catalogue":
+                asking = asyncio.create_task(frontend.ask("POST", "/prompt", json=body))
+                await frontend.get("/object_info")
+                nodes = {"Show": {"input": {"required": {}}, "output": [], "output_node": True}}
+                can = Catalogue(hash="c", kind="c", nodes=nodes).model_dump(mode="json")
+                await received.reply(Reply(command=received.command.id, worker="first", result=can))
+                break
     assert (await asking).status == 200
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import aio_pika
 import pytest
 
 from comfy_dist.errors import BrokerRefused, BrokerUnavailable
-from comfy_dist.messages import Cleared, EndedFact, Finished, Job, Progress, StartedFact, Submitted
+from comfy_dist.messages import Announcement, Cleared, EndedFact, Finished, Job, Progress, StartedFact, Submitted
 from comfy_dist.transport import Bookmark, Recorded, Rewind
 from comfy_dist.transport.amqp import AmqpTransport, batches, work
 from comfy_dist.transport.amqp.names import Names
@@ -290,7 +290,9 @@ async def test_everything_goes_on_after_a_restart_of_the_broker(rabbit: Rabbit, 
     try:
         await worker.enlist("w1")
         await frontend.follow("c")
-        progress = frontend.progress()
+        subscribed = AsyncExitStack()
+        progress = await subscribed.enter_async_context(frontend.progress())
+        announcements = await subscribed.enter_async_context(frontend.announcements())
         facts = aclosing(frontend.facts())
         await frontend.append_event(Submitted.of(job("a")))
         await frontend.append_fact(EndedFact(job="a"))
@@ -303,13 +305,17 @@ async def test_everything_goes_on_after_a_restart_of_the_broker(rabbit: Rabbit, 
         await frontend.append_fact(EndedFact(job="b"))
         assert await asyncio.wait_for(anext(facts.thing), PATIENCE) == EndedFact(job="b")
         assert await frontend.is_alive("w1")
-        message = Progress(job_id="b", client_id="c", sequence=1, attempt=1, event="e", body=b"x")
-        first = asyncio.ensure_future(anext(progress))
+        # Who is connected is subscribed again; the broker takes a moment to forget the former connections.
         async with asyncio.timeout(PATIENCE):
-            while not first.done():
-                await worker.emit([message])
-                await asyncio.sleep(0.1)
-        assert first.result() == message
+            while not (frontend.connected and worker.connected and await frontend.enlisted() == 1):
+                await asyncio.sleep(0.05)
+        message = Progress(job_id="b", client_id="c", sequence=1, attempt=1, event="e", body=b"x")
+        worker_is = Announcement(id="w", name="w", host="h", pid=1, version="1", state="idle", engine="graph")
+        await worker.emit([message])
+        await worker.announce(worker_is)
+        assert await asyncio.wait_for(anext(progress), PATIENCE) == message
+        assert await asyncio.wait_for(anext(announcements), PATIENCE) == worker_is
+        await subscribed.aclose()
     finally:
         await frontend.close()
         await worker.close()

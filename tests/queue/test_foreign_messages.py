@@ -154,19 +154,18 @@ async def test_garbage_in_the_exchanges_is_passed_over_and_counted(
     transport: AmqpTransport, queue_name: str, stranger: aio_pika.abc.AbstractChannel
 ) -> None:
     await transport.enlist("w1")
-    streams = [transport.progress(), transport.announcements(), transport.commands()]
-    waits = [asyncio.ensure_future(anext(stream)) for stream in streams]
-    await asyncio.sleep(0.5)
     kinds = ("progress", "presence", "commands")
-    for kind in kinds:
-        exchange = await stranger.get_exchange(f"{queue_name}.{kind}")
-        for message in GARBAGE.values():
-            await exchange.publish(message, "everyone")
-    sound = Progress(job_id="a", client_id=None, sequence=1, attempt=1, event="e", body=b"{}")
-    await transport.emit([sound])
-    await transport.announce(announcement())
-    await transport.send(Command(verb="announce"))
-    progress, seen, command = await asyncio.wait_for(asyncio.gather(*waits), PATIENCE)
+    async with transport.progress() as one, transport.announcements() as two, transport.commands() as three:
+        for kind in kinds:
+            exchange = await stranger.get_exchange(f"{queue_name}.{kind}")
+            for message in GARBAGE.values():
+                await exchange.publish(message, "everyone")
+        sound = Progress(job_id="a", client_id=None, sequence=1, attempt=1, event="e", body=b"{}")
+        await transport.emit([sound])
+        await transport.announce(announcement())
+        await transport.send(Command(verb="announce"))
+        waits = [anext(stream) for stream in (one, two, three)]
+        progress, seen, command = await asyncio.wait_for(asyncio.gather(*waits), PATIENCE)
     assert (progress, seen, command.command.verb) == (sound, announcement(), "announce")
     counted = transport.unreadable.counts
     # An empty message holds no progress, and that is no error.
@@ -180,24 +179,25 @@ async def test_two_clusters_on_one_broker_see_nothing_of_each_other(amqp_uri: st
     for transport in (ones, others):
         await transport.open()
     try:
-        heard = [asyncio.ensure_future(anext(stream)) for stream in (others.announcements(), others.progress())]
-        heard.append(asyncio.ensure_future(others.taker().take()))
-        await ones.enlist("w1")
-        await asyncio.sleep(0.3)
-        await ones.submit(job("a"))
-        await ones.append_event(Finished(job_id="a"))
-        await ones.append_fact(EndedFact(job="a"))
-        await ones.announce(announcement())
-        await ones.emit([Progress(job_id="a", client_id=None, sequence=1, attempt=1, event="e", body=b"{}")])
-        assert (await asyncio.wait_for(ones.taker().take(), PATIENCE)).job.id == "a"
-        assert not await others.is_alive("w1")
-        # Their own comes first in each.
-        await others.submit(job("b"))
-        await others.append_event(Finished(job_id="b"))
-        await others.append_fact(EndedFact(job="b"))
-        await others.announce(announcement("w2"))
-        await others.emit([Progress(job_id="b", client_id=None, sequence=1, attempt=1, event="e", body=b"{}")])
-        seen, progress, delivery = await asyncio.wait_for(asyncio.gather(*heard), PATIENCE)
+        async with others.announcements() as announcements, others.progress() as all_progress:
+            taking = asyncio.ensure_future(others.taker().take())
+            await ones.enlist("w1")
+            await asyncio.sleep(0.3)
+            await ones.submit(job("a"))
+            await ones.append_event(Finished(job_id="a"))
+            await ones.append_fact(EndedFact(job="a"))
+            await ones.announce(announcement())
+            await ones.emit([Progress(job_id="a", client_id=None, sequence=1, attempt=1, event="e", body=b"{}")])
+            assert (await asyncio.wait_for(ones.taker().take(), PATIENCE)).job.id == "a"
+            assert not await others.is_alive("w1")
+            # Their own comes first in each.
+            await others.submit(job("b"))
+            await others.append_event(Finished(job_id="b"))
+            await others.append_fact(EndedFact(job="b"))
+            await others.announce(announcement("w2"))
+            await others.emit([Progress(job_id="b", client_id=None, sequence=1, attempt=1, event="e", body=b"{}")])
+            heard = anext(announcements), anext(all_progress), taking
+            seen, progress, delivery = await asyncio.wait_for(asyncio.gather(*heard), PATIENCE)
         assert (seen.id, progress.job_id, delivery.job.id) == ("w2", "b", "b")
         async with asyncio.timeout(PATIENCE), aclosing(others.events(None)) as events:
             entry = await anext(events)

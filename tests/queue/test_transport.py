@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import TypeVar
-
-import pytest
 
 from comfy_dist.messages import (
     Announcement,
@@ -23,7 +21,7 @@ from comfy_dist.messages import (
     Urgency,
     WorkerState,
 )
-from comfy_dist.transport import Bookmark, Recorded, Rewind, Transport
+from comfy_dist.transport import Bookmark, ReceivedCommand, Recorded, Rewind, Transport
 from tests.queue.conftest import Join
 from tests.support.patience import PATIENCE
 
@@ -53,18 +51,6 @@ async def some(stream: AsyncIterator[T], count: int) -> list[T]:
 async def recorded(transport: Transport, count: int, after: Bookmark | None = None) -> list[Recorded | Rewind]:
     async with aclosing(transport.events(after)) as stream:
         return await some(stream, count)
-
-
-async def reading(transport: Transport, stream: AsyncIterator[T], poke: Callable[[], object]) -> T:
-    """The first item of a transient stream, poked until it comes (a subscription takes a moment)."""
-    first = asyncio.ensure_future(anext(stream))
-    async with asyncio.timeout(PATIENCE):
-        while not first.done():
-            result = poke()
-            if asyncio.iscoroutine(result):
-                await result
-            await asyncio.wait([first], timeout=0.1)
-    return first.result()
 
 
 async def test_a_job_arrives_whole(join: Join) -> None:
@@ -235,112 +221,104 @@ async def test_a_worker_is_alive_while_it_is_connected(join: Join) -> None:
             await asyncio.sleep(0.05)
 
 
+async def test_it_is_known_how_many_workers_are_connected(join: Join) -> None:
+    watcher, workers = await join(), [await join(), await join()]
+    assert await watcher.enlisted() == 0
+    for number, worker in enumerate(workers, start=1):
+        await worker.enlist(f"w{number}")
+        assert await watcher.enlisted() == number
+    await workers[0].close()
+    async with asyncio.timeout(PATIENCE):
+        while await watcher.enlisted() != 1:
+            await asyncio.sleep(0.05)
+
+
+def progress(sequence: int, client: str | None, body: bytes = b"{}") -> Progress:
+    return Progress(
+        job_id="j", client_id=client, sequence=sequence, attempt=1, event="progress", node="3", body=body
+    )
+
+
 async def test_progress_reaches_those_who_follow_the_client(join: Join) -> None:
     worker, frontend, other = await join(), await join(), await join()
     await frontend.follow("client.*.#")
-    mine, theirs = frontend.progress(), other.progress()
-
-    def progress(sequence: int, client: str | None, body: bytes = b"{}") -> Progress:
-        return Progress(
-            job_id="j", client_id=client, sequence=sequence, attempt=1, event="progress", node="3", body=body
-        )
-
-    everyone = await reading(worker, theirs, lambda: worker.emit([progress(1, None)]))
-    assert everyone.client_id is None
-    own = progress(2, "client.*.#", bytes(range(256)))
-    async with asyncio.timeout(PATIENCE):
-        received = await reading(worker, mine, lambda: worker.emit([own]))
-        while received.client_id is None:
-            received = await anext(mine)
-    assert received == own
-    await worker.emit([progress(3, None)])
-    async for message in theirs:
-        assert message.client_id is None
-        if message.sequence == 3:
-            break
+    first, own, last = progress(1, None), progress(2, "client.*.#", bytes(range(256))), progress(3, None)
+    async with frontend.progress() as mine, other.progress() as theirs:
+        for each in (first, own, last):
+            await worker.emit([each])
+        assert await some(mine, 3) == [first, own, last]
+        assert await some(theirs, 2) == [first, last]
 
 
 async def test_progress_keeps_its_order(join: Join) -> None:
     worker, frontend = await join(), await join()
     await frontend.follow("c")
-    stream = frontend.progress()
-
-    def progress(sequence: int) -> Progress:
-        return Progress(job_id="j", client_id="c", sequence=sequence, attempt=1, event="progress", body=b"")
-
-    await reading(worker, stream, lambda: worker.emit([progress(0)]))
-    for sequence in range(1, 200):
-        await worker.emit([progress(sequence)])
-    seen = [0]
-    async with asyncio.timeout(PATIENCE):
-        while seen[-1] != 199:
-            seen.append((await anext(stream)).sequence)
-    assert seen == sorted(seen)
-    assert set(seen) == set(range(200))
+    async with frontend.progress() as stream:
+        for sequence in range(200):
+            await worker.emit([progress(sequence, "c")])
+        assert [each.sequence for each in await some(stream, 200)] == list(range(200))
 
 
 async def test_an_unfollowed_client_is_silent(join: Join) -> None:
     worker, frontend = await join(), await join()
     await frontend.follow("c")
-    stream = frontend.progress()
-
-    def progress(client: str | None) -> Progress:
-        return Progress(job_id="j", client_id=client, sequence=1, attempt=1, event="e", body=b"")
-
-    await reading(worker, stream, lambda: worker.emit([progress("c")]))
-    await frontend.unfollow("c")
-    await asyncio.sleep(0.2)
-    await worker.emit([progress("c")])
-    await worker.emit([progress(None)])
-    async with asyncio.timeout(PATIENCE):
-        clients = [(await anext(stream)).client_id]
-        while clients[-1] is not None:
-            clients.append((await anext(stream)).client_id)
-    # What was on its way when it was unfollowed may still come, the later one may not.
-    await worker.emit([progress("c")])
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(anext(stream), 0.3)
+    async with frontend.progress() as stream:
+        await worker.emit([progress(1, "c")])
+        assert await some(stream, 1) == [progress(1, "c")]
+        await frontend.unfollow("c")
+        await worker.emit([progress(2, "c")])
+        await worker.emit([progress(3, None)])
+        assert await some(stream, 1) == [progress(3, None)]
 
 
 async def test_announcements_reach_every_listener(join: Join) -> None:
-    worker, listeners = await join(), [await join(), await join()]
-    streams = [listener.announcements() for listener in listeners]
-    for stream in streams:
-        seen = await reading(worker, stream, lambda: worker.announce(announcement("w1")))
-        assert seen == announcement("w1")
+    worker, one, other = await join(), await join(), await join()
+    async with one.announcements() as ones, other.announcements() as others:
+        await worker.announce(announcement("w1"))
+        for stream in (ones, others):
+            assert await some(stream, 1) == [announcement("w1")]
 
 
-async def answered(frontend: Transport, worker: str) -> Reply:
-    """The worker's reply, asked for until it listens."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            command = Command(verb="catalogue", worker=worker)
-            if (answer := await frontend.ask(command, 1)) is not None:
-                assert answer.command == command.id
-                return answer
+async def test_who_subscribes_receives_what_is_sent_until_it_leaves(join: Join) -> None:
+    worker, listener, witness = await join(), await join(), await join()
+    async with witness.announcements() as everything:
+
+        async def announce(id_: str) -> None:
+            """Where the witness has it the others are not to have it later."""
+            await worker.announce(announcement(id_))
+            assert await some(everything, 1) == [announcement(id_)]
+
+        for number in range(3):
+            await announce("nobody listens")
+            async with listener.announcements() as stream:
+                await announce(f"w{number}")
+                assert await some(stream, 1) == [announcement(f"w{number}")]
 
 
 async def test_a_command_is_answered_by_the_worker_it_names(join: Join) -> None:
     frontend, workers = await join(), [await join(), await join()]
 
-    async def obey(worker: Transport, name: str) -> None:
-        await worker.enlist(name)
-        async for received in worker.commands():
+    async def obey(commands: AsyncIterator[ReceivedCommand], name: str) -> None:
+        async for received in commands:
             await received.reply(
                 Reply(command=received.command.id, worker=name, result={"verb": received.command.verb})
             )
 
-    tasks = [asyncio.ensure_future(obey(worker, f"w{number}")) for number, worker in enumerate(workers)]
-    for name in ("w0", "w1"):
-        answer = await answered(frontend, name)
-        assert (answer.worker, answer.result) == (name, {"verb": "catalogue"})
-    answer = await frontend.ask(Command(verb="announce"), PATIENCE)
-    assert answer is not None
-    assert answer.worker in {"w0", "w1"}
-    assert await frontend.ask(Command(verb="free", worker="nobody"), 0.3) is None
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    for number, worker in enumerate(workers):
+        await worker.enlist(f"w{number}")
+    async with workers[0].commands() as ones, workers[1].commands() as others:
+        tasks = [asyncio.ensure_future(obey(commands, f"w{i}")) for i, commands in enumerate((ones, others))]
+        for name in ("w0", "w1"):
+            answer = await frontend.ask(Command(verb="catalogue", worker=name), PATIENCE)
+            assert answer is not None
+            assert (answer.worker, answer.result) == (name, {"verb": "catalogue"})
+        answer = await frontend.ask(Command(verb="announce"), PATIENCE)
+        assert answer is not None
+        assert answer.worker in {"w0", "w1"}
+        assert await frontend.ask(Command(verb="free", worker="nobody"), 0.3) is None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_the_end_of_a_call_reaches_the_worker_of_its_parent(join: Join) -> None:

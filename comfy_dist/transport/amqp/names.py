@@ -102,6 +102,11 @@ class Names:
     def commands(self) -> str:
         return f"{self.prefix}.commands"
 
+    @property
+    def workers(self) -> str:
+        """The queue that every connected worker consumes from, and in which nothing is."""
+        return f"{self.prefix}.workers"
+
     def alive(self, worker_id: str) -> str:
         return f"{self.prefix}.alive.{worker_id}"
 
@@ -115,6 +120,7 @@ class Names:
             **{self.jobs(urgency): QUORUM for urgency in Urgency},
             self.parked: _passing(PARK_SECONDS),
             self.dead: QUORUM,
+            self.workers: QUORUM,
         }
 
     def streams(self, retention: float, size: int) -> dict[str, dict[str, Any]]:

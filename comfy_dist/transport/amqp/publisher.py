@@ -83,16 +83,24 @@ class Publisher:
 
     async def count(self, queue: str) -> int:
         """Messages that lie ready; 0 where there is no such queue."""
+        ready, _ = await self._look(queue)
+        return ready
 
-        async def count() -> int:
+    async def consumers(self, queue: str) -> int:
+        """Who consumes from it; 0 where there is no such queue."""
+        _, consumers = await self._look(queue)
+        return consumers
+
+    async def _look(self, queue: str) -> tuple[int, int]:
+        async def look() -> tuple[int, int]:
             try:
                 async with (await self._connection.ready()).channel() as channel:
-                    declared = await channel.declare_queue(queue, passive=True)
+                    found = (await channel.declare_queue(queue, passive=True)).declaration_result
             except ChannelNotFoundEntity:
-                return 0
-            return declared.declaration_result.message_count or 0
+                return 0, 0
+            return found.message_count or 0, found.consumer_count or 0
 
-        return await self._insist(count, CONFIRM_TIMEOUT)
+        return await self._insist(look, CONFIRM_TIMEOUT)
 
     async def _insist(self, action: Callable[[], Awaitable[T]], timeout: float) -> T:
         """Again after a lost connection. Raises BrokerUnavailable when it is not done after `timeout` seconds."""

@@ -8,13 +8,14 @@ import logging
 import math
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import aio_pika
 from aio_pika.abc import AbstractConnection
-from pydantic import ValidationError
+from aiormq.abc import DeliveredMessage
 
 from comfy_dist.messages import (
     Announcement,
@@ -31,21 +32,24 @@ from comfy_dist.messages import (
     parse_fact,
 )
 from comfy_dist.transport.amqp import batches
-from comfy_dist.transport.amqp.connection import LOST, Connection, Reports
+from comfy_dist.transport.amqp.connection import Connection, Reports
 from comfy_dist.transport.amqp.dead import DeadLetters
-from comfy_dist.transport.amqp.names import EVERYONE, QUORUM, RESULTS, STREAM_BYTES, Names, client_key
+from comfy_dist.transport.amqp.lives import Lives
+from comfy_dist.transport.amqp.names import EVERYONE, QUORUM, STREAM_BYTES, Names, client_key
 from comfy_dist.transport.amqp.outgoing import Outgoing, pack, transient
 from comfy_dist.transport.amqp.publisher import Publisher
 from comfy_dist.transport.amqp.results import receive
 from comfy_dist.transport.amqp.retention import Streams
 from comfy_dist.transport.amqp.stream import follow
 from comfy_dist.transport.amqp.subscriptions import Subscriptions
-from comfy_dist.transport.amqp.work import Taker, declare_offers
+from comfy_dist.transport.amqp.work import Taker
 from comfy_dist.transport.dead import HeldLetters
 from comfy_dist.transport.protocol import Bookmark, ReceivedCommand, Recorded, Rewind
 from comfy_dist.transport.unreadable import Unreadable
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 COMMAND_SECONDS = 30
 #: Seconds after which a route that is in use is stated again: facts are kept for a while only, and workers forget
@@ -83,13 +87,13 @@ class AmqpTransport:
         self._streams = Streams()
         self.unreadable = Unreadable()
         self._participant = uuid.uuid4().hex[:12]
-        self._worker: str | None = None
         reports = Reports()
         self._publishing = Connection(uri, f"{queue_name} publishing", self._set_up_publishing, reports)
         self._consuming = Connection(uri, f"{queue_name} consuming", self._set_up_consuming, reports)
         self._publisher = Publisher(self._publishing, self._declare)
+        self._lives = Lives(self._consuming, self._names, self._publisher)
         self._dead_letters = DeadLetters(self._consuming, self._names, self._publisher)
-        self._subscriptions = Subscriptions(self._names, self._participant)
+        self._subscriptions = Subscriptions(self._consuming, self._names, self._participant)
         #: Routes of which this participant has told the others, and when.
         self._stated: dict[Route, float] = {}
         self._asked: dict[str, asyncio.Future[Reply]] = {}
@@ -134,8 +138,7 @@ class AmqpTransport:
 
     async def _set_up_consuming(self, connection: AbstractConnection) -> None:
         await self._declare(connection)
-        if self._worker:
-            await self._declare_worker(connection, self._worker)
+        await self._lives.set_up(connection)
         await self._subscriptions.set_up(connection)
 
     async def _declare(self, connection: AbstractConnection) -> None:
@@ -188,7 +191,7 @@ class AmqpTransport:
             self._publisher,
             self._declare,
             self._state,
-            lambda: self._worker,
+            lambda: self._lives.worker,
             self.unreadable,
         )
 
@@ -230,22 +233,13 @@ class AmqpTransport:
     # Workers' lives
 
     async def enlist(self, worker_id: str) -> None:
-        self._worker = worker_id
-        with contextlib.suppress(*LOST):
-            await self._declare_worker(await self._consuming.ready(), worker_id)
-        await self._subscriptions.bind(self._names.commands)
-
-    async def _declare_worker(self, connection: AbstractConnection, worker_id: str) -> None:
-        async with connection.channel() as channel:
-            await declare_offers(channel, self._names, worker_id)
-            await channel.declare_queue(self._names.results(worker_id), durable=True, arguments=RESULTS)
-            # The channel closes, the queue lives as long as the connection.
-            await channel.declare_queue(
-                self._names.alive(worker_id), exclusive=True, arguments={"x-max-length": 1}
-            )
+        await self._lives.enlist(worker_id)
 
     async def is_alive(self, worker_id: str) -> bool:
-        return await self._publisher.reaches(self._names.alive(worker_id))
+        return await self._lives.is_alive(worker_id)
+
+    async def enlisted(self) -> int:
+        return await self._lives.count()
 
     # Calls
 
@@ -255,9 +249,9 @@ class AmqpTransport:
             log.debug("Worker %s, which waited for the call %s, is gone.", worker_id, ended.call)
 
     async def results(self) -> AsyncIterator[CallEnded]:
-        assert self._worker is not None
-        worker, queue = self._worker, self._names.results(self._worker)
-        results = receive(self._consuming, queue, lambda live: self._declare_worker(live, worker))
+        assert self._lives.worker is not None
+        queue = self._names.results(self._lives.worker)
+        results = receive(self._consuming, queue, self._lives.declare)
         async with contextlib.aclosing(results):
             async for ended in results:
                 if ended is None:
@@ -277,30 +271,24 @@ class AmqpTransport:
     async def unfollow(self, client_id: str) -> None:
         await self._subscriptions.unbind(self._names.progress, client_key(client_id))
 
-    async def progress(self, *, everyones: bool = True) -> AsyncIterator[Progress]:
-        if everyones:
-            await self._subscriptions.bind(self._names.progress, EVERYONE)
-        async for message in self._subscriptions.inboxes[self._names.progress].read():
-            try:
-                batch = batches.unpack(message.body)
-            except ValueError as error:
-                self.unreadable.note(self._names.progress, error)
-                continue
-            for progress in batch:
-                yield progress
+    @asynccontextmanager
+    async def progress(self, *, everyones: bool = True) -> AsyncIterator[AsyncIterator[Progress]]:
+        exchange, keys = self._names.progress, (EVERYONE,) if everyones else ()
+        async with self._subscriptions.subscribed(exchange, *keys) as messages:
+            read = self._read(messages, batches.unpack, exchange)
+            yield (progress async for batch, _ in read for progress in batch)
 
     # Presence
 
     async def announce(self, announcement: Announcement) -> None:
         await self._publisher.cast(_transient(announcement.to_bytes()), "", self._names.presence)
 
-    async def announcements(self) -> AsyncIterator[Announcement]:
-        await self._subscriptions.bind(self._names.presence)
-        async for message in self._subscriptions.inboxes[self._names.presence].read():
-            try:
-                yield Announcement.from_bytes(message.body)
-            except ValidationError as error:
-                self.unreadable.note(self._names.presence, error)
+    @asynccontextmanager
+    async def announcements(self) -> AsyncIterator[AsyncIterator[Announcement]]:
+        exchange = self._names.presence
+        async with self._subscriptions.subscribed(exchange, "") as messages:
+            read = self._read(messages, Announcement.from_bytes, exchange)
+            yield (announcement async for announcement, _ in read)
 
     # Commands
 
@@ -323,26 +311,34 @@ class AmqpTransport:
         message = transient(command.to_bytes(), reply_to=reply_to, expiration=COMMAND_SECONDS)
         await self._publisher.cast(message, "", self._names.commands)
 
-    async def commands(self) -> AsyncIterator[ReceivedCommand]:
-        await self._subscriptions.bind(self._names.commands)
-        async for message in self._subscriptions.inboxes[self._names.commands].read():
-            try:
-                command = Command.from_bytes(message.body)
-            except ValidationError as error:
-                self.unreadable.note(self._names.commands, error)
-                continue
-            if command.worker in (None, self._worker):
-                yield AmqpCommand(command, message.header.properties.reply_to, self._publisher)
+    @asynccontextmanager
+    async def commands(self) -> AsyncIterator[AsyncIterator[ReceivedCommand]]:
+        exchange = self._names.commands
+        async with self._subscriptions.subscribed(exchange, "") as messages:
+            read = self._read(messages, Command.from_bytes, exchange)
+            yield (
+                AmqpCommand(command, message.header.properties.reply_to, self._publisher)
+                async for command, message in read
+                if command.worker in (None, self._lives.worker)
+            )
 
     async def _sort_answers(self) -> None:
-        async for message in self._subscriptions.answers.read():
-            try:
-                reply = Reply.from_bytes(message.body)
-            except ValidationError as error:
-                self.unreadable.note(self._subscriptions.address, error)
-                continue
+        answers = self._subscriptions.answers.read()
+        async for reply, _ in self._read(answers, Reply.from_bytes, self._subscriptions.address):
             if (asked := self._asked.get(reply.command)) is not None and not asked.done():
                 asked.set_result(reply)
+
+    async def _read(
+        self, messages: AsyncIterator[DeliveredMessage], parse: Callable[[bytes], T], place: str
+    ) -> AsyncIterator[tuple[T, DeliveredMessage]]:
+        """What each says; those that cannot be read are passed over and counted."""
+        async for message in messages:
+            try:
+                parsed = parse(message.body)
+            except ValueError as error:
+                self.unreadable.note(place, error)
+            else:
+                yield parsed, message
 
 
 def _transient(body: bytes) -> Outgoing:
