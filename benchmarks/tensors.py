@@ -93,7 +93,7 @@ async def run() -> None:
             what = f"the same in ms: {way}"
             of = "PNG and base64 in JSON, 8 bits only"
             report("-", what, p50(seconds[way]) * 1e3, "ms", yardstick=theirs * 1e3, of=of)
-        for codec in ("raw", "zlib", "png", "fp16"):
+        for codec in ("raw", "zlib", "zstd", "png", "fp16"):
             plane = Plane({}, shared=None, codec=codec, lossy=codec == "fp16")
             for kind, ref in (("noise", noise), ("8 bits, soft", soft)):
                 # Within a machine nothing is encoded.

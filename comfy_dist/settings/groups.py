@@ -95,10 +95,10 @@ class TensorSettings(Group):
         None,
         description="the address others reach that under, where it is another, such as http://203.0.113.7:8191",
     )
-    tensor_codec: Literal["auto", "raw", "zlib", "png", "fp16"] = Field(
+    tensor_codec: Literal["auto", "raw", "zlib", "zstd", "png", "fp16"] = Field(
         "auto",
-        description="how other machines write tensors: raw, smaller (zlib; png for 8 bits), halved (fp16, loses "
-        "digits)",
+        description="how other machines write tensors: raw, smaller (zstd, zlib; png for 8 bits), halved (fp16, "
+        "loses digits)",
     )
 
 

@@ -4,6 +4,7 @@
 |---|---|---|
 | raw | the bytes as they are | yes |
 | zlib | bytes of equal significance beside each other, then zlib's fastest level | yes |
+| zstd | the same with zstd, where both ends have it (zstd.py); else zlib | yes |
 | png | one PNG of 8 bits for each image of a batch | if all values are k/255; else zlib, unless lossy is allowed |
 | fp16 | half precision | if all values have it; else zlib, unless lossy is allowed |
 
@@ -21,11 +22,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from comfy_dist.tensors import zstd
 from comfy_dist.tensors.errors import WayFailed
 from comfy_dist.tensors.memory import bytes_of
 
-CODECS = ("raw", "zlib", "png", "fp16")
-_RAW, _ZLIB, _PNG, _FP16 = range(4)
+CODECS = ("raw", "zlib", "zstd", "png", "fp16")
+_RAW, _ZLIB, _PNG, _FP16, _ZSTD = range(5)
 #: Of a float tensor's images: width and height before channels.
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _FLOATS = (torch.float32, torch.float64)
@@ -58,11 +60,20 @@ def encode(piece: torch.Tensor, codec: str, image: tuple[int, int, int] | None, 
         found = _png(piece, image, lossy)
     elif codec == "fp16" and piece.dtype in _FLOATS:
         found = _half(piece, lossy)
-    if found is None and codec != "raw":
+    if codec == "zstd" and zstd.AVAILABLE:
+        found = _ZSTD, zstd.compress(_shuffled(piece))
+    elif found is None and codec != "raw":
         found = _ZLIB, zlib.compress(_shuffled(piece), 1)
     if found is None or len(found[1]) >= piece.nbytes:
         found = _RAW, bytes(bytes_of(piece))
     return found
+
+
+def understood(codec: str, by_holder: bool) -> str:
+    """What to ask a holder for, who has zstd or not: of `auto` and of zstd the best that both ends have."""
+    if codec in ("auto", "zstd"):
+        return "zstd" if by_holder and zstd.AVAILABLE else "zlib"
+    return codec
 
 
 def decode(kind: int, data: bytes | bytearray | memoryview, into: torch.Tensor) -> None:
@@ -112,9 +123,16 @@ def _read_raw(data: bytes | bytearray | memoryview, into: torch.Tensor) -> None:
 
 
 def _read_zlib(data: bytes | bytearray | memoryview, into: torch.Tensor) -> None:
-    reader = zlib.decompressobj()
     # One byte more than there should be tells of too much; what would be a bomb ends there.
-    flat = np.frombuffer(reader.decompress(data, into.nbytes + 1), dtype=np.uint8)
+    _unshuffle(zlib.decompressobj().decompress(data, into.nbytes + 1), into)
+
+
+def _read_zstd(data: bytes | bytearray | memoryview, into: torch.Tensor) -> None:
+    _unshuffle(zstd.decompress(data, into.nbytes + 1), into)
+
+
+def _unshuffle(data: bytes, into: torch.Tensor) -> None:
+    flat = np.frombuffer(data, dtype=np.uint8)
     if flat.size != into.nbytes:
         raise ValueError("not as many bytes as it has")
     target = np.frombuffer(bytes_of(into), dtype=np.uint8).reshape(-1, into.itemsize)
@@ -141,4 +159,5 @@ _DECODERS: dict[int, Callable[[bytes | bytearray | memoryview, torch.Tensor], No
     _ZLIB: _read_zlib,
     _PNG: _read_png,
     _FP16: _read_half,
+    _ZSTD: _read_zstd,
 }

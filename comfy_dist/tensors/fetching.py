@@ -14,6 +14,7 @@ import torch
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.tensors import shared
 from comfy_dist.tensors.aside import aside
+from comfy_dist.tensors.codecs import understood
 from comfy_dist.tensors.errors import NotPulled, Refused, WayFailed
 from comfy_dist.tensors.memory import DTYPES, empty
 from comfy_dist.tensors.rates import Rates
@@ -81,7 +82,7 @@ class Fetcher:
             if folder and shared.possible(folder) and here and size >= shared.LEAST:
                 yield f"shared memory of {ref.address}", lambda: self._in_thread(ref, rows, limit, folder=folder)
             # Within a machine no codec is quicker than to copy.
-            codec = "raw" if here else self._codec
+            codec = "raw" if here else "auto" if self._codec == "auto" else understood(self._codec, ref.zstd)
             yield ref.address, lambda: self._over_http(ref, rows, limit, size, codec)
         if ref.via and self._relay is not None:
             relay = self._relay
@@ -89,7 +90,7 @@ class Fetcher:
 
     async def _over_http(self, ref: TensorRef, rows: Rows, limit: float, size: int, codec: str) -> torch.Tensor:
         if codec == "auto":
-            codec = self._rates.best(ref.address, size)
+            codec = self._rates.best(ref.address, size, understood(codec, ref.zstd))
         began = time.perf_counter()
         tensor = await self._in_thread(ref, rows, limit, codec=codec)
         self._rates.seen(ref.address, codec, size, time.perf_counter() - began)

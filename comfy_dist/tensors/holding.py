@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from comfy_dist.messages import Peer
-from comfy_dist.tensors import packing
+from comfy_dist.tensors import packing, zstd
 from comfy_dist.tensors.errors import NotPulled, Refused
 from comfy_dist.tensors.memory import name_of
 from comfy_dist.tensors.recycling import recycling
@@ -64,6 +64,7 @@ class Holder:
             via=self.via,
             token=token,
             expires=lease.expires,
+            zstd=zstd.AVAILABLE,
         )
 
     def expose(self, handler: Handler, owner: str, seconds: float) -> Peer:

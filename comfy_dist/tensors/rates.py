@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-#: Bytes of a tensor in a second from which no codec of ours could be faster.
-_FAST = 60e6
+#: Bytes of a tensor in a second from which that codec could not be faster.
+_FAST = {"zlib": 60e6, "zstd": 300e6}
 #: Transfers over a slow link after which the slower codec is tried again.
 _AGAIN = 32
 #: Bytes below which time says nothing of the link.
@@ -25,12 +25,12 @@ class Rates:
         rates[codec] = (rates[codec] + rate) / 2 if codec in rates else rate
         self._turns[address] = self._turns.get(address, 0) + 1
 
-    def best(self, address: str, nbytes: int) -> str:
-        """Raw, until the link was seen to be slow enough for zlib to shorten a transfer."""
+    def best(self, address: str, nbytes: int, smaller: str) -> str:
+        """Raw, until the link was seen to be slow enough for the codec `smaller` to shorten a transfer."""
         rates = self._rates.get(address, {})
-        if nbytes < _LEAST or rates.get("raw", _FAST) >= _FAST:
+        if nbytes < _LEAST or rates.get("raw", _FAST[smaller]) >= _FAST[smaller]:
             return "raw"
-        if "zlib" not in rates:
-            return "zlib"
-        better, other = ("zlib", "raw") if rates["zlib"] > rates["raw"] else ("raw", "zlib")
+        if smaller not in rates:
+            return smaller
+        better, other = (smaller, "raw") if rates[smaller] > rates["raw"] else ("raw", smaller)
         return other if self._turns[address] % _AGAIN == 0 else better

@@ -40,6 +40,8 @@ class TensorRef(BaseModel):
     token: str
     #: Unix time at which the token ends, by the holder's clock.
     expires: float
+    #: Whether the holder can write zstd.
+    zstd: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return self.model_dump() | {"shape": list(self.shape)}

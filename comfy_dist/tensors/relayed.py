@@ -70,7 +70,8 @@ async def pull_relayed(relay: Relay, ref: TensorRef, rows: tuple[int, int] | Non
     dtype, shape = DTYPES[ref.dtype], ref.shape_of(rows)
     wanted = ref.nbytes_of(rows)
     step = PIECE // dtype.itemsize
-    asked = {"tensor": ref.id, "token": ref.token, "rows": rows, "codec": "raw" if codec == "raw" else "zlib"}
+    codec = "raw" if codec == "raw" else codecs.understood("auto", ref.zstd)
+    asked = {"tensor": ref.id, "token": ref.token, "rows": rows, "codec": codec}
 
     async def piece(first: int) -> tuple[int, bytes]:
         try:

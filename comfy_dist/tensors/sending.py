@@ -123,9 +123,20 @@ async def _send_frames(request: web.Request, tensor: torch.Tensor, codec: str, l
     await response.prepare(request)
     shape = tuple(tensor.shape)
     image = codecs.image_shape(shape)
-    for stretch in stretches(tensor, codecs.piece_elements(shape, tensor.itemsize, codec, PIECE)):
-        piece = await asyncio.to_thread(stretch.cpu)
-        kind, data = await asyncio.to_thread(codecs.encode, piece, codec, image, lossy)
-        await response.write(FRAME.pack(kind, len(data)))
-        await response.write(data)
+    pieces = iter(stretches(tensor, codecs.piece_elements(shape, tensor.itemsize, codec, PIECE)))
+
+    def encoded() -> tuple[int, bytes] | None:
+        piece = next(pieces, None)
+        return None if piece is None else codecs.encode(piece.cpu(), codec, image, lossy)
+
+    # One is written while the next is encoded.
+    coming = asyncio.create_task(asyncio.to_thread(encoded))
+    try:
+        while (frame := await coming) is not None:
+            coming = asyncio.create_task(asyncio.to_thread(encoded))
+            kind, data = frame
+            await response.write(FRAME.pack(kind, len(data)))
+            await response.write(data)
+    finally:
+        coming.cancel()
     return response

@@ -202,7 +202,8 @@ def test_the_pins_cover_what_is_declared() -> None:
         *project["dependencies"],
         *(each for extra in project["optional-dependencies"].values() for each in extra),
     ]
-    pins = dict(re.findall(r"^([a-z0-9-]+)==(\S+)$", (ROOT / "constraints.txt").read_text("utf-8"), re.MULTILINE))
+    lines = re.findall(r"^([a-z0-9.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text("utf-8"), re.MULTILINE)
+    pins = {name.replace(".", "-"): version for name, version in lines}
     for requirement in declared:
         name = re.split(r"[^\w.-]", requirement)[0].lower().replace("_", "-").replace(".", "-")
         assert name in pins, f"{name} has no pin: make constraints"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from comfy_dist.tensors import shared
+from comfy_dist.tensors import codecs, shared
 from comfy_dist.tensors.errors import NotPulled
 from comfy_dist.tensors.memory import DTYPES
 from comfy_dist.tensors.plane import Plane
@@ -30,17 +30,17 @@ class Ends:
     wire: Wire
 
 
-@pytest.fixture(scope="module", params=["shared", "http", "zlib", "png", "relay"])
+@pytest.fixture(scope="module", params=["shared", "http", "zlib", "zstd", "png", "relay"])
 def ends(request: pytest.FixtureRequest) -> Iterator[Ends]:
     way, wire = request.param, Wire()
     options = {} if way == "shared" else {"shared": None}
-    codec = way if way in ("zlib", "png") else "auto"
+    codec = way if way in codecs.CODECS else "auto"
     served = way != "relay"
     with (
         a_plane(wire, "far/0", served=served, **options) as holder,
         a_plane(wire, "near/0", served=served, codec=codec, **options) as reader,
     ):
-        if way in ("zlib", "png"):
+        if way in codecs.CODECS:
             # Within a machine nothing is encoded.
             holder._holder.host = "another"
         yield Ends(way, holder, reader, wire)

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfy_dist.tensors import codecs
+from comfy_dist.tensors import codecs, zstd
 from comfy_dist.tensors.content import content_of
 from comfy_dist.tensors.errors import CannotTravel, NotPulled, WayFailed
 from comfy_dist.tensors.memory import DTYPES, bytes_of, empty
@@ -273,8 +273,32 @@ def test_halves_are_taken_for_what_they_keep_or_may_lose() -> None:
 
 def test_a_piece_that_grows_without_end_is_refused() -> None:
     bomb = zlib.compress(bytes(50_000_000), 9)
-    with pytest.raises(WayFailed):
-        codecs.decode(1, bomb, torch.empty(1000))
+    for kind, data in ((1, bomb), (4, zstd.compress(memoryview(bytes(50_000_000))))):
+        with pytest.raises(WayFailed, match="not as many bytes"):
+            codecs.decode(kind, data, torch.empty(1000))
+
+
+def test_a_frame_that_wants_a_large_window_is_refused() -> None:
+    """It would have to be set aside before anything of it is known."""
+    from backports.zstd import CompressionParameter, ZstdCompressor  # Python's own from 3.14 on
+
+    writer = ZstdCompressor(options={CompressionParameter.window_log: 27})
+    data = writer.compress(bytes(2**20)) + writer.flush()
+    with pytest.raises(WayFailed, match="cannot be read"):
+        codecs.decode(4, data, torch.empty(2**18))
+
+
+def test_without_zstd_at_one_end_it_is_zlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    piece = torch.zeros(1000)
+    kind, data = codecs.encode(piece, "zstd", None, lossy=False)
+    assert codecs.understood("auto", True) == codecs.understood("zstd", True) == "zstd"
+    assert codecs.understood("auto", False) == codecs.understood("zstd", False) == "zlib"
+    assert codecs.understood("png", True) == "png"
+    monkeypatch.setattr(zstd, "AVAILABLE", False)
+    assert codecs.understood("auto", True) == "zlib"
+    assert codecs.encode(piece, "zstd", None, lossy=False) == codecs.encode(piece, "zlib", None, lossy=False)
+    with pytest.raises(WayFailed, match="has no zstd"):
+        codecs.decode(kind, data, piece)
 
 
 @pytest.mark.parametrize("kind", [2, 3])
@@ -288,18 +312,19 @@ def test_images_too_large_for_a_piece_are_not_one() -> None:
     assert codecs.image_shape((2, 2**16, 2**16, 3)) is None
 
 
-def test_a_codec_is_taken_where_it_was_seen_to_shorten_transfers() -> None:
+@pytest.mark.parametrize(("codec", "fast"), [("zlib", 100e6), ("zstd", 1e9)])
+def test_a_codec_is_taken_where_it_was_seen_to_shorten_transfers(codec: str, fast: float) -> None:
     rates = Rates()
     size = 2**24
-    assert rates.best("a", size) == "raw"
-    rates.seen("a", "raw", size, size / 3e9)
-    assert rates.best("a", size) == "raw", "the link is fast"
+    assert rates.best("a", size, codec) == "raw"
+    rates.seen("a", "raw", size, size / fast)
+    assert rates.best("a", size, codec) == "raw", "the link is fast"
     rates.seen("b", "raw", size, size / 10e6)
-    assert rates.best("b", size) == "zlib"
-    rates.seen("b", "zlib", size, size / 20e6)
-    assert rates.best("b", size) == "zlib"
-    assert rates.best("b", 100) == "raw", "not worth it"
-    rates.seen("b", "zlib", size, size / 1e6)
-    rates.seen("b", "zlib", size, size / 1e6)
-    assert rates.best("b", size) == "raw", "it was seen to be slower"
-    assert rates.best("c", size) == "raw", "nothing is known of others"
+    assert rates.best("b", size, codec) == codec
+    rates.seen("b", codec, size, size / 20e6)
+    assert rates.best("b", size, codec) == codec
+    assert rates.best("b", 100, codec) == "raw", "not worth it"
+    rates.seen("b", codec, size, size / 1e6)
+    rates.seen("b", codec, size, size / 1e6)
+    assert rates.best("b", size, codec) == "raw", "it was seen to be slower"
+    assert rates.best("c", size, codec) == "raw", "nothing is known of others"
