@@ -205,10 +205,10 @@ def test_a_cycle_or_a_missing_node_has_keys_that_are_never_found() -> None:
     assert not set(keys_of(prompt).values()) & set(keys_of(prompt).values())
 
 
-def test_keys_of_a_chain_of_50_000_nodes_need_no_recursion() -> None:
-    prompt = {str(i): {"class_type": "A", "inputs": {"x": [str(i - 1), 0]}} for i in range(1, 50_000)}
+def test_keys_of_a_chain_of_10_000_nodes_need_no_recursion() -> None:
+    prompt = {str(i): {"class_type": "A", "inputs": {"x": [str(i - 1), 0]}} for i in range(1, 10_000)}
     prompt["0"] = {"class_type": "A", "inputs": {}}
-    assert len(keys_of(dict(reversed(prompt.items())))) == 50_000
+    assert len(keys_of(dict(reversed(prompt.items())))) == 10_000
 
 
 def test_the_classic_cache_keeps_the_last_prompt_and_what_it_expanded() -> None:

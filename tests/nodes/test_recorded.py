@@ -98,6 +98,7 @@ DESCRIBED: dict[str, Any] = json.loads((HERE / "recorded" / "object_info.json").
 SAME = ("output", "output_is_list", "output_name", "name", "python_module", "category", "output_node")
 
 
+@functools.cache
 def our_object_info() -> dict[str, Any]:
     registry = Registry()
     registry.add(core.NODE_CLASS_MAPPINGS, core.NODE_DISPLAY_NAME_MAPPINGS, "nodes")
