@@ -36,11 +36,11 @@ LONGEST_FIRST = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     chaos = parser.getgroup("chaos", "tests/faults/test_chaos.py")
-    chaos.addoption("--chaos-seconds", type=float, default=36.0, help="how long faults come (36)")
-    chaos.addoption("--chaos-jobs", type=int, default=500, help="how many jobs run meanwhile (500)")
+    chaos.addoption("--chaos-seconds", type=float, default=24.0, help="how long faults come (24)")
+    chaos.addoption("--chaos-jobs", type=int, default=300, help="how many jobs run meanwhile (300)")
     chaos.addoption("--chaos-seed", type=int, help="repeat a run (random, printed)")
     leaks = parser.getgroup("leaks", "tests/faults/test_fan_out_leaks.py")
-    leaks.addoption("--fan-outs", type=int, default=200, help="how many graphs are shared out (200)")
+    leaks.addoption("--fan-outs", type=int, default=70, help="how many graphs are shared out (70)")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-#: What a machine that hangs does to its processes: longer than the broker waits for heartbeats.
-LONG_STOP_SECONDS = 30.0
+#: The broker takes a participant for gone that was silent for two of these.
+HEARTBEAT_SECONDS = 4
+#: What a machine that hangs does to its processes: longer than the broker waits.
+LONG_STOP_SECONDS = 14.0
 #: Between two faults of the broker at least.
 BROKER_SECONDS = 14.0
 

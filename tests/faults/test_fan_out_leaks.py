@@ -23,7 +23,7 @@ BATCH, PIXELS = 3, 300
 #: Of one image, which a rank is sent and sends back.
 IMAGE_BYTES = PIXELS * PIXELS * 3 * 4
 #: Fan-outs until allocators, caches and pools have what they need.
-FIRST = 40
+FIRST = 30
 
 
 def _prompt(number: int, at: Path) -> Prompt:
