@@ -12,13 +12,13 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from comfy_dist.calls.errors import LinkLost, LinkRefused
+from comfy_dist.calls.errors import LinkLost, LinkRefused, Stopped
 from comfy_dist.calls.inbox import Inbox
 from comfy_dist.calls.link import ADDRESS_VARIABLE, ANSWER_SECONDS, Link
 from comfy_dist.calls.running_job import RunningJob
 from comfy_dist.calls.thread import LoopThread
+from comfy_dist.errors import ComfyDistError
 from comfy_dist.messages import Peer
-from comfy_dist.tensors.errors import NotPulled
 from comfy_dist.tensors.plane import Plane
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,9 @@ class Here:
         if (coming := self._coming.pop(content, None)) is not None:
             try:
                 return await job.wait(_of(coming))
-            except NotPulled as error:
+            except Exception as error:  # noqa: BLE001 - no memory for it beside the chunk before, say: there may be now
+                if job.over:
+                    raise
                 log.debug("It is tried once more: %s", error)
         if content not in self.inbox:
             await job.wait(self._take(job, content))
@@ -89,9 +91,14 @@ class Here:
         """Pull these values, which are in the inbox, to have them at hand when they are received; what cannot be
         pulled is tried again then. They take the place of those that were brought before and not received."""
         self._leave()
-        for content in contents:
+        for content in dict.fromkeys(contents):
             self._coming[content] = asyncio.create_task(self.plane.unpack(self.inbox.packed(content)))
         await asyncio.gather(*self._coming.values(), return_exceptions=True)
+
+    def why_over(self) -> ComfyDistError:
+        """What a node is told that belongs to what is over."""
+        job = self._job
+        return (job.why_over if job is not None else None) or Stopped("What this node belongs to is over.")
 
     async def ask(self, op: str, *, timeout: float | None = ANSWER_SECONDS, **arguments: Any) -> Any:
         """What the worker answers. Raises LinkRefused with its sentence, or LinkLost."""
@@ -150,7 +157,10 @@ class Here:
 
     def lost(self) -> None:
         if self._job is not None:
-            self._job.end()
+            # Nobody has interrupted it, and nobody is to be told so.
+            self._job.end(
+                LinkLost("The connection of this process to its worker ended while a node waited for it.")
+            )
 
     # Inside
 

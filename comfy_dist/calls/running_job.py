@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from comfy_dist.calls.errors import Stopped
+from comfy_dist.errors import ComfyDistError
 from comfy_dist.messages import EVERYWHERE, Participation, Spread
 
 T = TypeVar("T")
@@ -27,7 +28,8 @@ class RunningJob:
         #: What makes it a call: a Call as JSON. None: a client's job.
         self.call = call
         self._spread = EVERYWHERE if spread is None else Spread.model_validate(spread)
-        self.over = False
+        #: What those are told who wait for something; None: it goes on.
+        self.why_over: ComfyDistError | None = None
         self._waiting: set[asyncio.Task[Any]] = set()
         self._ends: dict[object, Callable[[], object]] = {}
 
@@ -43,6 +45,10 @@ class RunningJob:
             return self._spread
         return self._spread.model_copy(update={"participation": Participation.PARTICIPATING})
 
+    @property
+    def over(self) -> bool:
+        return self.why_over is not None
+
     def at_end(self, who: object, end: Callable[[], object]) -> None:
         """Call `end` when the attempt is over, unless `forget(who)` comes first."""
         self._ends[who] = end
@@ -53,7 +59,8 @@ class RunningJob:
         self._ends.pop(who, None)
 
     async def wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """What `work` gives. Raises Stopped, and cancels it, as soon as the attempt is over."""
+        """What `work` gives. As soon as the attempt is over cancels it, and raises Stopped, or LinkLost where the
+        worker was lost."""
         task = asyncio.ensure_future(work)
         if self.over:
             task.cancel()
@@ -61,16 +68,17 @@ class RunningJob:
         try:
             return await task
         except asyncio.CancelledError:
-            if self.over:
-                raise Stopped("The job was interrupted.") from None
+            if self.why_over is not None:
+                # Several may be told the same: each gets one of its own.
+                raise type(self.why_over)(str(self.why_over)) from None
             task.cancel()
             raise
         finally:
             self._waiting.discard(task)
 
-    def end(self) -> None:
-        """It is over: nobody waits any longer, and nothing of it is left."""
-        self.over = True
+    def end(self, why: ComfyDistError | None = None) -> None:
+        """It is over: nobody waits any longer, and nothing of it is left. `why`: by default it was stopped."""
+        self.why_over = self.why_over or why or Stopped("The job was interrupted.")
         for task in self._waiting:
             task.cancel()
         while self._ends:

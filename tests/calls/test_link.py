@@ -103,7 +103,7 @@ async def test_a_worker_that_ends_is_waited_for_no_longer() -> None:
         await until(lambda: bool(worker.asked_for("never")))
     with pytest.raises(LinkLost):
         await asyncio.wait_for(asking, PATIENCE)
-    with pytest.raises(Stopped):
+    with pytest.raises(LinkLost):
         await asyncio.wait_for(waiting, PATIENCE)
     await here.close()
 

@@ -118,7 +118,8 @@ class Step(_Hidden):
 
         with interrupting():
             if (found := turns.get(turn[0])) is None:
-                raise Stopped("What this step belongs to is over.")
+                here = worker()
+                raise here.why_over() if here is not None else Stopped("What this node belongs to is over.")
             results = {closer: given[f"result_{n}"] for n, closer in enumerate(found.layout.closers)}
             expansion = await found.wait(found.next(chunk[0], results))
         if expansion is not None:
