@@ -367,5 +367,6 @@ class Session:
 
 
 def _out_of_reach(error: Mapping[str, Any]) -> bool:
-    """Whether the rank failed only because values cannot get from the parent to it, or back."""
-    return str(error.get("exception_type", "")).endswith((".NotPulled", ".CannotTravel"))
+    """Whether the rank failed only because values cannot get from the parent to it, or back, or what it asks for
+    to its worker."""
+    return str(error.get("exception_type", "")).endswith((".NotPulled", ".CannotTravel", ".LinkLost"))
