@@ -28,6 +28,7 @@ LONGEST_FIRST = (
     "worker",
     "web/test_page.py",
     "web/test_panel.py",
+    "web/test_panel_local_workers.py",
     "engines",
     "web",
     "engine",

@@ -7,7 +7,7 @@ import json
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from PIL import Image
@@ -51,13 +51,13 @@ def picture_frame(about: dict[str, str]) -> bytes:
 
 
 @dataclass
-class Studio:
-    """A cluster of two painters, its frontend, another frontend that asks for keys, and a browser."""
+class Pages:
+    """A frontend's page in a browser, in as many tabs as tests want different ones."""
 
-    cluster: Cluster
     frontend: Frontend
-    guarded: Frontend
     chromium: Any
+    #: Tabs for whom comes next, by what is wanted of them: to load the page takes seconds of a processor.
+    _tabs: dict[str, Panel] = field(default_factory=dict, init=False)
 
     @asynccontextmanager
     async def panel(
@@ -69,32 +69,54 @@ class Studio:
         complains: bool = False,
         **options: Any,
     ) -> AsyncIterator[Panel]:
-        """A new tab of the page, with the panel open, which complains of nothing unless it may.
+        """A tab with the panel open, which complains of nothing unless it may.
 
-        `key`: on the guarded frontend, signed in with it. `clock`: its time can be told to pass.
+        `key`: signed in with it. `clock`: the tab's time can be told to pass. Nobody gets the tab of such a test
+        again, nor that of one that failed.
         """
-        address = (self.guarded if key else self.frontend).address
-        headers = {"extra_http_headers": {"Authorization": f"Bearer {key}"}} if key else {}
-        settings = {**RETURNING_USER, "Comfy.Queue.History.Expanded": False, "Comfy.ColorPalette": palette}
-        page = await self.chromium.new_page(**{"viewport": WINDOW, **headers, **options})
+        wanted = repr((palette, key, options))
+        here = self._tabs.pop(wanted, None) or await self._tab(palette, key, options)
         try:
-            await page.request.post(f"{address}/settings", data=settings)
-            here = Panel(Browser(page, address), self)
             if clock:
-                await page.clock.install()
-            await page.goto(address)
-            await page.wait_for_function("window.app?.graph && window.app.canvas", timeout=PAGE_MS)
+                await here.page.clock.install()
             await here.tab.click(timeout=PAGE_MS)
             await here.all.get_by_role("heading", name="Workers").wait_for(timeout=PAGE_MS)
             yield here
             assert complains or here.browser.errors == []
+            if not clock:
+                await here.tab.click(timeout=PAGE_MS)
+                await playwright.expect(here.all).to_have_count(0, timeout=PAGE_MS)
+                here.browser.errors.clear()
+                self._tabs[wanted] = here
         finally:
-            await page.close()
+            if wanted not in self._tabs:
+                await here.page.close()
+
+    async def _tab(self, palette: str, key: str | None, options: dict[str, Any]) -> Panel:
+        headers = {"extra_http_headers": {"Authorization": f"Bearer {key}"}} if key else {}
+        settings = {**RETURNING_USER, "Comfy.Queue.History.Expanded": False, "Comfy.ColorPalette": palette}
+        page = await self.chromium.new_page(**{"viewport": WINDOW, **headers, **options})
+        here = Panel(Browser(page, self.frontend.address))
+        await page.request.post(f"{self.frontend.address}/settings", data=settings)
+        await page.goto(self.frontend.address)
+        await page.wait_for_function("window.app?.graph && window.app.canvas", timeout=PAGE_MS)
+        return here
 
     async def worker(self, name: str) -> dict[str, Any] | None:
         """What it announced last."""
         workers = (await self.frontend.get("/distributed/workers"))["workers"]
         return next((worker for worker in workers if worker["name"] == name), None)
+
+    async def configured(self, **wanted: Any) -> None:
+        await self.frontend.wait(lambda found: wanted.items() <= found.items(), "/distributed/config")
+
+
+@dataclass
+class Studio(Pages):
+    """A cluster of two painters, with another frontend that asks for keys."""
+
+    cluster: Cluster
+    guarded: Pages
 
     async def runs(self, *wanted: tuple[str, int]) -> None:
         """Wait until these workers run prompts with these seeds, and nothing else runs or waits."""
@@ -106,15 +128,12 @@ class Studio:
 
         await self.frontend.wait(found, "/queue")
 
-    async def configured(self, **wanted: Any) -> None:
-        await self.frontend.wait(lambda found: wanted.items() <= found.items(), "/distributed/config")
-
 
 class Panel:
     """The panel on a page."""
 
-    def __init__(self, browser: Browser, studio: Studio) -> None:
-        self.browser, self.studio = browser, studio
+    def __init__(self, browser: Browser) -> None:
+        self.browser = browser
         self.page = browser.page
         self.all = self.page.locator(".cd-panel").first
         self.tab = self.page.get_by_role("button", name="Distributed", exact=True)
@@ -137,6 +156,7 @@ class Panel:
     async def load(self, class_type: str, seed: int) -> None:
         """One node of this class on the canvas, which leaves its seed as it is."""
         prompt = {"1": node(class_type, text="a text", seed=seed)}
+        await self.page.evaluate("app.graph.clear()")
         file = {"name": "one.json", "mimeType": "application/json", "buffer": json.dumps(prompt).encode()}
         await self.page.locator("#comfy-file-input").set_input_files(file)
         await self.page.wait_for_function(

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import uuid
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import pytest
 import pytest_asyncio
@@ -15,9 +11,8 @@ import pytest_asyncio
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
 from tests.support.in_process import in_process
 from tests.support.patience import PATIENCE
-from tests.support.processes import Process, module
-from tests.support.talking import Frontend, node
-from tests.web.panel import GPU, Painter, Studio
+from tests.support.talking import node
+from tests.web.panel import GPU, Pages, Painter, Studio
 from tests.web.test_page import CHROMIUM, FLAGS, PAGE_MS, playwright
 
 pytestmark = [
@@ -45,7 +40,7 @@ async def whole_studio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
             await cluster.worker(name, engine=Painter)
         await frontend.wait(lambda nodes: "Quick" in nodes, "/object_info")
         chromium = await driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield Studio(cluster, frontend, guarded, chromium)
+        yield Studio(frontend, chromium, cluster, Pages(guarded, chromium))
         await chromium.close()
 
 
@@ -178,23 +173,6 @@ async def test_who_does_a_share_is_chosen_in_words(studio: Studio) -> None:
         await playwright.expect(share).to_be_checked(timeout=PAGE_MS)
 
 
-async def test_it_asks_only_while_it_is_looked_at(studio: Studio) -> None:
-    async with studio.panel(clock=True) as here:
-        async with here.page.expect_request("**/api/distributed/workers", timeout=PAGE_MS):
-            await here.page.clock.fast_forward(10_000)
-        await here.tab.click(timeout=PAGE_MS)
-        await playwright.expect(here.all).to_have_count(0, timeout=PAGE_MS)
-        asked: list[str] = []
-        here.page.on("request", lambda request: asked.append(request.url))
-        await here.page.clock.fast_forward(100_000)
-        await here.page.evaluate("fetch('/health')")
-        assert any(url.endswith("/health") for url in asked)
-        assert not any("/distributed/" in url for url in asked)
-
-        await here.tab.click(timeout=PAGE_MS)
-        await here.says(here.all, "2 workers, 0 busy · 0 prompts")
-
-
 async def test_queue_cluster_runs_the_workflow_once_on_every_worker_with_its_own_seed(studio: Studio) -> None:
     async with studio.panel() as here:
         await here.load("Wait", 41)
@@ -228,22 +206,27 @@ async def test_queue_cluster_runs_the_workflow_once_on_every_worker_with_its_own
         await studio.runs(("painter-1", 41), ("painter-2", 41))
 
 
-async def test_what_queue_cluster_is_refused_is_shown_as_the_page_shows_it(studio: Studio) -> None:
-    async with studio.panel(complains=True) as here:
-        await here.load("Quick", 1)
-        await here.page.evaluate("app.graph.nodes[0].widgets.find(({name}) => name === 'seed').value = -1")
-        async with here.page.expect_response("**/distributed/queue", timeout=PAGE_MS) as refused:
-            await here.press("Queue Cluster")
-        assert (await refused.value).status == 400
-        await here.page.wait_for_function("app.graph.nodes[0].has_errors", timeout=PAGE_MS)
-        assert await studio.frontend.remaining() == 0
+async def test_it_asks_only_while_it_is_looked_at(studio: Studio) -> None:
+    async with studio.panel(clock=True) as here:
+        async with here.page.expect_request("**/api/distributed/workers", timeout=PAGE_MS):
+            await here.page.clock.fast_forward(10_000)
+        await here.tab.click(timeout=PAGE_MS)
+        await playwright.expect(here.all).to_have_count(0, timeout=PAGE_MS)
+        asked: list[str] = []
+        here.page.on("request", lambda request: asked.append(request.url))
+        await here.page.clock.fast_forward(100_000)
+        await here.page.evaluate("fetch('/health')")
+        assert any(url.endswith("/health") for url in asked)
+        assert not any("/distributed/" in url for url in asked)
+
+        await here.tab.click(timeout=PAGE_MS)
+        await here.says(here.all, "2 workers, 0 busy · 0 prompts")
 
 
 async def test_who_may_not_is_told_so_and_a_lost_frontend_is_noticed(studio: Studio) -> None:
-    async with studio.panel(key=ALICE, complains=True) as here:
+    async with studio.guarded.panel(key=ALICE, complains=True) as here:
         await here.press("Pause", here.card("painter-1"))
         await here.says(here.trouble, "admin")
-        await here.browser.photograph("panel-refused")
         await here.press("Close", here.trouble)
         await playwright.expect(here.trouble).to_have_count(0, timeout=PAGE_MS)
         assert not (await studio.worker("painter-1") or {})["paused"]
@@ -251,6 +234,17 @@ async def test_who_may_not_is_told_so_and_a_lost_frontend_is_noticed(studio: Stu
         await here.says(here.trouble, "The frontend does not answer")
         await here.page.unroute("**/api/distributed/workers")
         await playwright.expect(here.trouble).to_have_count(0, timeout=PAGE_MS)
+
+
+async def test_what_queue_cluster_is_refused_is_shown_as_the_page_shows_it(studio: Studio) -> None:
+    async with studio.guarded.panel(key=ALICE, complains=True) as here:
+        await here.load("Quick", 1)
+        await here.page.evaluate("app.graph.nodes[0].widgets.find(({name}) => name === 'seed').value = -1")
+        async with here.page.expect_response("**/distributed/queue", timeout=PAGE_MS) as refused:
+            await here.press("Queue Cluster")
+        assert (await refused.value).status == 400
+        await here.page.wait_for_function("app.graph.nodes[0].has_errors", timeout=PAGE_MS)
+        assert await studio.frontend.remaining() == 0
 
 
 async def test_it_works_on_a_phone(studio: Studio) -> None:
@@ -271,67 +265,3 @@ async def test_it_works_on_a_phone(studio: Studio) -> None:
         await here.browser.photograph("panel-phone")
         await here.all.get_by_role("region", name="Queue").scroll_into_view_if_needed()
         await here.browser.photograph("panel-phone-queue")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def managing(
-    whole_studio: Studio, amqp_uri: str, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Studio]:
-    """A frontend that starts the workers of its machine, as a process."""
-    folder = tmp_path_factory.mktemp("managing")
-    command = module("comfy_dist.cli.comfyui", "--distributed-queue-frontend", "--manage-local-workers")
-    command += ["--cwd", str(folder), "--state-directory", str(folder / "state"), "--port", "0"]
-    command += ["--distributed-queue-name", f"test-{uuid.uuid4().hex[:10]}"]
-    environment = {"COMFYUI_DISTRIBUTED_QUEUE_CONNECTION_URI": amqp_uri}
-    process = Process(command, cwd=folder, env=environment)
-    try:
-        address = process.wait_for(r"ComfyUI is at (\S+)")[1]
-        yield replace(whole_studio, frontend=Frontend(address, whole_studio.frontend.session))
-    finally:
-        process.stop()
-
-
-async def test_a_worker_of_this_machine_is_added_started_stopped_and_removed(managing: Studio) -> None:
-    async with managing.panel(complains=True) as here:
-        card, form = here.card("another"), here.all.get_by_role("form", name="A further worker")
-        await here.all.locator("summary", has_text="Workers of this machine").click(timeout=PAGE_MS)
-        await form.get_by_label("Name").fill("another")
-        await form.get_by_label("Device").select_option("cpu")
-        await here.press("Add", form)
-        await here.says(card, "is idle", "started by this ComfyUI", "engine graph")
-        [entry] = (await managing.frontend.get("/distributed/local"))["workers"]
-        os.kill(entry["pid"], signal.SIGKILL)
-        # One card all the while, though what was killed could not say that it is gone.
-        await here.says(card, "started by this ComfyUI, again 1 time", "is idle")
-        await here.browser.photograph("panel-local-worker")
-
-        await here.press("Stop", card)
-        await here.says(card, "is stopped", "on the CPU")
-        await here.press("Log", card)
-        log = here.page.get_by_role("dialog", name="Log of another")
-        await here.says(log, "Worker another stops")
-        await here.browser.photograph("panel-log")
-        # What was read stays where the frontend cannot be asked any more.
-        await here.page.route("**/log", lambda route: route.abort())
-        await here.says(log.get_by_role("alert"), "The frontend does not answer")
-        await here.says(log, "Worker another stops")
-        await here.page.unroute("**/log")
-        await here.press("Close", log)
-
-        await here.press("Start", card)
-        await here.says(card, "is idle", "started by this ComfyUI")
-        await here.all.locator("summary", has_text="The whole cluster").click(timeout=PAGE_MS)
-        await here.page.get_by_label("Start the workers of this machine with ComfyUI").uncheck(timeout=PAGE_MS)
-        await managing.configured(auto_launch=False)
-        await here.press("Stop", card)
-        await here.says(card, "is stopped")
-
-        settings = here.all.get_by_role("form", name="Settings of another")
-        assert await settings.get_by_label("Name").get_attribute("maxlength") == "40"
-        await settings.get_by_label("Name").fill("no name!")
-        await here.press("Save", settings)
-        await here.says(here.trouble, "name must be")
-        await here.press("Remove", settings)
-        await here.confirm()
-        await playwright.expect(card).to_have_count(0, timeout=PAGE_MS)
-        assert (await managing.frontend.get("/distributed/local"))["workers"] == []
