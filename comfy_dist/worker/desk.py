@@ -1,4 +1,4 @@
-"""What a worker does for the nodes of its running jobs: sends their calls, and tells them what becomes of these.
+"""What a worker does for the nodes of its running jobs: it answers them, and sends their calls.
 
 Nodes ask over the link of their engine's process (worker/link.py, calls/link.py); which job asks is the one that
 the lane executes.
@@ -18,15 +18,10 @@ from pydantic import ValidationError
 from comfy_dist.calls.errors import LinkRefused
 from comfy_dist.messages import (
     Announcement,
-    AttemptFailedFact,
     CancelledFact,
-    Fact,
     Job,
-    ReleasedFact,
     Requirements,
     Route,
-    StartedFact,
-    Urgency,
     selected,
 )
 from comfy_dist.routing import needs_of
@@ -36,11 +31,11 @@ from comfy_dist.worker.asked_calls import Asked, job_of
 from comfy_dist.worker.attempt_calls import AttemptCalls
 from comfy_dist.worker.between import Between
 from comfy_dist.worker.link import LinkServer
-from comfy_dist.worker.lookout import Lookout
-from comfy_dist.worker.peers import Peers
+from comfy_dist.worker.peers import Peers, as_told
 from comfy_dist.worker.plane_place import PlanePlace
 from comfy_dist.worker.presence import READIEST, Identity
 from comfy_dist.worker.progress import ProgressSender
+from comfy_dist.worker.sent_calls import SentCalls
 from comfy_dist.worker.standing import Standing
 from comfy_dist.workflows.loading import load_workflow
 from comfy_dist.workspace import Workspace
@@ -84,12 +79,8 @@ class Desk:
         self._between = Between(identity.id, transport, self._links)
         #: To what other workers pass on to this one.
         self.answer = self._between.answer
-        self._running: dict[int, AttemptCalls] = {}
-        self._lookout = Lookout(identity.id, transport, arbiter, self._running, self.push, call_timeout)
-        #: By the calls' ids.
-        self._sent: dict[str, AttemptCalls] = {}
-        self._following = False
-        self._has_calls = asyncio.Event()
+        #: What becomes of calls.
+        self.sent = SentCalls(identity.id, transport, arbiter, self._links, self._peers.name_of, call_timeout)
         self._ops: dict[str, Callable[[int, dict[str, Any]], Awaitable[Any]]] = {
             "hello": self._hello,
             "job": self._job,
@@ -151,7 +142,7 @@ class Desk:
 
         `beside`: of a further lane, the one whose job has sent what it executes.
         """
-        calls = self._running[lane] = AttemptCalls(lane, job, number, progress)
+        calls = self.sent.begin(lane, job, number, progress)
         if beside is not None:
             self._beside[lane] = beside
         self._between.begin(job)
@@ -161,10 +152,7 @@ class Desk:
             calls.close()
             if beside is not None:
                 self._end_beside(lane, calls)
-            self._links.push(lane, {"push": "stop", "job": job.id, "attempt": number})
-            del self._running[lane]
-            for call_id in calls.calls:
-                del self._sent[call_id]
+            self.sent.end(calls)
             self._between.end(job)
 
     def _end_beside(self, lane: int, calls: AttemptCalls) -> None:
@@ -177,54 +165,15 @@ class Desk:
 
     def interrupted(self, lane: int) -> None:
         """Whoever waits in a node of that lane's job is to wait no longer."""
-        if (calls := self._running.get(lane)) is not None:
+        if (calls := self.sent.running.get(lane)) is not None:
             calls.over.set()
-            self._links.push(lane, {"push": "stop", "job": calls.job.id, "attempt": calls.number})
-
-    # What goes on beside
-
-    def fold(self, fact: Fact) -> None:
-        """A fact of the control stream."""
-        if not isinstance(fact, (StartedFact, AttemptFailedFact, ReleasedFact)):
-            return
-        if (calls := self._sent.get(fact.job)) is None:
-            return
-        # The first claim of a number has it; what is folded already says whose it is.
-        if self._arbiter.claims.holder(fact.job) != (fact.worker, fact.attempt):
-            return
-        if isinstance(fact, StartedFact):
-            name = self._peers.name_of(fact.worker)
-            self.push(calls, calls.started(fact.job, fact.worker, name, fact.attempt))
-        else:
-            # Who takes it next may come late, or never.
-            self.push(calls, calls.gone(fact.job))
+            self.sent.stop(calls)
 
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._peers.follow())
-            tasks.create_task(self._receive())
-            tasks.create_task(self._follow_progress())
-            tasks.create_task(self._lookout.run())
-
-    async def _receive(self) -> None:
-        async for ended in self._transport.results():
-            calls = self._sent.get(ended.call)
-            # Where not: of an attempt before this one.
-            if calls is not None:
-                self.push(calls, calls.end(ended))
-
-    async def _follow_progress(self) -> None:
-        await self._has_calls.wait()
-        async with self._transport.progress(everyones=False) as progress:
-            async for message in progress:
-                if (calls := self._sent.get(message.job_id)) is not None:
-                    calls.on_progress(message)
-
-    def push(self, calls: AttemptCalls, message: dict[str, Any] | None) -> None:
-        """Tell the nodes of that attempt what has become of a call."""
-        if message is not None:
-            self._links.push(calls.lane, message)
+            tasks.create_task(self.sent.run())
 
     # What nodes ask
 
@@ -240,7 +189,7 @@ class Desk:
 
     def attempt(self, lane: int) -> AttemptCalls:
         """What the lane executes. Raises LinkRefused where that is nothing."""
-        if (calls := self._running.get(lane)) is None:
+        if (calls := self.sent.running.get(lane)) is None:
             raise LinkRefused("No job runs here now, so nothing can be asked for it.")
         return calls
 
@@ -271,21 +220,11 @@ class Desk:
         if "prompt" in arguments and (catalogue := self._standings[lane].catalogue) is not None:
             asked = asked.joined(needs_of(arguments["prompt"], catalogue))
         able, _missing = await self._peers.able(asked)
-        if (calls := self._running.get(lane)) is not None:
+        if (calls := self.sent.running.get(lane)) is not None:
             able = selected(able, calls.job.spread, self._identity.id)
         return {
             "engines": max(1, sum(max(1, len(worker.devices)) for worker in able)),
-            "workers": [
-                {
-                    "id": worker.id,
-                    "name": worker.name,
-                    "engine": worker.engine,
-                    "devices": [device.name for device in worker.devices],
-                    "state": self._state_of(worker),
-                    "waits_for": list(worker.waits_for),
-                }
-                for worker in able
-            ],
+            "workers": [as_told(worker, self._state_of(worker)) for worker in able],
         }
 
     def _state_of(self, worker: Announcement) -> str:
@@ -300,8 +239,8 @@ class Desk:
         asked = [Asked.of({**arguments.get("call", {}), **each}) for each in arguments["calls"]]
         if len(calls.calls) + len(asked) > MOST_CALLS:
             raise LinkRefused(f"One job sends {MOST_CALLS:,} calls at most.")
-        await self._expect_progress()
-        about = calls.job, calls.number, self._identity.id, self._progress_address
+        await self.sent.expect_progress()
+        about = calls.job, calls.number, self._identity.id, self.sent.progress_address
         jobs = [job_of(each, *about) for each in asked]
         if self._sent_beside(calls, asked, jobs):
             return {"ids": [job.id for job in jobs]}
@@ -313,13 +252,12 @@ class Desk:
         for each, job in zip(asked, jobs, strict=True):
             key = id(each.prompt), each.target
             if key not in found:
-                found[key] = await self._route(lane, job)
+                found[key] = await self._peers.route(self._standings[lane].needs(job))
             routes.append(found[key])
         if calls.over.is_set():
             raise LinkRefused("The job is over, so nobody is called for it.")
         for job in jobs:
-            self._sent[job.id] = calls
-            calls.add(job)
+            self.sent.add(calls, job)
         await asyncio.gather(
             *(self._transport.submit(job, route) for job, route in zip(jobs, routes, strict=True))
         )
@@ -332,30 +270,10 @@ class Desk:
         job = jobs[0].model_copy(update={"requirements": None})
         if not self._taken_beside(asked[0].target, calls, job):
             return False
-        self._sent[job.id] = calls
-        calls.add(job)
+        self.sent.add(calls, job)
         self._between.expect(job)
-        self.push(calls, {"push": "call", "call": job.id, "state": "queued", "attempt": 0, "worker": ""})
+        self.sent.push(calls, {"push": "call", "call": job.id, "state": "queued", "attempt": 0, "worker": ""})
         return True
-
-    async def _route(self, lane: int, job: Job) -> Route:
-        asked = self._standings[lane].needs(job)
-        able, missing = await self._peers.able(asked)
-        if not able:
-            what = ", ".join(missing.nodes) or missing.worker or "what it asks for"
-            raise LinkRefused(f"No live worker can execute this call: none has {what}.")
-        return Route(urgency=Urgency.CALL, requirements=missing)
-
-    async def _expect_progress(self) -> None:
-        if not self._following:
-            self._following = True
-            await self._transport.follow(self._progress_address)
-            self._has_calls.set()
-
-    @property
-    def _progress_address(self) -> str:
-        """Where the progress of calls goes, as if this worker were their client."""
-        return f"calls.{self._identity.id}"
 
     async def _void(self, lane: int, arguments: dict[str, Any]) -> None:
         """Calls that nobody need take any more."""

@@ -160,12 +160,12 @@ class Legion:
             log.exception("The call %s met a fault.", job.id)
             message = f"The worker has a fault ({type(error).__name__}: {error}); its log says more."
             ending = failed(job, self._identity.id, 1, message=message, kind=type(error).__name__)
-        self._desk.push(calls, calls.end(call_ended(job, ending, name)))
+        self._desk.sent.push(calls, calls.end(call_ended(job, ending, name)))
 
     async def _executed(self, process: LegionProcess, calls: AttemptCalls, job: Job) -> Ending:
         standing = process.standing
         progress = ProgressSender(self._transport, job, 1, standing.device)
-        self._desk.push(calls, calls.started(job.id, self._identity.id, self._identity.name, 1))
+        self._desk.sent.push(calls, calls.started(job.id, self._identity.id, self._identity.name, 1))
         standing.begin(progress)
         with self._desk.serving(process.lane, job, 1, progress, beside=calls.lane) as own:
             attempt = process.attempt = Attempt(

@@ -12,8 +12,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from comfy_dist.calls.errors import LinkRefused
 from comfy_dist.errors import BrokerUnavailable
-from comfy_dist.messages import ANYBODY, Announcement, Catalogue, Command, Requirements, WorkerState
+from comfy_dist.messages import (
+    ANYBODY,
+    Announcement,
+    Catalogue,
+    Command,
+    Requirements,
+    Route,
+    Urgency,
+    WorkerState,
+)
 from comfy_dist.registry import Registry
 from comfy_dist.transport import Transport
 
@@ -89,6 +99,14 @@ class Peers:
         able = {worker.id for worker in found.able}
         return [worker for worker in taking if worker.id in able], found.missing or ANYBODY
 
+    async def route(self, asked: Requirements) -> Route:
+        """Of a call that asks for this. Raises LinkRefused where nobody can execute it."""
+        able, missing = await self.able(asked)
+        if not able:
+            what = ", ".join(missing.nodes) or missing.worker or "what it asks for"
+            raise LinkRefused(f"No live worker can execute this call: none has {what}.")
+        return Route(urgency=Urgency.CALL, requirements=missing)
+
     async def nodes(self) -> dict[str, Any]:
         """The /object_info of every class that some of them have."""
         await self.able(ANYBODY)
@@ -125,6 +143,18 @@ class Peers:
             self._registry.learn(Catalogue.model_validate(reply.result))
         except ValidationError as error:
             log.warning("The catalogue of worker %s is not understood: %s", worker.name, error)
+
+
+def as_told(worker: Announcement, state: str) -> dict[str, Any]:
+    """What nodes are told of a worker."""
+    return {
+        "id": worker.id,
+        "name": worker.name,
+        "engine": worker.engine,
+        "devices": [device.name for device in worker.devices],
+        "state": state,
+        "waits_for": list(worker.waits_for),
+    }
 
 
 def _strangers(registry: Registry, workers: Sequence[Announcement]) -> list[Announcement]:

@@ -73,7 +73,7 @@ class Worker:
         self._pausing = Pausing(transport, identity.id, identity.name, self._call, say_again)
         self._routes = Routes(transport, self._call, review)
         self._standings = [Standing(engine, changed, identity.name, identity.tags) for engine in engines]
-        others = [self._pausing.fold, self._routes.fold, lambda fact: self._desk.fold(fact)]
+        others = [self._pausing.fold, self._routes.fold, lambda fact: self._desk.sent.fold(fact)]
         self._arbiter = Arbiter(transport, identity.id, limits.max_attempts, second_look, others)
         self._desk: Desk = Desk(
             identity, transport, self._arbiter, self._standings, workspace, plane, call_timeout
