@@ -17,7 +17,8 @@ from comfy_dist.calls.classes import BROADCASTS, CLOSING, OPENERS, PASSING, PUBL
 from comfy_dist.calls.graph import Circle, Graph
 from comfy_dist.calls.layout import Layout, UnreadableLayout
 from comfy_dist.calls.links import RESULTS, class_of, inputs_of, natural, passed_on
-from comfy_dist.calls.regions import Regions, gather
+from comfy_dist.calls.members import gather
+from comfy_dist.calls.regions import Regions
 from comfy_dist.calls.runs import refuse_crossed, run_node
 from comfy_dist.calls.showing import shown_in
 from comfy_dist.calls.unfolding import Unfolded

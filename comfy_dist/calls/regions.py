@@ -1,4 +1,4 @@
-"""The regions of a prompt: which node lies in which, and what belongs to each. Pure.
+"""The regions of a prompt: which node lies in which. Pure.
 
 A node's level is the innermost region that it takes a part of. An opening node begins a region inside the one that
 its input is in; a node that takes parts of two regions beside each other makes them one; a closing node is again
@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
-from comfy_dist.calls.classes import CLOSED, CLOSERS, CLOSING, INFO, OPENERS, SHARED
+from comfy_dist.calls.classes import CLOSED, CLOSERS, INFO, OPENERS, SHARED
 from comfy_dist.calls.collecting import Collecting, Groups
 from comfy_dist.calls.errors import RegionError
 from comfy_dist.calls.graph import Graph
-from comfy_dist.calls.links import Link, is_link, key_of, natural
+from comfy_dist.calls.links import Link, is_link, natural
 
 #: Regions inside each other: W workers would share W ** DEEPEST parts.
 DEEPEST = 16
@@ -41,7 +41,7 @@ class Region:
     outputs: list[str] = field(default_factory=list)
     inside: list[Region] = field(default_factory=list)
     run: str = ""
-    #: Found by `gather`.
+    #: Found by `members.gather`.
     members: dict[str, None] = field(default_factory=dict)
     infos: dict[str, None] = field(default_factory=dict)
     #: Links from outside by their key, and who has them.
@@ -295,71 +295,3 @@ class Regions:
 def _same_place(one: Region | None, other: Region | None) -> bool:
     """Whether regions in these two may be one; a weak one that is none in the end is no place of its own."""
     return one is other or all(region is None or region.weak for region in (one, other))
-
-
-def gather(regions: Regions, region: Region) -> None:
-    """Find what belongs to the region: its members, and what they take from outside. Those inside come first."""
-    graph = regions.graph
-    region.infos.clear()
-    reached: list[tuple[str, Link]] = []
-
-    def enter(node_id: str) -> None:
-        if node_id in region.members:
-            return
-        region.members[node_id] = None
-        reached.extend((node_id, link) for link in graph.links(node_id))
-        if node_id in regions.closed:
-            add(regions.closes(node_id))
-
-    def add(inside: Region) -> None:
-        if inside.run not in region.members:
-            region.members[inside.run] = None
-            for node_id in inside.closers:
-                enter(node_id)
-            ends(inside)
-
-    def ends(of: Region) -> None:
-        for inside in of.inside:
-            add(inside)
-        runs = {inside.run for inside in of.inside}
-        for node_id in of.outputs:
-            if node_id not in runs:
-                enter(node_id)
-
-    ends(region)
-    reached += [(closer, link) for closer in region.closers for link in graph.closed_links(closer)]
-    openers = frozenset(region.openers)
-    for consumer, link in reached:
-        source = link[0]
-        if source in openers:
-            continue
-        if not graph.has(source):
-            continue
-        if graph.class_of(source) == INFO:
-            region.infos[source] = None
-        elif regions.lies_in(source, region):
-            enter(source)
-        else:
-            _cross(graph, region, consumer, link)
-    for opener in region.openers:
-        for link in graph.links(opener):
-            region.values.setdefault(key_of(link), (link, opener))
-    for closer in region.closers:
-        for link in graph.balancing(closer) if region.shares else ():
-            region.values.setdefault(key_of(link), (link, closer))
-
-
-def _cross(graph: Graph, region: Region, consumer: str, link: Link) -> None:
-    """A link from outside: a value, or nodes that come along."""
-    reached = [(consumer, link)]
-    for taker, each in reached:
-        # A share is whole: only what other regions give is made before, as that is made by many.
-        travels = graph.class_of(each[0]) in CLOSING if region.shares else graph.travels(each)
-        if travels is not False:
-            region.values.setdefault(key_of(each), (each, taker))
-        if travels is not True:
-            if taker == consumer and travels is False:
-                region.sides.setdefault(key_of(each), (each, taker))
-            if each[0] not in region.carried:
-                region.carried[each[0]] = None
-                reached += [(each[0], further) for further in graph.links(each[0])]
