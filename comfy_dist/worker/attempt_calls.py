@@ -181,11 +181,11 @@ class AttemptCalls:
         try:
             if message.event == "preview":
                 node, body = self._named_anew(call, str(message.node), message.body)
-                self._progress.emit(Preview(node, body))
+                self._progress.emit(Preview(node, body), of_call=True)
             elif message.event == "text" and _about(call).region:
                 (length,) = _LENGTH.unpack_from(message.body, _LENGTH.size)
                 text = message.body[2 * _LENGTH.size + length :].decode("utf-8", "replace")
-                self._progress.emit(NodeText(str(message.node), text))
+                self._progress.emit(NodeText(str(message.node), text), of_call=True)
         except (ValueError, TypeError, struct.error) as error:
             log.warning("Progress of the call %s is not understood: %s", call.job.id, error)
 
@@ -210,10 +210,10 @@ class AttemptCalls:
             # Its nodes are of another workflow: what its client knows of that is the node that called it.
             if event == "progress":
                 node = _about(call).node
-                self._progress.emit(EngineEvent(event, {**data, "node": node, "display_node": node}))
+                self._progress.emit(EngineEvent(event, {**data, "node": node, "display_node": node}), of_call=True)
             return
         if event not in _ITS_OWN:
-            self._progress.emit(EngineEvent(event, data))
+            self._progress.emit(EngineEvent(event, data), of_call=True)
 
     def _named_anew(self, call: SentCall, node: str, body: bytes) -> tuple[str, bytes]:
         """The node that a preview is of, and the preview (u32 4, u32 length, JSON, picture) without its first
@@ -246,12 +246,12 @@ class AttemptCalls:
             "value": call.value,
             "max": call.max,
         }
-        self._progress.emit(EngineEvent("distributed_progress", data))
+        self._progress.emit(EngineEvent("distributed_progress", data), of_call=True)
 
     def on_chunks(self, node: str, done: int, items: int) -> None:
         """So many items of a region's are done."""
         data = {"prompt_id": self.job.id, "region": node, "done": done, "items": items}
-        self._tell_soon(node, lambda: self._progress.emit(EngineEvent("distributed_progress", data)))
+        self._tell_soon(node, lambda: self._progress.emit(EngineEvent("distributed_progress", data), of_call=True))
         if done == items:
             self.tell_now()
 

@@ -21,8 +21,8 @@ FOR_EVERYONE = frozenset({"progress_state"})
 BATCH = 32
 #: The first messages wait so many bursts: a cached prompt has ended by then, and they travel with its end.
 FIRST_BURST = 6
-#: Seconds that the progress of a call is collected for: it is shown in a bar of its rank.
-CALL_BURST = 0.05
+#: Seconds that the progress of a call is collected for, by its worker and by its parent's: it is shown in a bar.
+CALL_BURST = 0.1
 #: What only a prompt's own client would understand; a call has none.
 NOT_OF_CALLS = frozenset({"execution_start", "execution_cached", "progress_state"})
 #: Bytes that may travel with the end of a job.
@@ -55,13 +55,14 @@ class ProgressSender:
         self._sending: asyncio.Task[None] | None = None
         self._sent_at = 0.0
 
-    def emit(self, event: EngineEvent | Preview | NodeText) -> None:
-        """The engine's callback."""
+    def emit(self, event: EngineEvent | Preview | NodeText, *, of_call: bool = False) -> None:
+        """The engine's callback. `of_call`: it is told of a call, and can wait for more of the kind."""
+        burst = CALL_BURST if of_call else 0.0
         if isinstance(event, Preview):
-            self._send("preview", event.node, PREVIEW_WITH_METADATA + event.body, binary=True)
+            self._send("preview", event.node, PREVIEW_WITH_METADATA + event.body, burst, binary=True)
             return
         if isinstance(event, NodeText):
-            self._send("text", event.node, text_frame(event), binary=True)
+            self._send("text", event.node, text_frame(event), burst, binary=True)
             return
         data = event.data
         # What a blocker's message is told by ends nothing: the rest is executed all the same.
@@ -72,7 +73,7 @@ class ProgressSender:
         node = data.get("display_node") or data.get("node")
         body = to_json({"type": event.event, "data": data}, inf_nan_mode="null")
         call = data.get("call") if event.event == "distributed_progress" else None
-        message = self._send(event.event, node, body, call=call)
+        message = self._send(event.event, node, body, burst, call=call)
         if event.event == "executing":
             self._executing = message
             self.nodes.executing(node, now_ms())
@@ -85,7 +86,14 @@ class ProgressSender:
         self.changed.set()
 
     def _send(
-        self, event: str, node: object, body: bytes, *, binary: bool = False, call: str | None = None
+        self,
+        event: str,
+        node: object,
+        body: bytes,
+        burst: float,
+        *,
+        binary: bool = False,
+        call: str | None = None,
     ) -> Progress | None:
         if self._job.client_id is None and event not in FOR_EVERYONE:
             return None
@@ -103,7 +111,7 @@ class ProgressSender:
             body=body,
         )
         self._outgoing.append(message)
-        self._send_soon()
+        self._send_soon(burst)
         return message
 
     def replay(self) -> None:
@@ -125,13 +133,18 @@ class ProgressSender:
         self._outgoing = []
         return tuple(Trailing(event=each.event, node=each.node, body=each.body.decode()) for each in waiting)
 
-    def _send_soon(self) -> None:
-        """Once the moment is over, and not before what was sent last is a burst's time ago."""
-        if self._timer is not None or (self._sending is not None and not self._sending.done()):
+    def _send_soon(self, burst: float = 0.0) -> None:
+        """Once the moment is over and, if it can wait so long, the burst; and not before what was sent last is a
+        burst's time ago."""
+        if self._sending is not None and not self._sending.done():
             return
         loop = asyncio.get_running_loop()
-        moment = max(self._moment, self._sent_at + self._burst - loop.time())
-        self._timer = loop.call_later(moment, self._begin_sending)
+        due = max(loop.time() + max(self._moment, burst), self._sent_at + self._burst)
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_at(due, self._begin_sending)
 
     def _begin_sending(self) -> None:
         self._timer = None

@@ -23,7 +23,8 @@ class Noted(ProgressSender):
         super().__init__(MemoryTransport(MemoryBroker()), job, 1)
         self.emitted: list[Any] = []
 
-    def emit(self, event: Any) -> None:
+    def emit(self, event: Any, *, of_call: bool = False) -> None:
+        assert of_call
         self.emitted.append(event)
 
 

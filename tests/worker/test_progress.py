@@ -29,9 +29,9 @@ async def arrived() -> AsyncIterator[tuple[Make, list[Progress]]]:
         async for progress in all_progress:
             received.append(progress)
 
-    def make(client_id: str | None = "me") -> ProgressSender:
+    def make(client_id: str | None = "me", burst: float = 60.0) -> ProgressSender:
         transport = MemoryTransport(broker)
-        transport.burst_seconds = 60.0
+        transport.burst_seconds = burst
         return ProgressSender(transport, Job(id="j", prompt={}, client_id=client_id), 1)
 
     async with frontend.progress() as all_progress:
@@ -108,3 +108,23 @@ async def test_without_a_client_only_what_is_for_everyone_remains(arrived: tuple
     sender.emit(EngineEvent("progress_state", {"prompt_id": "j", "nodes": {}}))
     assert [each.event for each in sender.take_trail()] == ["progress_state"]
     await finished(sender)
+
+
+async def test_what_is_told_of_calls_waits_for_more_of_it_and_for_nothing_else(
+    arrived: tuple[Make, list[Progress]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comfy_dist.worker.progress.CALL_BURST", 60.0)
+    make, received = arrived
+    sender = make(burst=0.0)
+    sender.emit(executing("rank 1"), of_call=True)
+    await asyncio.sleep(0.02)
+    sender.emit(executing("rank 2"), of_call=True)
+    assert received == []
+    sender.emit(executing("own"))
+    async with asyncio.timeout(PATIENCE):
+        while len(received) < 3:
+            await asyncio.sleep(0.005)
+    assert [each.node for each in received] == ["rank 1", "rank 2", "own"]
+    sender.emit(executing("rank 1"), of_call=True)
+    await finished(sender)
+    assert [each.sequence for each in received] == [1, 2, 3, 4]
