@@ -38,9 +38,9 @@ class Question(_Said):
     done: Done | None = None
     #: Whether it wants the values from outside the region too.
     values: bool = False
-    #: The chunk that it is at, or begins now: it asks for none, or for one after that.
+    #: The chunk that it began last, which it is at or has done: it asks for one after that.
     at: int | None = None
-    #: Milliseconds in which it expects to be done with that. None: it asks for no chunk.
+    #: Milliseconds in which it expects to be done with what it is at; 0: it is. None: it asks for no chunk.
     free_in: int | None = Field(0, ge=0, le=2**40)
 
 

@@ -79,9 +79,10 @@ class Here:
         if (coming := self._coming.pop(content, None)) is not None:
             try:
                 return await job.wait(_of(coming))
-            except Exception as error:  # noqa: BLE001 - no memory for it beside the chunk before, say: there may be now
+            except Exception as error:
                 if job.over:
                     raise
+                # There may have been no memory for it beside the chunk before, say.
                 log.debug("It is tried once more: %s", error)
         if content not in self.inbox:
             await job.wait(self._take(job, content))

@@ -62,10 +62,9 @@ class Rank:
         self._values: Mapping[str, str] = {}
         self._carriage = Carried({}, {})
         self._workers = "[]"
-        #: When the slices of its chunk were known.
+        #: The chunk that it began last, and when its slices were known.
+        self._chunk: Chunk | None = None
         self._since = 0.0
-        #: Items of its chunk.
-        self._items = 0
         #: Seconds that it took to have what a chunk needs that was asked for ahead.
         self._effort = 0.0
         #: Begins to ask for the chunk after the one at hand.
@@ -99,8 +98,10 @@ class Rank:
         answer = await self._hand_in(said)
         while answer.again:
             answer = await self._ask({})
-        self._look_ahead(answer.chunk, took / max(1, self._items))
-        return self._expansion(answer, {})
+        items = 1 if self._chunk is None else max(1, self._chunk.items)
+        expansion = self._expansion(answer, {})
+        self._look_ahead(answer.chunk, took / items)
+        return expansion
 
     def outputs(self) -> list[Values]:
         """None: the parent has them."""
@@ -110,29 +111,37 @@ class Rank:
         """The next chunk: the one that was asked for ahead, or what is answered to what is said."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._delivery is not None:
+            await self._delivery
         ahead, self._ahead = self._ahead, None
         if ahead is None or (ahead.done() and ahead.result().chunk is None):
-            return await self._ask(said, self._delivery)
-        self._delivery = asyncio.create_task(self._ask({**said, "free_in": None}, self._delivery))
+            return await self._ask(said)
+        self._delivery = asyncio.create_task(self._ask({**said, "free_in": None}))
         if (answer := await ahead).chunk is not None:
             return answer
-        return await self._ask({}, self._delivery)
+        await self._delivery
+        # Once more, should it not have got there.
+        return await self._ask(said)
 
     def _look_ahead(self, chunk: Chunk | None, pace: float) -> None:
-        """Ask for the one after it when it is nearly done. `pace`: the likely seconds for an item of it."""
-        if chunk is None or self.layout.ranked or self.layout.shares:
+        """Ask for the one after it when it is nearly done. `pace`: the likely seconds for an item of it.
+
+        Where others may do what it has ahead, nothing is to be saved twice.
+        """
+        if chunk is None or self.layout.ranked or self.layout.shares or self.layout.outputs:
             return
-        lead = max(LEAST_AHEAD_SECONDS, AHEAD * self._effort)
+        likely = pace * chunk.items
+        lead = min(likely, max(LEAST_AHEAD_SECONDS, AHEAD * self._effort))
 
         def ask() -> None:
-            self._ahead = asyncio.create_task(self._after(chunk.index, lead))
+            self._ahead = asyncio.create_task(self._ahead_of_time(lead))
 
-        self._timer = asyncio.get_running_loop().call_later(max(0.0, pace * chunk.items - lead), ask)
+        self._timer = asyncio.get_running_loop().call_later(likely - lead, ask)
 
-    async def _after(self, index: int, lead: float) -> Answer:
-        """The chunk after that one, with its slices at hand."""
+    async def _ahead_of_time(self, lead: float) -> Answer:
+        """The chunk after the one at hand, with its slices at hand too. `lead`: seconds until it is wanted."""
         began = time.monotonic()
-        answer = await self._ask({"at": index, "free_in": round(lead * 1000)})
+        answer = await self._ask({"free_in": max(1, round(lead * 1000))})
         self._put(answer)
         await self._here.bring(sent.content for sent in answer.slices.values())
         self._effort = time.monotonic() - began
@@ -166,14 +175,18 @@ class Rank:
             self._workers,
             shared,
         )
-        self._since, self._items = time.monotonic(), answer.chunk.items
+        self._since, self._chunk = time.monotonic(), answer.chunk
         return Expansion(*expansion(self.layout, self._node_of, answer.chunk, part, self._job.id))
 
-    async def _ask(self, more: Mapping[str, Any], after: asyncio.Task[Answer] | None = None) -> Answer:
-        """Say that, `after` that has been said. Nothing where the parent is not to be had."""
-        if after is not None:
-            await after
-        question = {"call": self._job.id, "attempt": self._job.attempt, "worker": self._here.worker, **more}
+    async def _ask(self, more: Mapping[str, Any]) -> Answer:
+        """Say that. Nothing where the parent is not to be had."""
+        question = {
+            "call": self._job.id,
+            "attempt": self._job.attempt,
+            "worker": self._here.worker,
+            "at": None if self._chunk is None else self._chunk.index,
+            **more,
+        }
         for seconds in (*RETRY_SECONDS, None):
             try:
                 answer = await self._here.plane.ask(self._peer, question, ANSWER_SECONDS)

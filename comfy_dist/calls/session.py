@@ -219,7 +219,7 @@ class Session:
         if asked.free_in is None:
             return Answer()
         if (chunk := self._share(guest, asked)) is None:
-            if guest.fetching and asked.at is None:
+            if guest.fetching and not asked.free_in:
                 await asyncio.wait(guest.fetching, timeout=FETCH_SECONDS)
             return Answer(again=bool(guest.fetching))
         assert self._offered is not None
@@ -248,9 +248,8 @@ class Session:
         if self._failure is not None or guest.unreachable:
             return None
         # It asks again for what it has where the answer did not reach it.
-        for held in self.pool.outstanding(asked.call):
-            if held.index != asked.at:
-                return held
+        if (chunk := self.pool.not_begun(asked.call, asked.at)) is not None:
+            return chunk
         return self.pool.take(asked.call, time.monotonic(), free_in=(asked.free_in or 0) / 1000)
 
     def _take(self, guest: Guest, call: str, done: Done) -> None:

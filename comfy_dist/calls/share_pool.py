@@ -82,6 +82,10 @@ class SharePool:
         """What it has taken and not done."""
         return tuple(self._chunk[number] for number, (holder, _) in sorted(self._held.items()) if holder == who)
 
+    def not_begun(self, who: str, at: int | None) -> Chunk | None:
+        """What it has taken and has yet to begin, the last that it began being `at` (None: it has begun none)."""
+        return next((chunk for chunk in self.outstanding(who) if chunk.index != at), None)
+
     def take(self, who: str, now: float, *, free_in: float = 0.0) -> Chunk | None:
         """The next share for `who`, None: nothing for now. Who has one gets none ahead of time."""
         if free_in and self.outstanding(who):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 from statistics import fmean
 
 #: Chunks of one region, however many ranks and items.
@@ -46,6 +47,10 @@ class _Taker:
 
     #: Index -> since when it has it, in the order in which it executes them.
     open: dict[int, float] = field(default_factory=dict)
+    #: All that it was ever given, in that order: whatever became of it, it may be at it, or have done it.
+    had: list[int] = field(default_factory=list)
+    #: When it last was done with one.
+    free: float = -math.inf
     #: Items per second of its last two chunks, the better: the first one may have loaded a model, so an average
     #: would mislead.
     speeds: list[float] = field(default_factory=list)
@@ -55,6 +60,11 @@ class _Taker:
     @property
     def speed(self) -> float | None:
         return max(self.speeds[-2:], default=None)
+
+    @property
+    def since(self) -> float:
+        """Since when it is at the first of what it has, which is not nothing."""
+        return max(self.free, next(iter(self.open.values())))
 
 
 class Pool:
@@ -94,9 +104,17 @@ class Pool:
         return bool(self._back) or not self._cut_all or any(len(each.open) > 1 for each in self._takers.values())
 
     def outstanding(self, who: str) -> tuple[Chunk, ...]:
-        """What it has taken and not done."""
+        """What it has taken and not done, in the order in which it was."""
         taker = self._takers.get(who)
-        return tuple(self._chunks[index] for index in sorted(taker.open)) if taker else ()
+        return tuple(self._chunks[index] for index in taker.open) if taker else ()
+
+    def not_begun(self, who: str, at: int | None) -> Chunk | None:
+        """What it has taken and has yet to begin, the last that it began being `at` (None: it has begun none)."""
+        taker = self._takers.get(who)
+        if taker is None:
+            return None
+        later = taker.had[taker.had.index(at) + 1 :] if at in taker.had else taker.had
+        return next((self._chunks[index] for index in later if index in taker.open), None)
 
     def take(self, who: str, now: float, *, free_in: float = 0.0) -> Chunk | None:
         """The next chunk for `who`. None: nothing is left, or others will have done it before `who` could.
@@ -105,17 +123,19 @@ class Pool:
         unless somebody is at work who will be in time for it.
 
         `free_in`: seconds in which `who` expects to be done with what it has, to go on without a pause then. Where
-        that takes it longer, and nothing else is left, another one gets what it has not begun.
+        that takes it longer, and nothing else is left, another one gets what it has not begun. Nobody gets twice
+        what it may have begun.
         """
         self._begun = now if self._begun is None else self._begun
         taker = self._takers[who] = self._seen.setdefault(who, _Taker())
         if free_in and taker.open and self._ranked:
             return None
-        chunk = self._again(who, now) if self._back else self._next(who, now, free_in)
+        chunk = self._again(who, taker) if self._back.difference(taker.had) else self._next(who, now, free_in)
         if chunk is None and not taker.open:
-            chunk = self._not_begun(now)
+            chunk = self._kept_waiting(taker, now)
         if chunk is not None:
             taker.open[chunk.index] = now
+            taker.had.append(chunk.index)
         elif not taker.open:
             del self._takers[who]
         return chunk
@@ -123,18 +143,22 @@ class Pool:
     def done(self, index: int, who: str, now: float, took: float | None = None) -> bool:
         """The result of a chunk is there. False: `who` does not hold it, so the result is late or a duplicate.
 
-        `took`: the seconds of these since it was taken in which it was executed; None: all.
+        What `who` took before that, and did not hand in, it never will: it goes back. `took`: the seconds of these
+        since it was taken in which it was executed; None: all since it was done with the one before.
         """
         taker = self._takers.get(who)
         if taker is None or index not in taker.open:
             return False
-        taken = taker.open.pop(index)
-        # The next one, if it has that, is begun now.
-        taker.open.update(dict.fromkeys(taker.open, now))
+        before = tuple(takewhile(lambda each: each != index, taker.open))
+        self._back.update(before)
+        for each in before:
+            del taker.open[each]
+        seconds, taken = now - taker.since, taker.open.pop(index)
+        taker.free = now
         self._done.add(index)
-        seconds = now - taken
-        executed = seconds if took is None else min(max(took, 0.0), seconds)
-        taker.overhead = seconds - executed
+        # It may be told late that it was done with the one before.
+        executed = seconds if took is None else min(max(took, 0.0), now - taken)
+        taker.overhead = max(0.0, seconds - executed)
         if items := self._chunks[index].items:
             taker.speeds.append(items / max(executed, 1e-6))
         return True
@@ -143,7 +167,7 @@ class Pool:
         """What `who` holds goes back, to be handed out before anything else, and what it has done, if named."""
         taker = self._takers.pop(who, None)
         self._back.update(taker.open if taker else ())
-        if taker:
+        if who in self._seen:
             # If it comes again it may be another worker.
             self._seen[who] = _Taker()
         for index in done_as_well:
@@ -161,27 +185,28 @@ class Pool:
             return len(self._chunks) == self.world
         return bool(self._chunks) and self._chunks[-1].stop == self.items
 
-    def _again(self, who: str, now: float) -> Chunk | None:
+    def _again(self, who: str, taker: _Taker) -> Chunk | None:
         """The first of those that came back."""
-        index = min(self._back)
+        index = min(self._back.difference(taker.had))
         if not self.items and who:
             return None
         self._back.remove(index)
         return self._chunks[index]
 
-    def _not_begun(self, now: float) -> Chunk | None:
-        """What somebody should have begun by now, and has not."""
-        for taker in self._takers.values():
-            doing, *waiting = taker.open or (-1,)
-            if waiting and (speed := taker.speed) and self._due(taker, speed, [doing]) + 1 / speed < now:
-                index, _ = taker.open.popitem()
+    def _kept_waiting(self, taker: _Taker, now: float) -> Chunk | None:
+        """What another one should have begun by now, and has not."""
+        for other in self._takers.values():
+            doing, *waiting = other.open or (-1,)
+            late = waiting and (speed := other.speed) and self._due(other, speed, [doing]) + 1 / speed < now
+            if late and waiting[-1] not in taker.had:
+                index, _ = other.open.popitem()
                 return self._chunks[index]
         return None
 
     def _due(self, taker: _Taker, speed: float, indices: Iterable[int]) -> float:
         """When it is likely to have done these of what it has."""
         items = sum(self._chunks[index].items for index in indices)
-        return min(taker.open.values()) + taker.overhead + items / speed
+        return taker.since + taker.overhead + items / speed
 
     def _next(self, who: str, now: float, free_in: float) -> Chunk | None:
         if self._cut_all or (not self.items and who):
@@ -225,8 +250,10 @@ class Pool:
         """Of ranks whose own is not known: the mean, before that the most that those at work can reach yet."""
         if known := [taker.speed for taker in self._takers.values() if taker.speed]:
             return fmean(known)
-        begun = [(i, taken) for taker in self._takers.values() for i, taken in taker.open.items() if taken < now]
-        return max((self._chunks[i].items / (now - taken) for i, taken in begun), default=1.0)
+        at_work = [taker for taker in self._takers.values() if taker.open and taker.since < now]
+        return max(
+            (self._chunks[next(iter(each.open))].items / (now - each.since) for each in at_work), default=1.0
+        )
 
     def _others(self, who: str, now: float, usual: float, sure: bool = False) -> Iterator[tuple[float, float]]:
         """In how long each of the others is likely to be free, and its speed. Who is late needs as long again.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import pytest
 import pytest_asyncio
 import torch
 
+from comfy_dist.calls import rank
 from comfy_dist.calls.errors import Stopped
 from comfy_dist.calls.here import Here
 from comfy_dist.calls.layout import Layout, Opener
@@ -17,7 +19,8 @@ from comfy_dist.calls.rank import Rank
 from comfy_dist.calls.session import Session
 from comfy_dist.calls.shares import Pool
 from comfy_dist.calls.turns import Expansion, turns
-from comfy_dist.tensors.errors import NotPulled
+from comfy_dist.messages import Peer
+from comfy_dist.tensors.errors import NotAnswered, NotPulled
 from comfy_dist.tensors.packing import INLINE_AT_ONCE
 from tests.calls.processes import PARENT, Calling, Worker, a_worker, until
 from tests.support.patience import PATIENCE
@@ -43,6 +46,7 @@ LAYOUT = Layout(
 NODES: dict[str, Any] = {
     "out": {"class_type": "ClusterFanOutImage", "inputs": {}},
     "in": {"class_type": "ClusterFanInImages", "inputs": {"input": ["out", 0]}},
+    "save": {"class_type": "SaveImage", "inputs": {"images": ["out", 0]}},
 }
 
 
@@ -63,13 +67,12 @@ class Region:
 
     async def did(self, expansion: Expansion, until_so: Callable[[], bool] | None = None) -> Expansion | None:
         """Execute a chunk, at least until that is so, and hand it in: the next."""
-        (step,) = [node["inputs"] for key, node in expansion.graph.items() if ".step." in key]
         (sent,) = [node["inputs"] for key, node in expansion.graph.items() if ".slice." in key]
         (values,) = await self.run(self.far.receive(sent["content"]))
         await asyncio.sleep(ITEM_SECONDS * len(values))
         if until_so is not None:
             await until(until_so)
-        return await self.run(self.rank.next(step["chunk"], {"in": [-values]}))
+        return await self.run(self.rank.next(_index(expansion), {"in": [-values]}))
 
     async def has_begun(self) -> Expansion:
         """Its second chunk: with the first one it has learned how long items take."""
@@ -78,6 +81,18 @@ class Region:
         second = await self.did(first)
         assert second is not None
         return second
+
+    async def does_all(self) -> list[int]:
+        """Until it is sent home, asking ahead for each but the first: the chunks that it has executed."""
+        expansion: Expansion | None = await self.has_begun()
+        done = [0]
+        while expansion is not None:
+            done.append(_index(expansion))
+            expansion = await self.did(expansion, self.has_asked_ahead)
+        return done
+
+    def has_asked_ahead(self) -> bool:
+        return self.rank._ahead is not None and self.rank._ahead.done()
 
     def has_pulled_ahead(self) -> bool:
         return self.outstanding() == 2 and any(task.done() for task in self.far._coming.values())
@@ -91,6 +106,12 @@ class Region:
             chunk = await self.calling.next(chunk.index, {"in": [-WHOLE[chunk.start : chunk.stop]]})
         results = self.session.results()["in"]
         return torch.cat([value for values in results for value in values])
+
+
+def _index(expansion: Expansion) -> int:
+    """Of the chunk that it executes."""
+    (step,) = [node["inputs"]["chunk"] for key, node in expansion.graph.items() if ".step." in key]
+    return int(step)
 
 
 @pytest_asyncio.fixture
@@ -130,8 +151,9 @@ async def test_the_next_chunk_is_there_before_the_one_at_hand_is_done(region: Re
     assert set(region.session._doers.values()) == {"call-1"}
 
 
+@pytest.mark.parametrize("error", [NotPulled("The wire is cut for a moment."), RuntimeError("out of memory")])
 async def test_what_cannot_be_pulled_ahead_is_pulled_when_it_is_needed(
-    region: Region, monkeypatch: pytest.MonkeyPatch
+    region: Region, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     second = await region.has_begun()
     unpack, pulled = region.far.plane.unpack, []
@@ -139,7 +161,7 @@ async def test_what_cannot_be_pulled_ahead_is_pulled_when_it_is_needed(
     async def breaks_once(packed: Any) -> Any:
         pulled.append(packed)
         if len(pulled) == 2:
-            raise NotPulled("The wire is cut for a moment.")
+            raise error
         return await unpack(packed)
 
     monkeypatch.setattr(region.far.plane, "unpack", breaks_once)
@@ -154,10 +176,9 @@ async def test_what_cannot_be_pulled_ahead_is_pulled_when_it_is_needed(
 async def test_a_chunk_that_is_done_sooner_than_expected_is_followed_by_the_next(region: Region) -> None:
     third = await region.has_begun()
     while third is not None:
-        (step,) = [node["inputs"]["chunk"] for key, node in third.graph.items() if ".step." in key]
-        chunk = region.session.pool.chunks[step]
+        chunk = region.session.pool.chunks[_index(third)]
         results = {"in": [-WHOLE[chunk.start : chunk.stop]]}
-        third = await region.run(region.rank.next(step, results))
+        third = await region.run(region.rank.next(chunk.index, results))
     assert torch.equal(await region.parent_does_the_rest(), -WHOLE)
 
 
@@ -183,3 +204,83 @@ async def test_an_interruption_ends_what_is_asked_for_ahead(region: Region) -> N
     with pytest.raises(Stopped):
         await region.did(second, is_stopped)
     assert not len(region.far.inbox)
+
+
+async def test_equal_slices_are_pulled_ahead_once(region: Region, monkeypatch: pytest.MonkeyPatch) -> None:
+    unpack, pulled = region.far.plane.unpack, []
+
+    async def seen(packed: Any) -> Any:
+        pulled.append(packed)
+        return await unpack(packed)
+
+    monkeypatch.setattr(region.far.plane, "unpack", seen)
+    region.far.inbox.put("call-1", "content", [7])
+    await region.run(region.far.bring(["content", "content"]))
+    assert [await region.run(region.far.receive("content")) for _ in range(2)] == [[7], [7]]
+    assert len(pulled) == 2, "for the one node ahead of time, then for the other"
+
+
+async def test_results_that_are_slow_to_be_told_are_not_made_twice(
+    region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The chunk after the next is asked for while they are on their way."""
+    ask, overtaken = region.far.plane.ask, []
+    asked_ahead: set[int] = set()
+
+    async def slow(peer: Peer, body: dict[str, Any], timeout: float) -> dict[str, Any]:
+        if "free_in" in body and body["free_in"] is None:
+            await until(lambda: max(asked_ahead) > body["done"]["chunk"])
+            overtaken.append(body["done"]["chunk"])
+        answer = await ask(peer, body, timeout)
+        if body.get("free_in"):
+            asked_ahead.add(body["at"])
+        return answer
+
+    monkeypatch.setattr(region.far.plane, "ask", slow)
+    executed = await region.does_all()
+    assert len(set(executed)) == len(executed)
+    assert overtaken
+    assert torch.equal(await region.parent_does_the_rest(), -WHOLE)
+    assert set(region.session._doers.values()) == {"call-1"}
+
+
+async def test_results_that_cannot_be_told_are_made_by_others(
+    region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rank goes on, as it can be heard again, and executes no chunk twice."""
+    ask, lost = region.far.plane.ask, []
+
+    async def breaks(peer: Peer, body: dict[str, Any], timeout: float) -> dict[str, Any]:
+        if "free_in" in body and body["free_in"] is None and lost[:1] in ([], [body["done"]["chunk"]]):
+            lost.append(body["done"]["chunk"])
+            raise NotAnswered("The wire is cut.")
+        return await ask(peer, body, timeout)
+
+    monkeypatch.setattr(region.far.plane, "ask", breaks)
+    monkeypatch.setattr(rank, "RETRY_SECONDS", (0.01,))
+    executed = await region.does_all()
+    assert len(set(executed)) == len(executed)
+    assert len(lost) == 2
+    region.worker.push("call-1", "ended", status="finished")
+    assert torch.equal(await region.parent_does_the_rest(), -WHOLE)
+    assert region.session._doers[lost[0]] == ""
+
+
+async def test_where_nodes_save_nothing_is_asked_for_ahead(
+    region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parent may do what is late, and it would be saved twice."""
+    region.rank.layout = replace(LAYOUT, outputs={"save": {}}, members=("save",))
+    ask, questions = region.far.plane.ask, []
+
+    async def seen(peer: Peer, body: dict[str, Any], timeout: float) -> dict[str, Any]:
+        questions.append(body)
+        return await ask(peer, body, timeout)
+
+    monkeypatch.setattr(region.far.plane, "ask", seen)
+    third = await region.did(await region.has_begun())
+    while third is not None:
+        third = await region.did(third)
+    assert len(questions) > 3
+    assert not any(question.get("free_in") for question in questions)
+    assert torch.equal(await region.parent_does_the_rest(), -WHOLE)

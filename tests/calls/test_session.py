@@ -46,9 +46,10 @@ class Cluster:
         ranked: bool = True,
         saves: bool = False,
         items: int = 6,
+        chunks_per_worker: int = 4,
     ) -> Calling:
         """A session for three that has called the others: call-1 and call-2, counted from what was sent before."""
-        session = Session(Pool(items, 3, ranked), ("in",), node="9", saves=saves)
+        session = Session(Pool(items, 3, ranked, chunks_per_worker), ("in",), node="9", saves=saves)
         self.sent = len(self.worker.sent)
         return await Calling.of(self.here, session, {"out": [WHOLE[:items]]}, {"in_0": [{"seed": 7}]})
 
@@ -216,6 +217,45 @@ async def test_a_question_that_is_repeated_is_answered_alike(cluster: Cluster) -
     assert second["chunk"] is None or second["chunk"]["index"] != first["chunk"]["index"]
     await cluster.push(1, "gone")
     assert _is_whole(await parent_does_the_rest(calling))
+
+
+async def test_what_a_rank_has_begun_it_is_not_given_again(cluster: Cluster) -> None:
+    """While its results are still on their way it asks for what comes next, ahead of time, as its prompt executes
+    a chunk once."""
+    calling = await cluster.calling(ranked=False, chunks_per_worker=6)
+    given = [await calling.ask(cluster.far, cluster.call(1))]
+    for _ in range(3):
+        at = given[-1]["chunk"]["index"]
+        ahead = await calling.ask(cluster.far, cluster.call(1), at=at, free_in=20)
+        if ahead["chunk"] is None:
+            break
+        again = await calling.ask(cluster.far, cluster.call(1), at=at, free_in=20)
+        assert again["chunk"] == ahead["chunk"]
+        given.append(ahead)
+    indices = [answer["chunk"]["index"] for answer in given]
+    assert len(indices) > 2
+    assert len(set(indices)) == len(indices)
+    for answer in given:
+        done = await did(cluster.far, answer)
+        await calling.ask(cluster.far, cluster.call(1), done, at=indices[-1], free_in=None)
+    assert _is_whole(await parent_does_the_rest(calling))
+    assert {calling.session._doers[index] for index in indices} == {cluster.call(1)}
+
+
+async def test_a_result_that_did_not_come_before_the_next_is_made_by_others(cluster: Cluster) -> None:
+    calling = await cluster.calling(ranked=False, chunks_per_worker=6)
+    first = await calling.ask(cluster.far, cluster.call(1))
+    at = first["chunk"]["index"]
+    second = await calling.ask(cluster.far, cluster.call(1), at=at, free_in=20)
+    at = second["chunk"]["index"]
+    done = await did(cluster.far, second)
+    third = await calling.ask(cluster.far, cluster.call(1), done, at=at)
+    assert third["chunk"] is None or third["chunk"]["index"] > at
+    late = await did(cluster.far, first)
+    await calling.ask(cluster.far, cluster.call(1), late, at=at, free_in=None)
+    await cluster.push(1, "ended", status="finished")
+    assert _is_whole(await parent_does_the_rest(calling))
+    assert calling.session._doers[first["chunk"]["index"]] == ""
 
 
 async def test_what_is_no_question_of_its_ranks_is_refused_and_harms_nobody(cluster: Cluster) -> None:

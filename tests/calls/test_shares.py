@@ -30,6 +30,8 @@ def test_every_item_is_done_exactly_once_and_in_order_whatever_happens(
 ) -> None:
     pool = Pool(items, world, ranked, chunks_per_worker)
     holds: dict[int, str] = {}
+    #: What each was given since it came, in order.
+    had: dict[str, list[int]] = {who: [] for who in WHO}
     results: set[int] = set()
     now = 0.0
     for step in data.draw(st.lists(st.sampled_from(["take", "done", "lost", "undone", "stranger"]), max_size=60)):
@@ -39,22 +41,29 @@ def test_every_item_is_done_exactly_once_and_in_order_whatever_happens(
         free_in = data.draw(st.sampled_from([0.0, 0.02, 5.0]))
         if step == "take" and (chunk := pool.take(who, now, free_in=free_in)) is not None:
             assert chunk.index not in results
+            assert chunk.index not in had[who]
             # What somebody should have begun by now is another's, but not what it is at.
             former = [index for index, holder in holds.items() if holder == holds.get(chunk.index)]
             assert chunk.index not in former[:1]
             holds.pop(chunk.index, None)
             holds[chunk.index] = who
+            had[who].append(chunk.index)
         elif step == "done" and mine:
-            assert pool.done(mine[0], who, now)
-            assert not pool.done(mine[0], who, now), "a duplicate"
-            del holds[mine[0]]
-            results.add(mine[0])
+            index = data.draw(st.sampled_from(mine))
+            assert pool.done(index, who, now)
+            assert not pool.done(index, who, now), "a duplicate"
+            results.add(index)
+            # What it took before that it will not hand in.
+            for each in mine[: mine.index(index) + 1]:
+                assert each in results or not pool.done(each, who, now)
+                del holds[each]
         elif step == "lost":
             again = sorted(results)[:1]
             pool.lost(who, done_as_well=again)
             results -= set(again)
             assert not any(pool.done(index, who, now) for index in mine), "late"
             holds = {index: holder for index, holder in holds.items() if holder != who}
+            had[who] = []
         elif step == "undone" and results:
             pool.undone(min(results))
             results.remove(min(results))
@@ -63,7 +72,12 @@ def test_every_item_is_done_exactly_once_and_in_order_whatever_happens(
             other = WHO[(WHO.index(holder) + 1) % len(WHO)]
             assert not pool.done(index, other, now)
         for name in WHO:
-            assert {chunk.index for chunk in pool.outstanding(name)} == {i for i, h in holds.items() if h == name}
+            taken = [index for index, holder in holds.items() if holder == name]
+            assert [chunk.index for chunk in pool.outstanding(name)] == taken
+            at = data.draw(st.sampled_from([None, *had[name]]))
+            begun = had[name][: had[name].index(at) + 1] if at is not None else []
+            waiting = pool.not_begun(name, at)
+            assert (waiting and waiting.index) == next((each for each in taken if each not in begun), None)
     # Everybody else leaves; the parent does the rest.
     for who in WHO:
         pool.lost(who)
@@ -265,6 +279,45 @@ def test_what_a_late_rank_has_not_begun_another_one_does() -> None:
     assert not pool.done(ahead.index, "late", now + 1), "a duplicate"
     assert pool.done(at.index, "late", now + 2)
     assert pool.finished
+
+
+def test_who_is_told_late_of_a_chunk_that_is_done_takes_its_rank_for_no_quicker() -> None:
+    pool = Pool(400, 2, ranked=False, chunks_per_worker=20)
+    first = pool.take("a", 0.0)
+    assert first is not None
+    assert pool.done(first.index, "a", 0.1 * first.items)
+    taken_at = 0.1 * first.items
+    at = pool.take("a", taken_at)
+    assert at is not None
+    ahead = pool.take("a", taken_at, free_in=0.1 * at.items)
+    assert ahead is not None
+    told_at = taken_at + 0.1 * (at.items + ahead.items)
+    assert pool.done(at.index, "a", told_at, 0.1 * at.items)
+    assert pool.done(ahead.index, "a", told_at + 1e-3, 0.1 * ahead.items)
+    assert pool._seen["a"].speeds == pytest.approx([10.0] * 3)
+
+
+def test_what_a_rank_may_have_begun_it_is_not_given_again() -> None:
+    """Two who are late, and take from each other what had to wait: a prompt executes each chunk once."""
+    pool = Pool(40, 3, ranked=False, chunks_per_worker=20)
+    for who in ("late", "quick"):
+        chunk = pool.take(who, 0.0)
+        assert chunk is not None
+        assert pool.done(chunk.index, who, 0.1 * chunk.items)
+    at = pool.take("late", 4.0)
+    assert at is not None
+    ahead = pool.take("late", 4.0, free_in=0.1)
+    assert ahead is not None
+    now = 4.0
+    while (chunk := pool.take("quick", now)) != ahead:
+        if chunk is not None:
+            assert pool.done(chunk.index, "quick", now + 0.1 * chunk.items)
+        now += 5.0
+    pool.lost("quick")
+    assert pool.done(at.index, "late", now)
+    assert pool.take("late", now, free_in=0.02) is None
+    assert pool.take("late", now) is None
+    assert pool.take("", now) == ahead
 
 
 def test_nobody_gets_a_second_part_where_each_is_to_have_one() -> None:
