@@ -72,6 +72,7 @@ class Link:
         #: Done when the connection was made, or could not be.
         self._opened: asyncio.Future[None] | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._closed = False
 
     @classmethod
     def of(cls, environment: Mapping[str, str], listener: Listener) -> Link | None:
@@ -103,6 +104,8 @@ class Link:
             await self._send(socket, {"op": op, **arguments})
 
     async def close(self) -> None:
+        """For good: what is still to be said is not."""
+        self._closed = True
         reading, self._reading = self._reading, None
         if reading is not None:
             reading.cancel()
@@ -110,6 +113,8 @@ class Link:
 
     async def _connected(self) -> aiohttp.ClientWebSocketResponse:
         async with self._connecting:
+            if self._closed:
+                raise LinkLost("The link to the worker is closed, as this process ends.")
             if self._socket is None:
                 if self._opened is None or self._opened.done():
                     self._opened = asyncio.get_running_loop().create_future()

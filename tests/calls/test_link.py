@@ -108,6 +108,18 @@ async def test_a_worker_that_ends_is_waited_for_no_longer() -> None:
     await here.close()
 
 
+async def test_a_link_that_is_closed_is_not_opened_again() -> None:
+    """By what a process that ends had still to say."""
+    async with a_worker() as worker, worker.process(PARENT) as here:
+        await here.thread.run(here.ask("hello"))
+        assert here.link is not None
+        await here.thread.run(here.link.close())
+        for said in (here.link.tell("spans", spans=[]), here.link.ask("hello")):
+            with pytest.raises(LinkLost, match="closed"):
+                await here.thread.run(said)
+        await until(lambda: PARENT not in worker.links._links)
+
+
 async def test_a_process_that_ends_takes_back_what_it_asked() -> None:
     begun, ended = asyncio.Event(), asyncio.Event()
 
