@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-import uuid
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 from comfy_dist.messages import (
     Announcement,
@@ -26,91 +23,13 @@ from comfy_dist.messages import (
     now_ms,
 )
 from comfy_dist.transport.dead import MOST_LETTERS, DeadLetter, HeldLetters
+from comfy_dist.transport.in_process import Log, Subscribers, read_until
 from comfy_dist.transport.protocol import Bookmark, Delivery, ReceivedCommand, Recorded, Rewind
 from comfy_dist.transport.turns import COMMON, Turns
 from comfy_dist.transport.unreadable import Unreadable
 
 #: Seconds a parked delivery waits, as on the broker.
 PARK_SECONDS = 5.0
-#: Entries a log keeps behind its slowest reader.
-KEPT = 1000
-
-T = TypeVar("T")
-
-
-class _Log(Generic[T]):
-    """An append-only log with any number of readers; keeps what one of them still needs, and a little more."""
-
-    def __init__(self) -> None:
-        self.id = uuid.uuid4().hex
-        self._entries: deque[T] = deque()
-        self._first = 0
-        self._readers: dict[object, int] = {}
-        self._grown = asyncio.Condition()
-        self._closed = False
-
-    @property
-    def end(self) -> int:
-        return self._first + len(self._entries)
-
-    async def append(self, entry: T) -> None:
-        self._entries.append(entry)
-        needed = min([self.end - KEPT, *self._readers.values()])
-        while self._first < needed:
-            self._entries.popleft()
-            self._first += 1
-        async with self._grown:
-            self._grown.notify_all()
-
-    async def read(self, offset: int, closed: asyncio.Event) -> AsyncIterator[tuple[int, T]]:
-        reader = object()
-        self._readers[reader] = offset = max(offset, self._first)
-        try:
-            while not closed.is_set():
-                while offset < self.end:
-                    entry = self._entries[offset - self._first]
-                    yield offset, entry
-                    offset += 1
-                    self._readers[reader] = offset
-                async with self._grown:
-                    while offset == self.end and not closed.is_set():
-                        await self._grown.wait()
-        finally:
-            del self._readers[reader]
-
-    async def wake(self) -> None:
-        async with self._grown:
-            self._grown.notify_all()
-
-
-class _Subscribers(Generic[T]):
-    """Queues that each receive what is published from their subscription on."""
-
-    def __init__(self) -> None:
-        self._queues: set[asyncio.Queue[T | None]] = set()
-
-    def publish(self, item: T) -> None:
-        for queue in self._queues:
-            queue.put_nowait(item)
-
-    @contextmanager
-    def subscribed(self, closed: asyncio.Event) -> Iterator[AsyncIterator[T]]:
-        queue: asyncio.Queue[T | None] = asyncio.Queue()
-        self._queues.add(queue)
-        try:
-            yield _read(queue, closed)
-        finally:
-            self._queues.discard(queue)
-
-    def wake(self) -> None:
-        for queue in self._queues:
-            queue.put_nowait(None)
-
-
-async def _read(queue: asyncio.Queue[T | None], closed: asyncio.Event) -> AsyncIterator[T]:
-    while not closed.is_set():
-        if (item := await queue.get()) is not None:
-            yield item
 
 
 class MemoryBroker:
@@ -118,11 +37,11 @@ class MemoryBroker:
 
     def __init__(self, park_seconds: float = PARK_SECONDS) -> None:
         self.park_seconds = park_seconds
-        self.events: _Log[Event] = _Log()
-        self.facts: _Log[Fact] = _Log()
-        self.progress: _Subscribers[Progress] = _Subscribers()
-        self.announcements: _Subscribers[Announcement] = _Subscribers()
-        self.commands: _Subscribers[MemoryCommand] = _Subscribers()
+        self.events: Log[Event] = Log()
+        self.facts: Log[Fact] = Log()
+        self.progress: Subscribers[Progress] = Subscribers()
+        self.announcements: Subscribers[Announcement] = Subscribers()
+        self.commands: Subscribers[MemoryCommand] = Subscribers()
         self.workers: set[str] = set()
         #: {worker id: how calls of its jobs ended}.
         self.results: dict[str, asyncio.Queue[CallEnded | None]] = {}
@@ -319,7 +238,7 @@ class MemoryTransport:
 
     async def results(self) -> AsyncIterator[CallEnded]:
         assert self._worker is not None
-        async for ended in _read(self._broker.results[self._worker], self._closed):
+        async for ended in read_until(self._broker.results[self._worker], self._closed):
             yield ended
 
     async def emit(self, batch: Sequence[Progress]) -> None:
