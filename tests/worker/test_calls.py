@@ -14,11 +14,21 @@ import pytest
 
 from comfy_dist.calls.errors import LinkRefused
 from comfy_dist.calls.link import Link
-from comfy_dist.messages import Call, CallEnded, CancelledFact, Command, EndedFact, Job, StartedFact, Urgency
+from comfy_dist.messages import (
+    Call,
+    CallEnded,
+    CancelledFact,
+    Command,
+    EndedFact,
+    Job,
+    StartedFact,
+    Urgency,
+    WorkerState,
+)
 from comfy_dist.transport import Transport
 from comfy_dist.transport.amqp import AmqpTransport
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
-from comfy_dist.worker import peers
+from comfy_dist.worker import peers, presence
 from tests.support.in_process import Cluster, Running, in_process
 from tests.support.patience import PATIENCE
 
@@ -213,6 +223,21 @@ async def test_a_call_whose_worker_is_gone_is_done_by_another(cluster: Cluster, 
         assert heard[:5] == [("started", 1), ("gone", 1), ("started", 2), ("gone", 2), ("started", 3)]
     assert [each for each in cluster.stage.executed if each[1] == id_] == [("lost", id_)] * 3
     await lost.stop()
+
+
+async def test_who_calls_the_roll_is_answered(
+    cluster: Cluster, client: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "ANNOUNCE_SECONDS", 3600.0)
+    async with client.announcements() as announcements:
+        await cluster.worker("here")
+        async with asyncio.timeout(PATIENCE):
+            while (await anext(announcements)).state is not WorkerState.IDLE:
+                pass
+            # What has changed at the start is told by then.
+            for _ in range(5):
+                await client.send(Command(verb="announce"))
+                assert (await anext(announcements)).name == "here"
 
 
 async def test_who_is_there_takes_part_however_late_it_answers_the_roll_call(
