@@ -23,6 +23,8 @@ from tests.support.processes import REPOSITORY, all_in_one, running
 from tests.support.rabbitmq import free_port
 
 STAND_IN = Path(__file__).parent / "stand_in"
+#: Another, of which only the process counts.
+LIGHT = Path(__file__).parent / "light"
 COMFYUI_DIR = os.environ.get("COMFYUI_DIR")
 KINDS = ["attached", "child", *(["attached-stock", "child-stock"] if COMFYUI_DIR else [])]
 

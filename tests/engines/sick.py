@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from aiohttp import web
@@ -18,6 +19,7 @@ _IMAGES = {"required": {"images": ["IMAGE"], "filename_prefix": ["STRING", {"def
 _NODES = {
     "EmptyImage": {"input": {"required": {}}, "output": ["IMAGE"], "output_node": False},
     "SaveImage": {"input": _IMAGES, "output": [], "output_node": True},
+    "TestGate": {"input": {"required": {"path": ["STRING", {}]}}, "output": [], "output_node": True},
 }
 
 
@@ -39,7 +41,10 @@ NONSENSE: list[tuple[Any, Any]] = [
 
 
 class SickComfyUI:
-    """Executes every prompt at once: each output node shows `files`. `answers` replaces routes."""
+    """Executes a prompt at once, or when the files of its TestGates exist: each output node shows `files`.
+
+    `answers` replaces routes.
+    """
 
     def __init__(self) -> None:
         self.system: dict[str, Any] = {
@@ -61,14 +66,15 @@ class SickComfyUI:
         self.hangs_up = False
         self.address = ""
         self._sockets: set[web.WebSocketResponse] = set()
+        self._waiting: dict[str, asyncio.Task[None]] = {}
 
     @asynccontextmanager
-    async def running(self, prefix: str = "") -> AsyncIterator[SickComfyUI]:
+    async def running(self, prefix: str = "", port: int = 0) -> AsyncIterator[SickComfyUI]:
         app = web.Application(middlewares=[self._instead], client_max_size=2**28)
         app.router.add_get("/system_stats", self._stats)
         app.router.add_get("/object_info", _json(_NODES))
         app.router.add_get("/models", _json([]))
-        app.router.add_get("/queue", _json({"queue_running": [], "queue_pending": []}))
+        app.router.add_get("/queue", self._queue)
         app.router.add_get("/history/{id}", self._entry)
         app.router.add_get("/view", body(CONTENT))
         app.router.add_get("/ws", self._socket)
@@ -80,12 +86,14 @@ class SickComfyUI:
             app.add_subapp(prefix, below)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", port)
         await site.start()
         self.address = f"http://127.0.0.1:{runner.addresses[0][1]}"
         try:
             yield self
         finally:
+            for task in self._waiting.values():
+                task.cancel()
             for socket in list(self._sockets):
                 await socket.close()
             await runner.cleanup()
@@ -103,17 +111,42 @@ class SickComfyUI:
         id_ = request.match_info["id"]
         return web.json_response({id_: self.history[id_]} if id_ in self.history else {})
 
+    async def _queue(self, request: web.Request) -> web.Response:
+        running = [[0, id_, {}, {}, []] for id_, task in self._waiting.items() if not task.done()]
+        return web.json_response({"queue_running": running, "queue_pending": []})
+
     async def _prompt(self, request: web.Request) -> web.Response:
         asked = await request.json()
-        id_ = asked["prompt_id"]
+        id_, classes = asked["prompt_id"], [each["class_type"] for each in asked["prompt"].values()]
+        if "TestGate" in classes:
+            self._waiting[id_] = asyncio.create_task(self._execute(asked))
+        else:
+            await self._execute(asked)
+        return web.json_response({"prompt_id": id_, "number": 1, "node_errors": {}})
+
+    async def _execute(self, asked: dict[str, Any]) -> None:
+        id_, prompt = asked["prompt_id"], asked["prompt"]
         outputs = {
             node: {"images": self.files}
-            for node, entry in asked["prompt"].items()
+            for node, entry in prompt.items()
             if _NODES.get(entry["class_type"], {}).get("output_node")
         }
         data = {"prompt_id": id_, "timestamp": 1}
+        for event, more in [
+            *self.nonsense,
+            ("execution_start", {}),
+            *self.nonsense,
+            ("execution_cached", {"nodes": []}),
+        ]:
+            await self.say(event, {**data, **more})
+        for node in outputs:
+            await self.say("executing", {**data, "node": node})
+            if prompt[node]["class_type"] == "TestGate":
+                while not Path(prompt[node]["inputs"]["path"]).exists():
+                    await self.say("progress", {"prompt_id": id_, "node": node, "value": 1, "max": 2})
+                    await asyncio.sleep(0.05)
         self.history[id_] = {
-            "prompt": [0, id_, asked["prompt"], {"client_id": asked["client_id"]}, list(outputs)],
+            "prompt": [0, id_, prompt, {"client_id": asked["client_id"]}, list(outputs)],
             "outputs": outputs,
             "meta": {},
             "status": {
@@ -122,18 +155,10 @@ class SickComfyUI:
                 "messages": [["execution_start", data], ["execution_success", data]],
             },
         } | self.entry
-        for event, more in [
-            *self.nonsense,
-            ("execution_start", {}),
-            *self.nonsense,
-            ("execution_cached", {"nodes": []}),
-            *(("executing", {"node": node}) for node in outputs),
-            *(("executed", {"node": node, "output": output}) for node, output in outputs.items()),
-            ("execution_success", {}),
-            ("executing", {"node": None}),
-        ]:
-            await self.say(event, {**data, **more})
-        return web.json_response({"prompt_id": id_, "number": 1, "node_errors": {}})
+        for node, output in outputs.items():
+            await self.say("executed", {**data, "node": node, "output": output})
+        await self.say("execution_success", data)
+        await self.say("executing", {**data, "node": None})
 
     async def say(self, event: str, data: Any) -> None:
         """To everyone who listens."""

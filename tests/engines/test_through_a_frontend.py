@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import signal
+import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -18,10 +19,10 @@ import aiohttp
 import pytest
 from PIL import Image
 
-from comfy_dist.engine.comfyui import Address, Attached, ComfyuiEngine, Options, Started
+from comfy_dist.engine.comfyui import Address, Attached, ComfyuiEngine, Installation, Options, Started
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
 from comfy_dist.workspace import Workspace
-from tests.engines.conftest import COMFYUI_DIR, Theirs, installation, make_workspace, stock_installation
+from tests.engines.conftest import COMFYUI_DIR, LIGHT, Theirs, make_workspace, stock_installation
 from tests.engines.running import gated, loaded, node, picture, waiting
 from tests.engines.sick import NONSENSE, SickComfyUI, status
 from tests.support.comfy_client import ComfyClient
@@ -181,17 +182,21 @@ async def test_a_sick_comfyui_costs_a_prompt_its_attempts_and_the_next_one_runs(
     assert "Traceback" not in caplog.text
 
 
-@pytest.mark.parametrize("kind", ["stand-in", *(["stock"] if COMFYUI_DIR else [])])
+@pytest.mark.parametrize("kind", ["light", *(["stock"] if COMFYUI_DIR else [])])
 async def test_a_killed_comfyui_costs_an_attempt_and_its_prompt_ends_once(
     cluster: Cluster, kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     workspace = make_workspace(tmp_path / "worker-w")
-    found = stock_installation() if kind == "stock" else installation()
+    if kind == "light":
+        found = Installation.at(LIGHT, Path(sys.executable))
+        prompt = {"2": node("TestGate", path=str(tmp_path / "gate"))}
+    else:
+        found, prompt = stock_installation(), gated(tmp_path / "gate")
     host = Started(found, workspace, Options(device="cpu"))
-    comfy = await in_front_of(cluster, ComfyuiEngine(workspace, host), "TestSleep")
+    comfy = await in_front_of(cluster, ComfyuiEngine(workspace, host), "TestGate")
     async with comfy.socket("me") as socket:
-        prompt_id = await comfy.prompt(gated(tmp_path / "gate"), client_id="me")
+        prompt_id = await comfy.prompt(prompt, client_id="me")
         await socket.event("progress", prompt_id=prompt_id)
         assert host.pid is not None
         os.kill(host.pid, signal.SIGKILL)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import signal
 import socket
+import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -19,13 +19,16 @@ import psutil
 import pytest
 
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
+from tests.engines.conftest import LIGHT
+from tests.engines.running import picture
 from tests.local_workers.living import alive
 from tests.support.in_process import in_process
 from tests.support.patience import PATIENCE
 from tests.support.processes import Process, module
-from tests.support.talking import Answer, Frontend, gated, quick
+from tests.support.talking import Answer, Frontend, node
 
-PACK = Path(__file__).parents[1] / "packs" / "testing_nodes"
+#: Of all its workers: it needs no torch.
+ENGINE = ["--engine", "comfyui", "--comfyui-dir", str(LIGHT), "--comfyui-python", sys.executable]
 SMI = "#!/bin/sh\necho '0, GPU-0a1b, RTX 4090'\n"
 
 
@@ -47,6 +50,7 @@ class Managing:
         command = module("comfy_dist.cli.comfyui", "--distributed-queue-frontend", "--manage-local-workers")
         command += ["--port", "0", "--cwd", str(self.folder / "workspace")]
         command += ["--distributed-queue-name", self.name, "--state-directory", str(self.folder / "state")]
+        command += ENGINE
         for flag, value in more.items():
             command += [f"--{flag.replace('_', '-')}", value]
         path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
@@ -83,7 +87,6 @@ def managing(amqp_uri: str, tmp_path_factory: pytest.TempPathFactory, taken: int
         {"id": "flag", "name": "flag", "device": "cpu", "arguments": ["--engine-token", "hushhush", "--cache"]}
         | {"enabled": False},
     ]
-    shutil.copytree(PACK, folder / "workspace" / "custom_nodes" / "testing_nodes")
     here.file.parent.mkdir(parents=True)
     here.file.write_text(json.dumps({"workers": entries}))
     here.process = here.start()
@@ -127,7 +130,7 @@ def is_running(found: dict[str, Any]) -> bool:
 
 async def execute(frontend: Frontend, name: str) -> None:
     """A prompt for the worker of that name, to its end."""
-    prompt_id = await frontend.prompt(quick(), extra_data={"worker": name})
+    prompt_id = await frontend.prompt(picture(1, name), extra_data={"worker": name})
     assert (await frontend.ended(prompt_id))["status"]["status_str"] == "success"
 
 
@@ -335,7 +338,7 @@ async def test_workers_end_with_their_frontend_however_it_ends(
     family = [psutil.Process(killed["pid"]), *psutil.Process(killed["pid"]).children(recursive=True)]
     assert len(family) > 1
     gate = managing.folder / "gate"
-    prompt_id = await frontend.prompt(gated(gate), extra_data={"worker": "one"})
+    prompt_id = await frontend.prompt({"1": node("TestGate", path=str(gate))}, extra_data={"worker": "one"})
     await frontend.running(prompt_id)
     await frontend.post("/distributed/config", {"auto_launch": False})
     assert managing.process is not None
