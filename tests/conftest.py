@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -34,6 +35,23 @@ LONGEST_FIRST = (
     "engine",
 )
 
+#: Files that one process takes one after another: what they share takes longer to start than its tests take.
+TOGETHER = (
+    ("distributed/test_execute_workflow.py", "distributed/test_seen.py", "distributed/test_shares.py"),
+    (
+        "distributed/test_again.py",
+        "distributed/test_broadcast_info_free.py",
+        "distributed/test_many_at_once.py",
+        "distributed/test_upscale.py",
+    ),
+    (
+        "examples/test_cluster_examples.py",
+        "examples/test_distributed_examples.py",
+        "examples/test_legion_examples.py",
+        "examples/test_remote_examples.py",
+    ),
+)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     chaos = parser.getgroup("chaos", "tests/faults/test_chaos.py")
@@ -48,6 +66,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """Processes for `-n auto`: tests wait for others more than they compute."""
     return min(8, 2 * (os.cpu_count() or 1))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """As `--dist loadfile`, but for the files of TOGETHER."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class LoadTogether(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return next((each[0] for each in TOGETHER if file.removeprefix("tests/") in each), file)
+
+    return LoadTogether(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(trylast=True)

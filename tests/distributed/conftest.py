@@ -140,7 +140,7 @@ async def _drained(worker: Worker, serving: asyncio.Task[None]) -> None:
     await asyncio.wait_for(serving, PATIENCE)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def eight(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workers]:
     broker = MemoryBroker()
     folder = tmp_path_factory.mktemp("eight")
@@ -148,8 +148,9 @@ async def eight(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Worke
         yield workers
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def three(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workers]:
+    """For all files of this folder that want three, on the loop that their tests are on."""
     broker = MemoryBroker()
     folder = tmp_path_factory.mktemp("three")
     async with working(folder, 3, lambda: MemoryTransport(broker), graph_engine) as workers:

@@ -13,7 +13,7 @@ from tests.distributed.conftest import Workers
 from tests.distributed.graphs import nested, placed, region, showing_inside, undivided, with_a_model
 from tests.support.talking import Prompt, node
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 def _told(log: Path) -> list[dict[str, Any]]:

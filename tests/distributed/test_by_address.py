@@ -22,7 +22,7 @@ from tests.outside.serving import Served, serving
 from tests.support.patience import PATIENCE
 from tests.support.talking import Prompt, node
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63f8cfc0000003010100"
@@ -43,14 +43,16 @@ class Server:
         return web.Response(body=PIXEL, content_type="image/png")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def server() -> AsyncIterator[tuple[Server, Served]]:
     server = Server()
     async with serving(server.answer) as served:
         yield server, served
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["graph", *(["stock"] if COMFYUI_DIR else [])])
+@pytest_asyncio.fixture(
+    scope="module", loop_scope="session", params=["graph", *(["stock"] if COMFYUI_DIR else [])]
+)
 async def worker(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,

@@ -14,7 +14,7 @@ from tests.client.ui_workflows import Canvas
 from tests.distributed.conftest import Ran, Workers
 from tests.support.talking import Prompt, node
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 def listening(log: Path | str = "", **scale: Any) -> Prompt:

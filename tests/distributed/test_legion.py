@@ -31,14 +31,14 @@ from tests.distributed.legion_graphs import (
 from tests.support.patience import PATIENCE
 from tests.support.talking import Prompt, node
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 LOCAL, CLUSTER = "local_process", "cluster"
 #: A key of its own for each test that looks at processes, so that none is another's.
 PORTS = iter(range(8300, 8400))
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workers]:
     broker = MemoryBroker()
     folder = tmp_path_factory.mktemp("two")

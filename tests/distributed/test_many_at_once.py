@@ -10,7 +10,7 @@ from tests.distributed.conftest import Workers
 from tests.distributed.graphs import nested, placed, region, undivided
 from tests.support.talking import Prompt, node
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 JOBS = 8
 

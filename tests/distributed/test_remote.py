@@ -26,7 +26,7 @@ from tests.engines.running import Ran as Begun
 from tests.support.processes import all_in_one
 from tests.support.talking import Frontend, Prompt, frontend_at, node
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 IN_CLUSTER = ["any", "worker://any", "worker://w1", "worker://w0"]
 
@@ -37,7 +37,7 @@ def trusting(workspace: Workspace, number: int) -> Engine:
     return GraphEngine(workspace, environment={"TEST_WORKER": str(number)} | allowed)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workers]:
     broker = MemoryBroker()
     folder = tmp_path_factory.mktemp("two")
@@ -55,7 +55,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield found
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def remote(address: str) -> AsyncIterator[Frontend]:
     async with frontend_at(address) as frontend:
         yield frontend

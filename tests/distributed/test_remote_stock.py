@@ -34,7 +34,7 @@ from tests.distributed.test_remote import (
 )
 from tests.engines.conftest import stock, stock_installation
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 class _Trusting(Started):
@@ -50,7 +50,7 @@ def _engine(workspace: Workspace, number: int) -> Engine:
     return GraphEngine(workspace, environment={"TEST_WORKER": str(number)})
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workers]:
     broker = MemoryBroker()
     folder = tmp_path_factory.mktemp("two")

@@ -13,7 +13,7 @@ from comfy_dist.messages import SpanKind
 from tests.distributed.conftest import Workers
 from tests.distributed.graphs import placed, region
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 def calls_of(prompt_id: str, answer: dict[str, Any]) -> dict[int, dict[str, Any]]:

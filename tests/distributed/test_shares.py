@@ -13,7 +13,7 @@ from tests.distributed.conftest import Ran, Workers
 from tests.support.patience import PATIENCE
 from tests.support.talking import Binary, Prompt, node
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PARENT = "w0"
 #: ComfyUI's type of binary events that bring a text for a node.

@@ -50,7 +50,7 @@ from tests.distributed.test_shares import (  # noqa: F401
 from tests.engines.conftest import stock_installation
 from tests.support.talking import node
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 class _Numbered(Started):
@@ -68,7 +68,7 @@ def _engine(workspace: Workspace, number: int) -> Engine:
     return ComfyuiEngine(workspace, started)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def three(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workers]:
     broker = MemoryBroker()
     folder = tmp_path_factory.mktemp("stock")

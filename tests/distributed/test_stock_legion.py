@@ -27,14 +27,14 @@ from tests.engines.conftest import COMFYUI_DIR, stock_installation
 from tests.support.rabbitmq import free_port
 from tests.support.talking import Prompt, node
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 def _stock(workspace: Workspace, _: int) -> Engine:
     return ComfyuiEngine(workspace, Started(stock_installation(), workspace, Options(device="cpu")))
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["graph", "comfyui"])
+@pytest_asyncio.fixture(scope="module", loop_scope="session", params=["graph", "comfyui"])
 async def one(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workers]:
     """Its own engine is of that kind."""
     broker = MemoryBroker()

@@ -12,7 +12,7 @@ from tests.distributed.conftest import Workers
 from tests.distributed.graphs import upscale
 from tests.support.talking import node
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 def come(at: Path) -> list[str]:

@@ -11,7 +11,7 @@ from tests.distributed.conftest import Ran, Workers
 from tests.distributed.graphs import EXACT, placed, region, source, undivided
 from tests.support.talking import Prompt, node
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 WORLDS = (1, 2, 3, 5, 8)
 #: Of what looks at ranks.
@@ -31,7 +31,7 @@ class Undivided:
         return self._ran[case, batch]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def alone(eight: Workers) -> Undivided:
     return Undivided(eight)
 

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from PIL import Image
 
 from comfy_dist.calls.classes import OPENERS
-from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
 from comfy_dist.workflows.ui_format import to_prompt
-from tests.distributed.conftest import Ran, Workers, graph_engine, working
+from tests.distributed.conftest import Ran, Workers
 from tests.support.processes import REPOSITORY
 from tests.support.talking import Prompt, node
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 EXAMPLES = REPOSITORY / "examples/cluster"
 #: {example: how many pictures it saves}
@@ -32,25 +28,6 @@ PICTURES = {
 }
 #: Of several nodes that open one region, those that do it beside the others.
 BESIDE = "As they were"
-
-
-async def workers(folder: Path, count: int) -> AsyncIterator[Workers]:
-    shutil.copytree(REPOSITORY / "examples/input", folder / "workspace/input")
-    broker = MemoryBroker()
-    async with working(folder, count, lambda: MemoryTransport(broker), graph_engine) as found:
-        yield found
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def three(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workers]:
-    async for found in workers(tmp_path_factory.mktemp("three"), 3):
-        yield found
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def one(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workers]:
-    async for found in workers(tmp_path_factory.mktemp("one"), 1):
-        yield found
 
 
 def example(name: str) -> Prompt:

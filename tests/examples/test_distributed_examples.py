@@ -3,36 +3,23 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from comfy_dist.calls.differing import seed_of
-from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
 from comfy_dist.workflows.ui_format import to_prompt
-from tests.distributed.conftest import Ran, Workers, graph_engine, working
+from tests.distributed.conftest import Ran, Workers
 from tests.examples.test_cluster_examples import saved
 from tests.support.processes import REPOSITORY
 from tests.support.talking import Prompt, node
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 EXAMPLES = REPOSITORY / "examples/distributed"
 #: {example: how many pictures it saves on three workers}
 PICTURES = {"weather": 3, "lights": 3, "least-loaded": 6}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def three(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workers]:
-    folder = tmp_path_factory.mktemp("three")
-    shutil.copytree(REPOSITORY / "examples/input", folder / "workspace/input")
-    broker = MemoryBroker()
-    async with working(folder, 3, lambda: MemoryTransport(broker), graph_engine) as found:
-        yield found
 
 
 def example(name: str) -> Prompt:

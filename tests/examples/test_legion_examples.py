@@ -3,41 +3,22 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 import yaml
 
-from comfy_dist.cli.legion import make_legion_engine
-from comfy_dist.settings import ComfyuiWorkerSettings
-from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
 from comfy_dist.workflows.ui_format import to_prompt
-from comfy_dist.workspace import Workspace
-from tests.distributed.conftest import Workers, graph_engine, working
+from tests.distributed.conftest import Workers
 from tests.examples.test_cluster_examples import digested, saved
 from tests.support.processes import REPOSITORY
 from tests.support.talking import Prompt
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 EXAMPLES = REPOSITORY / "examples/legion"
 NAMES = ("in-a-process", "beside", "warm")
 #: Width and height of what each saves.
 SIZES = {"in-a-process": (480, 320), "beside": (1456, 320), "warm": (512, 384)}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def one(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workers]:
-    folder = tmp_path_factory.mktemp("one")
-    workspace = Workspace.at(folder / "workspace")
-    shutil.copytree(REPOSITORY / "examples/input", workspace.input)
-    shutil.copytree(EXAMPLES / "workflows", workspace.user / "default/ComfyUI-LegionPower/workflows")
-    make = make_legion_engine(ComfyuiWorkerSettings(cpu=True), workspace, "cpu")
-    broker = MemoryBroker()
-    async with working(folder, 1, lambda: MemoryTransport(broker), graph_engine, legion_engine=make) as workers:
-        yield workers
 
 
 def example(name: str) -> Prompt:

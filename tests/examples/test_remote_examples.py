@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from comfy_dist.calls.remote_prompts import QUEUES
-from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
 from comfy_dist.workflows.ui_format import to_prompt
-from tests.distributed.conftest import Workers, graph_engine, working
+from tests.distributed.conftest import Workers
 from tests.examples.test_cluster_examples import digested, saved
 from tests.support.processes import REPOSITORY
 from tests.support.talking import Prompt
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 EXAMPLES = REPOSITORY / "examples/remote"
 #: {example: how many pictures it saves}
 PICTURES = {"second-machine": 4, "chain": 5, "elsewhere": 1}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workers]:
-    folder = tmp_path_factory.mktemp("two")
-    shutil.copytree(REPOSITORY / "examples/input", folder / "workspace/input")
-    broker = MemoryBroker()
-    async with working(folder, 2, lambda: MemoryTransport(broker), graph_engine) as found:
-        yield found
 
 
 def example(name: str, url: str) -> Prompt:
@@ -54,13 +41,13 @@ async def test_all_of_them_are_tried_and_told_of() -> None:
 
 
 @pytest.mark.parametrize("name", PICTURES)
-async def test_a_remote_makes_what_is_made_in_its_place(two: Workers, name: str) -> None:
+async def test_a_remote_makes_what_is_made_in_its_place(three: Workers, name: str) -> None:
     """w0 has the prompt; what is queued on itself it makes in its own process."""
     made: list[list[tuple[Any, ...]]] = []
     digests = []
     for url in ("worker://w1", "any", "worker://w0"):
-        ran = await two.done(digested(example(name, url)))
-        made.append(saved(ran, two))
+        ran = await three.done(digested(example(name, url)))
+        made.append(saved(ran, three))
         digests.append(ran.digests)
     assert made[0] == made[1] == made[2]
     assert digests[0] == digests[1] == digests[2]
@@ -70,6 +57,6 @@ async def test_a_remote_makes_what_is_made_in_its_place(two: Workers, name: str)
 
 
 @pytest.mark.parametrize("name", PICTURES)
-async def test_both_forms_are_the_same_prompt(two: Workers, name: str) -> None:
+async def test_both_forms_are_the_same_prompt(three: Workers, name: str) -> None:
     workflow = json.loads((EXAMPLES / f"{name}.json").read_text())
-    assert to_prompt(workflow, await two.frontend.get("/object_info")) == example(name, "any")
+    assert to_prompt(workflow, await three.frontend.get("/object_info")) == example(name, "any")
