@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -30,7 +29,7 @@ from comfy_dist.calls.share_pool import Share, SharePool
 from comfy_dist.calls.shares import MAX_CHUNKS, Pool
 from comfy_dist.calls.turns import Expansion, turns, wait_for
 from comfy_dist.errors import ComfyDistError
-from comfy_dist.messages import EVERYWHERE, Participation, Spread
+from comfy_dist.messages import EVERYWHERE, Participation, Spread, now_ms
 from comfy_dist.tensors.batches import is_latent, join
 from comfy_dist.tensors.errors import CannotTravel
 
@@ -93,6 +92,7 @@ class Parent:
             workers=json.dumps(sorted(workers, key=lambda each: str(each["name"]))),
             offsets=self._offsets,
             attendance=attendance,
+            tell=here.tell if here is not None else None,
         )
         self._since = 0
 
@@ -143,7 +143,7 @@ class Parent:
     async def next(self, done: int, results: Mapping[str, Values]) -> Expansion | None:
         """As of a Turn. Raises Stopped, RankFailed."""
         if self._here is not None:
-            self._here.tell("spans", spans=[self._span(done)])
+            self.session.note("execute", self._here.worker, 0, done, self._since, now_ms())
         return await self._next(done, results)
 
     def outputs(self) -> list[Values]:
@@ -168,7 +168,7 @@ class Parent:
         if chunk is None:
             self._end()
             return None
-        self._since = time.time_ns()
+        self._since = now_ms()
         part = Local(
             self.layout,
             self._node_of,
@@ -231,18 +231,6 @@ class Parent:
         latents = [batch for batch in batches if is_latent(batch)]
         bare = [latent for latent in latents if "batch_index" not in latent]
         return next(iter([*bare, *latents, *batches]), None)
-
-    def _span(self, index: int) -> dict[str, Any]:
-        """When this process executed a chunk."""
-        return {
-            "kind": "execute",
-            "start": self._since // 1_000_000,
-            "stop": time.time_ns() // 1_000_000,
-            "name": f"chunk {index}",
-            "worker": self._here.worker if self._here is not None else "",
-            "rank": 0,
-            "node": self.layout.shown,
-        }
 
 
 async def share_out(

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -59,7 +59,9 @@ class Session:
         workers: str = "",
         offsets: Mapping[str, int] | None = None,
         attendance: Attendance | None = None,
+        tell: Callable[..., object] | None = None,
     ) -> None:
+        """`tell`: Here.tell of this process, to show how it goes on."""
         self.id = uuid.uuid4().hex
         self.pool = pool
         self.node = node
@@ -68,6 +70,7 @@ class Session:
         self._closers = tuple(closers)
         self._saves = saves
         self._attendance = attendance
+        self._tell = tell
         self._call: Mapping[str, Any] = {}
         self._results: dict[int, dict[str, Values]] = {}
         #: Who did each chunk that is done.
@@ -80,6 +83,7 @@ class Session:
         self._failure: ComfyDistError | None = None
         self._over = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._spans: list[dict[str, Any]] = []
 
     # The parent's
 
@@ -260,7 +264,7 @@ class Session:
             return
         self._doers[done.chunk] = call
         now = now_ms()
-        self._tell_span("execute", guest, done.chunk, now - done.took, now)
+        self._note_of(guest, "execute", done.chunk, now - done.took, now)
         task = self._start(self._fetch(guest, call, done))
         guest.fetching.add(task)
         task.add_done_callback(guest.fetching.discard)
@@ -278,21 +282,26 @@ class Session:
             guest.unreachable = True
             if self._doers.get(done.chunk) == call:
                 self._undo([done.chunk])
+                self._in_vain(f"What rank {guest.rank} on worker {guest.worker} has made cannot be had: {error}")
             return
         if self._doers.get(done.chunk) != call or done.chunk in self._results:
             return
+        self._note_of(guest, "transfer", done.chunk, began, now_ms())
         self._keep(done.chunk, call, results)
-        self._tell_span("transfer", guest, done.chunk, began, now_ms())
         for ref in refs(done.results):
             await plane.drop(ref)
 
     def _keep(self, index: int, who: str, results: Mapping[str, Values]) -> None:
         self._doers[index] = who
+        if who and self._attendance is not None:
+            self._attendance.came()
         self._results[index] = dict(results)
         self._changed.set()
-        if self._here is not None and self.pool.world > 1:
-            done = sum(chunk.items for chunk in self.pool.chunks if chunk.index in self._results)
-            self._here.tell("chunks", node=self.node, done=done, items=self.pool.items)
+        done = sum(chunk.items for chunk in self.pool.chunks if chunk.index in self._results)
+        counts = {"done": done, "items": self.pool.items} if self.pool.world > 1 else {}
+        spans, self._spans = self._spans, []
+        if self._tell is not None:
+            self._tell("chunks", node=self.node, spans=spans, **counts)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task that ends with the session at the latest."""
@@ -308,19 +317,14 @@ class Session:
             self.pool.undone(index)
         self._changed.set()
 
-    def _tell_span(self, kind: str, guest: Guest, index: int, start: int, stop: int) -> None:
-        """For the timeline (messages/trace.py). All by this process's clock, whatever the ranks' say."""
-        assert self._here is not None
-        span = {
-            "kind": kind,
-            "start": start,
-            "stop": stop,
-            "name": f"chunk {index}",
-            "worker": guest.worker,
-            "rank": guest.rank,
-            "node": self.node,
-        }
-        self._here.tell("spans", spans=[span])
+    def note(self, kind: str, worker: str, rank: int, index: int, start: int, stop: int) -> None:
+        """For the timeline (messages/trace.py): when something was done for a chunk, in ms since 1970 by this
+        process's clock, whatever the ranks' say. It is told with the next result."""
+        about = {"name": f"chunk {index}", "worker": worker, "rank": rank, "node": self.node}
+        self._spans.append({"kind": kind, "start": start, "stop": stop, **about})
+
+    def _note_of(self, guest: Guest, kind: str, index: int, start: int, stop: int) -> None:
+        self.note(kind, guest.worker, guest.rank, index, start, stop)
 
     # What becomes of calls
 
@@ -362,10 +366,24 @@ class Session:
             self.pool.lost(call)
         else:
             self._gone(guest, call)
+            if message.get("status") == "failed":
+                self._in_vain(guest.failure(error), again=not _is(error, ".CannotTravel"))
         self._changed.set()
+
+    def _in_vain(self, why: str, again: bool = True) -> None:
+        """Results of a call do not get here, never or (`again`) now. Where the parent does nothing itself, others
+        would be called for ever."""
+        if (attendance := self._attendance) is None or attendance.parent:
+            return
+        if attendance.in_vain() or not again:
+            self._failure = self._failure or RankFailed(why)
 
 
 def _out_of_reach(error: Mapping[str, Any]) -> bool:
     """Whether the rank failed only because values cannot get from the parent to it, or back, or what it asks for
     to its worker."""
-    return str(error.get("exception_type", "")).endswith((".NotPulled", ".CannotTravel", ".LinkLost"))
+    return _is(error, ".NotPulled", ".CannotTravel", ".LinkLost")
+
+
+def _is(error: Mapping[str, Any], *types: str) -> bool:
+    return str(error.get("exception_type", "")).endswith(types)

@@ -96,7 +96,6 @@ class Desk:
             "waits": self._waits,
             "give_way": self._give_way,
             "chunks": self._chunks,
-            "spans": self._spans,
         }
 
     @asynccontextmanager
@@ -338,8 +337,8 @@ class Desk:
         self.interrupted(lane)
 
     async def _chunks(self, lane: int, arguments: dict[str, Any]) -> None:
-        node, done, items = arguments["node"], arguments["done"], arguments["items"]
-        self.attempt(lane).on_chunks(str(node), int(done), int(items))
-
-    async def _spans(self, lane: int, arguments: dict[str, Any]) -> None:
-        self.attempt(lane).note(arguments["spans"])
+        """A region has a result more; of one that nobody helps with, that is not counted."""
+        node, calls = str(arguments["node"]), self.attempt(lane)
+        calls.note(arguments["spans"])
+        if "items" in arguments:
+            calls.on_chunks(node, int(arguments["done"]), int(arguments["items"]))

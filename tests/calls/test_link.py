@@ -114,7 +114,7 @@ async def test_a_link_that_is_closed_is_not_opened_again() -> None:
         await here.thread.run(here.ask("hello"))
         assert here.link is not None
         await here.thread.run(here.link.close())
-        for said in (here.link.tell("spans", spans=[]), here.link.ask("hello")):
+        for said in (here.link.tell("void", calls=[]), here.link.ask("hello")):
             with pytest.raises(LinkLost, match="closed"):
                 await here.thread.run(said)
         await until(lambda: PARENT not in worker.links._links)
