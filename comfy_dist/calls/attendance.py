@@ -17,7 +17,8 @@ from comfy_dist.messages import Participation, Spread
 
 #: Seconds between two looks at who is there.
 ATTEND_SECONDS = 2.0
-#: Seconds that an orchestrator-only prompt waits for a worker to come back, once all are gone.
+#: Seconds that an orchestrator-only prompt waits for a worker to come back, once all are gone, and goes on calling
+#: others whose results do not get here.
 ALONE_SECONDS = 30.0
 #: What is said where that happens.
 FALLING_BACK = "No other worker is there, so this one does it (fallback)."
@@ -48,6 +49,8 @@ class Attendance:
         self._say = say
         self._looked = time.monotonic()
         self._alone_since: float | None = None
+        #: Since when no result of another one has got here, though there was one.
+        self._in_vain_since: float | None = None
         self._waits: list[str] = []
 
     @property
@@ -79,6 +82,16 @@ class Attendance:
             self._alone()
         more = [str(worker["name"]) for worker in others if worker["name"] not in coming][: max(0, left)]
         return [Invitation(name, rank) for rank, name in enumerate(more, len(guests) + 1)]
+
+    def came(self) -> None:
+        """A result of another one is here."""
+        self._in_vain_since = None
+
+    def in_vain(self) -> bool:
+        """A result of another one did not get here. Whether it is of no use to call others for it again."""
+        now = time.monotonic()
+        self._in_vain_since = now if self._in_vain_since is None else self._in_vain_since
+        return not self.parent and now - self._in_vain_since > ALONE_SECONDS
 
     def over(self) -> None:
         """Nobody is waited for any longer."""

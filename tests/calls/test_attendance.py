@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from comfy_dist.calls import attendance, share_pool
 from comfy_dist.calls.attendance import FALLING_BACK, Attendance
+from comfy_dist.calls.errors import RankFailed
 from comfy_dist.calls.here import Here
 from comfy_dist.calls.offered import Offered
 from comfy_dist.calls.participants import Invitation, NobodyElse
@@ -168,6 +169,47 @@ async def test_without_others_an_orchestrator_fails_when_none_comes_back(
     assert place.parent is not None
     with pytest.raises(NobodyElse, match="node 9"):
         await asyncio.wait_for(place.parent, PATIENCE)
+
+
+async def test_what_cannot_travel_fails_an_orchestrator(place: Place) -> None:
+    """Whoever is called makes the same again."""
+    calling = await place.calling(Pool(4, 2, ranked=True), ORCHESTRATOR)
+    await calling.ask(place.plane, "call-1")
+    why = {"node_id": "5", "node_type": "Load", "exception_message": "result is a Model, which only …"}
+    error = why | {"exception_type": "comfy_dist.tensors.errors.CannotTravel"}
+    place.worker.push("call-1", "ended", status="failed", error=error)
+    assert place.parent is not None
+    with pytest.raises(RankFailed, match=r"at node 5 \(Load\): result is a Model"):
+        await asyncio.wait_for(place.parent, PATIENCE)
+
+
+@pytest.mark.parametrize("how", ["to it", "from it"])
+async def test_where_results_never_get_here_an_orchestrator_calls_others_for_a_while(
+    place: Place, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(attendance, "ALONE_SECONDS", 0.5)
+    calling = await place.calling(Pool(1, 1, ranked=True), ORCHESTRATOR)
+    assert place.parent is not None
+    served: list[str] = []
+    async with asyncio.timeout(PATIENCE):
+        while not place.parent.done():
+            await until(lambda: place.parent.done() or len(place.worker.sent) > len(served))
+            call = f"call-{len(served) + 1}"
+            served.append(call)
+            if how == "to it":
+                error = {"exception_type": "x.NotPulled", "exception_message": "no way leads there"}
+                place.worker.push(call, "ended", status="failed", error=error)
+            else:
+                answer = await calling.ask(place.plane, call)
+                done = {"chunk": 0, "results": {"in": "no list"}}
+                while answer["chunk"] or answer["again"]:
+                    answer = await calling.ask(place.plane, call, done if answer["chunk"] else None)
+                place.worker.push(call, "ended", status="finished")
+    with pytest.raises(
+        RankFailed, match="no way leads there" if how == "to it" else "rank . on worker far has made"
+    ):
+        await place.parent
+    assert len(served) > 2
 
 
 async def test_whom_it_waits_for_is_told_and_two_that_wait_for_each_other_do_not(place: Place) -> None:
