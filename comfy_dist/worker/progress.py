@@ -52,6 +52,7 @@ class ProgressSender:
         self._burst = transport.burst_seconds if job.call is None else CALL_BURST
         self._moment = transport.burst_seconds * FIRST_BURST if job.call is None else CALL_BURST
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
         self._sending: asyncio.Task[None] | None = None
         self._sent_at = 0.0
 
@@ -141,9 +142,11 @@ class ProgressSender:
         loop = asyncio.get_running_loop()
         due = max(loop.time() + max(self._moment, burst), self._sent_at + self._burst)
         if self._timer is not None:
-            if self._timer.when() <= due:
+            if self._due <= due:
                 return
             self._timer.cancel()
+        # Not asked of the timer: uvloop's for a moment that has come cannot tell.
+        self._due = due
         self._timer = loop.call_at(due, self._begin_sending)
 
     def _begin_sending(self) -> None:

@@ -128,3 +128,20 @@ async def test_what_is_told_of_calls_waits_for_more_of_it_and_for_nothing_else(
     sender.emit(executing("rank 1"), of_call=True)
     await finished(sender)
     assert [each.sequence for each in received] == [1, 2, 3, 4]
+
+
+def test_more_may_come_when_the_moment_to_send_has_come_on_the_loop_of_services() -> None:
+    """uvloop's handle of such a call is not that of a later one."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def send() -> None:
+        transport = MemoryTransport(MemoryBroker())
+        transport.burst_seconds = 0.0
+        sender = ProgressSender(transport, Job(id="j", prompt={}, client_id="me"), 1)
+        for node in "12":
+            sender.emit(executing(node))
+        await finished(sender)
+        assert sender.take_trail() == ()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(send())
