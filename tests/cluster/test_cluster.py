@@ -27,7 +27,7 @@ class Up:
 @pytest.fixture(scope="module")
 def up(cluster: Cluster) -> Up:
     for name in WORKERS:
-        cluster.worker(name)
+        cluster.worker(name, "--max-attempts", "2")
     return Up(cluster.frontend("a")[1], cluster.frontend("b")[1])
 
 
@@ -224,3 +224,27 @@ async def test_a_bad_prompt_is_refused_while_all_workers_are_busy(
     (tmp_path / "gate").touch()
     for id_ in ids:
         await a.in_history(id_)
+
+
+async def test_a_job_that_kills_its_workers_process_is_given_up(
+    clients: tuple[ComfyClient, ComfyClient], cluster: Cluster
+) -> None:
+    """Here at the second attempt: who takes it next finds its worker gone without a word."""
+    a, b = clients
+    kill = {"1": {"class_type": "TestKillWorker", "inputs": {}}}
+    poison = await a.post(kill | {"2": {"class_type": "TestSink", "inputs": {"value": ["1", 0]}}})
+    name, error = (await b.in_history(poison))["status"]["messages"][-1]
+    assert name == "execution_error"
+    ended = zip(WORKERS, cluster.processes, strict=False)
+    codes = {name: code for name, each in ended if (code := each.process.poll()) is not None}
+    assert list(codes.values()) == [-9, -9]
+    assert "It was tried 2 times and given up: " in error["exception_message"]
+    assert all(f"{victim}-" in error["exception_message"] for victim in codes)
+    assert "ended without a word" in error["exception_message"]
+
+    async def letters() -> list[str]:
+        return [letter["id"] for letter in (await b.ask("GET", "/distributed/dead"))["dead"]]
+
+    # The job's end is told before its letter is written.
+    assert await b.until(letters) == [poison]
+    assert (await a.in_history(await a.post(image(5))))["status"]["completed"]

@@ -11,12 +11,10 @@ import pytest
 
 from comfy_dist.messages import Fact, PausedFact
 from comfy_dist.transport import Transport
-from comfy_dist.transport.amqp import AmqpTransport
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
 from comfy_dist.worker.pausing import Pausing
 from tests.support.in_process import Cluster, in_process, prompt
 from tests.support.patience import PATIENCE
-from tests.support.rabbitmq import Rabbit
 from tests.support.talking import Frontend
 
 
@@ -116,26 +114,6 @@ async def test_one_worker_is_paused_by_name_over_its_restart(cluster: Cluster) -
     again = (await workers(comfy, "v", "w", paused="v"))["v"]["id"]
     await comfy.post(f"/distributed/workers/{again}", {"enabled": True})
     await workers(comfy, "v", "w")
-
-
-async def test_a_pause_outlives_a_restart_of_everything(tmp_path: Path, rabbit: Rabbit, queue_name: str) -> None:
-    """Workers, frontends and the broker."""
-    async with in_process(tmp_path, lambda: AmqpTransport(rabbit.uri, queue_name)) as cluster:
-        comfy, _ = await cluster.frontend("a")
-        await cluster.worker("v")
-        await workers(comfy, "v")
-        await comfy.post("/distributed/pause")
-        await workers(comfy, "v", paused="v")
-        waiting = await comfy.prompt(prompt("Quick"))
-    await asyncio.to_thread(rabbit.restart)
-    async with in_process(tmp_path, lambda: AmqpTransport(rabbit.uri, queue_name)) as cluster:
-        comfy, _ = await cluster.frontend("b")
-        await cluster.worker("w")
-        await workers(comfy, "w", paused="w")
-        assert await comfy.queue() == ([], [waiting])
-        assert not cluster.stage.executed
-        await comfy.post("/distributed/resume")
-        await comfy.ended(waiting)
 
 
 async def test_a_pause_by_id_ends_with_that_start_of_the_worker(cluster: Cluster) -> None:

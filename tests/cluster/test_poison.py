@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,8 @@ from comfy_dist.transport import Transport
 from comfy_dist.transport.amqp import AmqpTransport
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
 from comfy_dist.worker.arbiter import Arbiter
-from tests.cluster.conftest import Cluster as Processes
 from tests.support.in_process import Cluster, in_process, prompt
-from tests.support.talking import Frontend, frontend_at, node, quick
+from tests.support.talking import Frontend
 
 
 @pytest.fixture
@@ -32,7 +31,7 @@ async def up(comfy: Frontend, count: int) -> None:
         lambda found: len([w for w in found["workers"] if w["state"] in ("idle", "busy")]) == count,
         "/distributed/workers",
     )
-    await comfy.wait(lambda nodes: "Quick" in nodes or "TestSink" in nodes, "/object_info")
+    await comfy.wait(lambda nodes: "Quick" in nodes, "/object_info")
 
 
 async def died(comfy: Frontend, id_: str) -> dict[str, Any]:
@@ -233,28 +232,3 @@ async def test_many_letters_are_looked_at_in_order_and_without_loss(
         left = [*range(5), *range(25, 70)]
         assert [letter["id"] for letter in answer["dead"]] == [str(number) for number in left]
         assert not answer["more"]
-
-
-@pytest.fixture
-def processes(tmp_path: Path, amqp_uri: str, queue_name: str) -> Iterator[Processes]:
-    processes = Processes(tmp_path, amqp_uri, queue_name)
-    yield processes
-    processes.stop()
-
-
-async def test_a_job_that_kills_its_workers_process_is_given_up_too(processes: Processes) -> None:
-    """Here at the first attempt: who takes it next finds its worker gone without a word."""
-    workers = {name: processes.worker(name, "--max-attempts", "1") for name in ("one", "two")}
-    _, address = processes.frontend("f")
-    async with frontend_at(address) as comfy:
-        await up(comfy, 2)
-        poison = await comfy.prompt({"1": node("TestKillWorker"), "2": node("TestSink", value=["1", 0])})
-        error = await died(comfy, poison)
-        ((victim, code),) = [
-            (name, w.process.poll()) for name, w in workers.items() if w.process.poll() is not None
-        ]
-        assert code == -9
-        assert f"It was tried once and given up: {victim}-" in error["exception_message"]
-        assert "ended without a word" in error["exception_message"]
-        assert [letter["id"] for letter in await dead(comfy, 1)] == [poison]
-        assert (await comfy.ended(await comfy.prompt(quick())))["status"]["completed"]

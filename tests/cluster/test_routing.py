@@ -37,7 +37,8 @@ def places(rabbit: Rabbit, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """Workers one and two, and the addresses of two frontends, of which the second one holds."""
     cluster = Cluster(tmp_path_factory.mktemp("places"), rabbit.uri, f"test-{uuid.uuid4().hex[:8]}")
     one = give(cluster, "one", ("one.safetensors", "both.safetensors"), "testing_nodes")
-    two = give(cluster, "two", ("two.safetensors", "both.safetensors"), "testing_nodes", "widget_nodes")
+    packs = ("testing_nodes", "widget_nodes", "contract_nodes")
+    two = give(cluster, "two", ("two.safetensors", "both.safetensors"), *packs)
     cluster.worker("one", *one, "--worker-tags", "near,small")
     cluster.worker("two", *two, "--worker-tags", "far")
     _, strict = cluster.frontend("strict")
@@ -93,6 +94,33 @@ def forced() -> dict[str, Any]:
         "2": node("ForcedInput", forced=["1", 0], value=1),
         "3": node("TestSink", value=["2", 0]),
     }
+
+
+async def test_a_prompt_runs_where_its_nodes_are(comfy: Frontend) -> None:
+    ids = [await comfy.prompt(forced()) for _ in range(4)]
+    assert [await ran_on(comfy, id_) for id_ in ids] == ["two"] * 4
+    for id_ in [await comfy.prompt(quick()) for _ in range(6)]:
+        assert await ran_on(comfy, id_) in ("one", "two")
+    assert not any(each["failed"] for each in (await comfy.get("/distributed/workers"))["workers"])
+
+
+async def test_inputs_are_judged_by_a_worker_that_has_the_nodes(comfy: Frontend) -> None:
+    prompt = {"1": node("ContractValidateAsync", number=3), "2": node("TestSink", value=["1", 0])}
+    answer = await comfy.ask("POST", "/prompt", json={"prompt": prompt})
+    assert answer.status == 400
+    (error,) = answer.json()["node_errors"]["1"]["errors"]
+    assert error["type"] == "custom_validation_failed"
+
+
+async def test_one_that_waits_for_its_nodes_can_be_cancelled(comfy: Frontend) -> None:
+    long = node("TestSleep", seconds=600, steps=6000, value=["2", 0])
+    busy = await comfy.prompt(forced() | {"3": long, "4": node("TestSink", value=["3", 0])})
+    await comfy.running(busy)
+    waiting = await comfy.prompt(forced())
+    await comfy.post("/queue", {"delete": [waiting]})
+    assert await comfy.queue() == ([busy], [])
+    await comfy.post("/interrupt", {"prompt_id": busy})
+    assert (await comfy.ended(busy))["status"]["messages"][-1][0] == "execution_interrupted"
 
 
 async def test_a_model_is_where_its_file_is(comfy: Frontend) -> None:
@@ -195,52 +223,6 @@ async def test_the_more_urgent_of_what_waits_for_a_worker_comes_first(
     assert pending == [ids[name] for name in order]
 
 
-async def test_a_prompt_is_held_until_a_worker_can_run_it(places: tuple[Cluster, str, str]) -> None:
-    cluster, _, holding = places
-    root = {"headers": {"Authorization": f"Bearer {ROOT}"}}
-    async with frontend_at(holding) as comfy:
-        await knows(comfy, "one", "two", **root)
-        prompts = [
-            {"1": node("TestModel", name="three.safetensors", seconds=0.0), "2": node("TestSink", value=["1", 0])},
-            model("one") | {"9": node("ContractNodeOfNobody"), "8": node("TestSink", value=["9", 0])},
-            quick(),
-        ]
-        extras: list[dict[str, Any]] = [{}, {}, {"requirements": {"tags": ["rare"]}}]
-        ids = []
-        for prompt, extra in zip(prompts, extras, strict=True):
-            answer = await comfy.ask("POST", "/prompt", json={"prompt": prompt, "extra_data": extra}, **root)
-            assert answer.status == 200, answer
-            ids.append(answer.json()["prompt_id"])
-        # Nor is anyone to remember what no file is called.
-        answer = await comfy.ask("POST", "/prompt", json={"prompt": model("x" * 70_000)}, **root)
-        assert (answer.status, answer.error["type"]) == (400, "invalid_requirements")
-        pending = [item[1] for item in (await comfy.get("/queue", **root))["queue_pending"]]
-        assert pending == ids
-        # The second one nobody will ever run: it can be cancelled.
-        assert (await comfy.ask("POST", "/queue", json={"delete": [ids[1]]}, **root)).status == 200
-        cluster.worker(
-            "three", *give(cluster, "three", ("three.safetensors",), "testing_nodes"), "--worker-tags", "rare"
-        )
-        assert await ran_on(comfy, ids[0], **root) == "three"
-        assert await ran_on(comfy, ids[2], **root) == "three"
-        assert (await comfy.get("/queue", **root))["queue_pending"] == []
-        await comfy.ask("POST", "/distributed/workers/three", json={"drain": True}, **root)
-        await knows(comfy, "one", "two", **root)
-
-
-async def test_a_worker_passes_on_what_it_cannot_run(comfy: Frontend, places: tuple[Cluster, str, str]) -> None:
-    """Accepted while every live worker could run it, taken by one that came later and cannot."""
-    cluster, *_ = places
-    await comfy.post("/distributed/workers/one", {"drain": True})
-    await comfy.wait(lambda found: [each["name"] for each in found["workers"]] == ["two"], "/distributed/workers")
-    await comfy.post("/distributed/pause", {"worker": "two"})
-    id_ = await comfy.prompt(forced())
-    again = cluster.worker("one", "--cwd", str(cluster.folder / "one"), "--worker-tags", "near,small")
-    again.wait_for(f"{id_} asks for what this engine lacks")
-    await comfy.post("/distributed/resume", {"worker": "two"})
-    assert await ran_on(comfy, id_) == "two"
-
-
 async def test_users_take_turns_however_much_each_has_waiting(places: tuple[Cluster, str, str]) -> None:
     cluster, _, holding = places
     gate = cluster.folder / "fair"
@@ -275,3 +257,43 @@ async def comfy_runs(comfy: Frontend, prompt_id: str, options: dict[str, Any]) -
     async with asyncio.timeout(PATIENCE):
         while prompt_id not in [item[1] for item in (await comfy.get("/queue", **options))["queue_running"]]:
             await asyncio.sleep(0.05)
+
+
+async def test_a_prompt_is_held_until_a_worker_can_run_it_which_passes_on_what_it_cannot(
+    comfy: Frontend, places: tuple[Cluster, str, str]
+) -> None:
+    cluster, _, holding = places
+    root = {"headers": {"Authorization": f"Bearer {ROOT}"}}
+    async with frontend_at(holding) as patient:
+        await knows(patient, "one", "two", **root)
+        prompts = [
+            {"1": node("TestModel", name="three.safetensors", seconds=0.0), "2": node("TestSink", value=["1", 0])},
+            model("one") | {"9": node("ContractNodeOfNobody"), "8": node("TestSink", value=["9", 0])},
+            quick(),
+        ]
+        extras: list[dict[str, Any]] = [{}, {}, {"requirements": {"tags": ["rare"]}}]
+        ids = []
+        for prompt, extra in zip(prompts, extras, strict=True):
+            answer = await patient.ask("POST", "/prompt", json={"prompt": prompt, "extra_data": extra}, **root)
+            assert answer.status == 200, answer
+            ids.append(answer.json()["prompt_id"])
+        # Nor is anyone to remember what no file is called.
+        answer = await patient.ask("POST", "/prompt", json={"prompt": model("x" * 70_000)}, **root)
+        assert (answer.status, answer.error["type"]) == (400, "invalid_requirements")
+        pending = [item[1] for item in (await patient.get("/queue", **root))["queue_pending"]]
+        assert pending == ids
+        # The second one nobody will ever run: it can be cancelled.
+        assert (await patient.ask("POST", "/queue", json={"delete": [ids[1]]}, **root)).status == 200
+        # Accepted while every live worker could run it.
+        await comfy.post("/distributed/workers/one", {"drain": True})
+        await comfy.wait(lambda found: [w["name"] for w in found["workers"]] == ["two"], "/distributed/workers")
+        await comfy.post("/distributed/pause", {"worker": "two"})
+        passed_on = await comfy.prompt(forced())
+        files = give(cluster, "three", ("three.safetensors",), "testing_nodes")
+        three = cluster.worker("three", *files, "--worker-tags", "rare")
+        assert await ran_on(patient, ids[0], **root) == "three"
+        assert await ran_on(patient, ids[2], **root) == "three"
+        await asyncio.to_thread(three.wait_for, f"{passed_on} asks for what this engine lacks")
+        assert [item[1] for item in (await patient.get("/queue", **root))["queue_pending"]] == [passed_on]
+        await comfy.post("/distributed/resume", {"worker": "two"})
+        assert await ran_on(comfy, passed_on) == "two"

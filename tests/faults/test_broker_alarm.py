@@ -32,7 +32,7 @@ async def test_under_an_alarm_prompts_are_refused_pages_answered_and_jobs_end_af
     accepted += [await client.post(counted(each)) for each in marks[1:]]
     await asyncio.to_thread(rabbit.ctl, "set_vm_memory_high_watermark", "absolute", "1MB")
     try:
-        await client.until(lambda: alarmed(rabbit))
+        await asyncio.to_thread(until_alarmed, rabbit)
         refusal = asyncio.create_task(refused(client))
         # Meanwhile the job comes to its end, and everything that only reads is answered.
         gate.touch()
@@ -57,14 +57,22 @@ async def test_under_an_alarm_prompts_are_refused_pages_answered_and_jobs_end_af
     assert [beginnings(each) for each in marks] == [1, 1, 1]
     assert (await client.in_history(await client.post(image(1))))["status"]["completed"]
     assert len(await client.history()) == 4
-    for queue in ("jobs", "dead", "parked"):
-        await asyncio.to_thread(rabbit.until_counts, f"{cluster.name}.{queue}", ready=0, held=0)
+    queues = [f"{cluster.name}.{queue}" for queue in ("jobs", "parked", "dead")]
+    await asyncio.to_thread(rabbit.until_counts, *queues, ready=0, held=0)
     for process in cluster.processes:
         assert "Traceback" not in process.log
 
 
-async def alarmed(rabbit: Rabbit) -> bool:
-    return "memory" in await asyncio.to_thread(rabbit.ctl, "eval", "rabbit_alarm:get_alarms().")
+def until_alarmed(rabbit: Rabbit) -> None:
+    ask = f"""
+        Wait = fun Wait(Tries) ->
+            case rabbit_alarm:get_alarms() of
+                [] when Tries > 0 -> timer:sleep(100), Wait(Tries - 1);
+                Alarms -> Alarms
+            end
+        end,
+        Wait({round(PATIENCE * 10)})."""
+    assert "memory" in rabbit.ctl("eval", ask)
 
 
 async def refused(client: ComfyClient) -> tuple[int, str]:

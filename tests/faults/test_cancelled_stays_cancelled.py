@@ -1,4 +1,4 @@
-"""What was cancelled is never executed, though everything is started anew and only the broker remembers it."""
+"""What was cancelled is never executed, and what was paused stays so, though only the broker remembers it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from tests.support.comfy_client import ComfyClient, image
 from tests.support.rabbitmq import Rabbit
 
 
-async def test_a_cancelled_job_stays_so_over_a_restart_of_everything(
+async def test_cancelled_jobs_and_a_pause_stay_so_over_a_restart_of_everything(
     cluster: Cluster, rabbit: Rabbit, session: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    cluster.worker("w")
+    """Of workers, frontends and the broker."""
+    worker = cluster.worker("w")
     accepting, other = [
         ComfyClient(session, (await asyncio.to_thread(cluster.frontend, name))[1]) for name in ("f", "g")
     ]
@@ -29,12 +30,13 @@ async def test_a_cancelled_job_stays_so_over_a_restart_of_everything(
     # From the frontend that did not accept them: one, what runs, and then all that wait.
     await other.ask("POST", "/queue", {"delete": [pending]})
     await other.until(lambda: waits(other, set(more)))
-    for process in cluster.processes[:1]:
-        # Before the worker hears of it: killed, it cannot have settled any of their messages.
-        process.kill()
-        process.process.wait()
+    await other.ask("POST", "/distributed/pause")
+    # Before the worker hears of it: killed, it cannot have settled any of their messages.
+    worker.kill()
+    worker.process.wait()
     await other.ask("POST", "/interrupt", {"prompt_id": running})
     await other.ask("POST", "/queue", {"clear": True})
+    kept = [await accepting.post(image(6))]
     cluster.stop()
     await asyncio.to_thread(rabbit.restart)
 
@@ -42,11 +44,17 @@ async def test_a_cancelled_job_stays_so_over_a_restart_of_everything(
     client = ComfyClient(session, (await asyncio.to_thread(cluster.frontend, "empty"))[1])
     await client.until(lambda: knows_a_worker(client))
     gate.touch()
-    kept = await client.post(image(7))
-    assert (await client.in_history(kept))["status"]["completed"]
+    # The worker is paused from its first moment.
+    kept.append(await client.post(image(7)))
+    await client.until(lambda: waits(client, set(kept)))
+    (there,) = (await client.ask("GET", "/distributed/workers"))["workers"]
+    assert (there["name"], there["state"], there["paused"], there["finished"]) == ("again", "idle", True, 0)
+    await client.ask("POST", "/distributed/resume")
+    for id_ in kept:
+        assert (await client.in_history(id_))["status"]["completed"]
     await client.until(lambda: nothing_waits(client))
-    for queue in ("jobs", "parked", "dead"):
-        await asyncio.to_thread(rabbit.until_counts, f"{cluster.name}.{queue}", ready=0, held=0)
+    queues = [f"{cluster.name}.{queue}" for queue in ("jobs", "parked", "dead")]
+    await asyncio.to_thread(rabbit.until_counts, *queues, ready=0, held=0)
     assert {name: beginnings(each) for name, each in marks.items()} == {
         "running": 1,
         "pending": 0,
@@ -55,7 +63,7 @@ async def test_a_cancelled_job_stays_so_over_a_restart_of_everything(
     for id_ in (running, pending, *more):
         assert (await client.ask("GET", f"/api/jobs/{id_}"))["status"] == "cancelled"
     # Only what had begun is history.
-    assert (await client.history()).keys() == {running, kept}
+    assert (await client.history()).keys() == {running, *kept}
 
 
 async def knows_a_worker(client: ComfyClient) -> bool:

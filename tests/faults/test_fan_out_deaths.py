@@ -176,21 +176,6 @@ async def test_eight_jobs_that_fan_out_by_eight_all_end_though_a_worker_is_kille
         await fleet.assert_right(prompt_id, batch=8, seed=n)
 
 
-async def test_ranks_that_are_told_to_stop_finish_what_they_have_or_give_it_back(fleet: Fleet) -> None:
-    place = fleet.place()
-    prompt_id = await fleet.begun(place)
-    once, twice = fleet.workers[1].process, fleet.workers[2]
-    once.send_signal(signal.SIGTERM)
-    twice.process.send_signal(signal.SIGTERM)
-    await asyncio.to_thread(twice.wait_for, "stops as soon as")
-    assert await asyncio.to_thread(twice.stop, signal.SIGTERM) == 0
-    assert once.poll() is None
-    place.leave("go-1")
-    assert await asyncio.to_thread(once.wait, PATIENCE) == 0
-    place.leave()
-    await fleet.assert_right(prompt_id)
-
-
 async def test_an_interrupt_stops_ranks_that_learn_of_it_from_the_broker(fleet: Fleet) -> None:
     place = fleet.place()
     prompt_id = await fleet.begun(place)
@@ -205,3 +190,20 @@ async def test_an_interrupt_stops_ranks_that_learn_of_it_from_the_broker(fleet: 
 
 async def test_all_that_died_is_replaced_and_works(fleet: Fleet) -> None:
     await fleet.assert_well()
+
+
+async def test_ranks_that_are_told_to_stop_finish_what_they_have_or_give_it_back(fleet: Fleet) -> None:
+    place = fleet.place()
+    prompt_id = await fleet.begun(place)
+    once, twice = fleet.workers[1], fleet.workers[2]
+    once.process.send_signal(signal.SIGTERM)
+    twice.process.send_signal(signal.SIGTERM)
+    await asyncio.to_thread(twice.wait_for, "stops as soon as")
+    assert await asyncio.to_thread(twice.stop, signal.SIGTERM) == 0
+    assert once.process.poll() is None
+    place.leave("go-1")
+    assert await asyncio.to_thread(once.process.wait, PATIENCE) == 0
+    place.leave()
+    await fleet.assert_right(prompt_id)
+    for process in (once, twice, fleet.workers[0]):
+        assert "Traceback" not in process.log

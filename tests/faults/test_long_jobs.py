@@ -64,8 +64,8 @@ async def test_the_delivery_that_comes_again_is_parked_not_executed(
     others = [await client.post(image(number)) for number in range(6)]
     for other in others:
         assert (await client.in_history(other))["status"]["completed"]
-    for queue in ("jobs", "parked", "dead"):
-        await asyncio.to_thread(impatient.until_counts, f"{cluster.name}.{queue}", ready=0, held=0)
+    queues = [f"{cluster.name}.{queue}" for queue in ("jobs", "parked", "dead")]
+    await asyncio.to_thread(impatient.until_counts, *queues, ready=0, held=0)
     assert await client.in_history(id_) == entry
     for worker in workers:
         assert "Traceback" not in worker.log

@@ -146,7 +146,7 @@ async def test_a_job_cancelled_before_it_began_leaves_no_entry(ledger: Ledger) -
     assert row.state == "cancelled"
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(count=st.integers(0, 6), max_items=st.none() | st.integers(0, 8), offset=st.integers(-1, 8))
 async def test_pages_of_the_history_are_those_of_comfyui(
     tmp_path_factory: pytest.TempPathFactory, count: int, max_items: int | None, offset: int
@@ -401,7 +401,7 @@ def all_events(ids: Iterable[str]) -> st.SearchStrategy[list[Event]]:
     return st.lists(of_one, max_size=15)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30)
 @given(events=all_events("ab"), split=st.integers(0, 15))
 async def test_batches_and_restarts_make_no_difference(
     tmp_path_factory: pytest.TempPathFactory, events: list[Event], split: int

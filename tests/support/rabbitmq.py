@@ -118,26 +118,26 @@ class Rabbit:
             raise RuntimeError(done.stdout + done.stderr)
         return done.stdout
 
-    def until_counts(self, queue: str, *, ready: int, held: int) -> None:
-        """Wait until a queue of work has so many ready and unacknowledged messages."""
+    def until_counts(self, *queues: str, ready: int, held: int) -> None:
+        """Wait until each of these queues of work has so many ready and unacknowledged messages."""
         # Waits in the broker, as each rabbitmqctl is dear, and asks the queue itself: lists are seconds old.
+        names = ", ".join(f'<<"{queue}">>' for queue in queues)
         ask = f"""
-            Name = rabbit_misc:r(<<"/">>, queue, <<"{queue}">>),
-            Counts = [fun rabbit_fifo:query_messages_ready/1, fun rabbit_fifo:query_messages_checked_out/1],
-            {{ok, Queue}} = rabbit_amqqueue:lookup(Name),
-            Ask = fun(Each) ->
-                case ra:local_query(amqqueue:get_pid(Queue), Each) of {{ok, {{_, N}}, _}} -> N; _ -> unknown end
+            Count = fun(Name) ->
+                {{ok, Queue}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, Name)),
+                [case ra:local_query(amqqueue:get_pid(Queue), Each) of {{ok, {{_, N}}, _}} -> N; _ -> unknown end
+                 || Each <- [fun rabbit_fifo:query_messages_ready/1, fun rabbit_fifo:query_messages_checked_out/1]]
             end,
-            Count = fun() -> [Ask(Each) || Each <- Counts] end,
-            Wait = fun Wait(0) -> Count(); Wait(Tries) ->
-                case Count() of
-                    [{ready}, {held}] -> [{ready}, {held}];
+            Wait = fun Wait(Tries) ->
+                case [{{Name, Found}} || Name <- [{names}], Found <- [Count(Name)], Found /= [{ready}, {held}]] of
+                    [] -> as_wanted;
+                    Others when Tries == 0 -> Others;
                     _ -> timer:sleep(100), Wait(Tries - 1)
                 end
             end,
             Wait({round(PATIENCE * 10)})."""
-        counted = self.ctl("eval", ask).strip()
-        assert counted == f"[{ready},{held}]", f"{queue} has {counted}, not {ready} and {held}"
+        found = self.ctl("eval", ask).strip()
+        assert found == "as_wanted", f"{found}, not {ready} and {held}"
 
 
 @contextmanager
