@@ -34,12 +34,15 @@ class Between:
     def begin(self, job: Job) -> None:
         """What is broadcast in a client's job and in all its calls meets where the job is executed."""
         if job.call is None:
-            self._channels[job.id] = Channels(job.prompt)
+            self._channels[job.id] = Channels(job)
 
     def expect(self, call: Job) -> None:
         """A call that is sent may broadcast."""
-        if call.call is not None and (channels := self._channels.get(call.call.root)) is not None:
-            channels.expect(call.prompt)
+        if call.call is None or not call.call.plan:
+            # Of a region: a part of what is expected already.
+            return
+        if (channels := self._channels.get(call.call.root)) is not None:
+            channels.expect(call)
 
     def end(self, job: Job) -> None:
         if (channels := self._channels.pop(job.id, None)) is not None:
@@ -60,8 +63,10 @@ class Between:
 
     async def listen(self, calls: AttemptCalls, arguments: dict[str, Any]) -> dict[str, Any]:
         """{"value"}, as soon as it is broadcast. Raises LinkRefused."""
+        call = calls.job.call
+        within = call.node if call is not None and call.parent == call.root else ""
         while not calls.over.is_set():
-            if answer := await self._at_home(calls, "listen", arguments):
+            if answer := await self._at_home(calls, "listen", {**arguments, "within": within}):
                 return dict(answer)
         raise LinkRefused("The job was over before anything was broadcast.")
 
@@ -94,7 +99,8 @@ class Between:
                     channels = self._channels_of(arguments["root"])
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(LISTEN_SECONDS):
-                            return {"answer": {"value": await channels.listen(str(arguments["channel"]))}}
+                            channel, within = str(arguments["channel"]), str(arguments.get("within", ""))
+                            return {"answer": {"value": await channels.listen(channel, within)}}
                     return {"answer": {}}
         except ComfyDistError as error:
             return {"refused": str(error)}

@@ -19,12 +19,18 @@ def saved(three: Workers) -> None:
     folder = three.workspace.user / "default/workflows"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "hears.json").write_text(json.dumps(HEARS))
+    (folder / "casts.json").write_text(json.dumps(CASTS))
 
 
 #: Executed by the other workers.
 HEARS = {
     "listen": node("ClusterListenTensorBroadcast", channel="styles"),
     "digest": node("DistDigest", value=["listen", 0]),
+}
+CASTS = {
+    "made": source("Latent", 3, seed=8, masks=2),
+    "cast": node("ClusterBroadcastTensor", input=["made", 0], channel="styles"),
+    "digest": node("DistDigest", value=["cast", 0]),
 }
 
 
@@ -48,11 +54,36 @@ async def test_a_called_workflow_hears_what_its_caller_broadcasts_each_time_it_i
             assert result["outputs"]["digest"]["digest"] == ran.digests["digest"]
 
 
-async def test_a_workflow_that_listens_to_what_nobody_broadcasts_fails_with_a_sentence(three: Workers) -> None:
-    ran = await three.run(_broadcasting("other"))
+#: What is broadcast too late for those who would hear it, or never, and what is said of it.
+UNHEARD: dict[str, tuple[Prompt, str]] = {
+    "by nobody": (_broadcasting("other"), "'styles' (its channels: other"),
+    "by a node that is not executed": (
+        {id_: each for id_, each in _broadcasting().items() if id_ != "digest"},
+        "One whose output no node takes is not executed",
+    ),
+    "after it": (
+        _broadcasting() | {"cast": node("ClusterBroadcastTensor", input=["call", 0], channel="styles")},
+        "is made of what node call gives, which waits for this workflow",
+    ),
+    "by a workflow called before": (
+        {
+            "parts": source("Image", 1, channels=3, seed=5),
+            "first": node("ClusterExecuteWorkflow", workflow_path="casts.json", image=["parts", 0]),
+            "call": node("ClusterExecuteWorkflow", workflow_path="hears.json", image=["first", 0]),
+            "results": node("PreviewAny", source=["call", 1]),
+        },
+        "'styles' (its channels: none",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", UNHEARD)
+async def test_a_workflow_that_listens_in_vain_fails_with_a_sentence(three: Workers, how: str) -> None:
+    prompt, sentence = UNHEARD[how]
+    ran = await three.run(prompt)
     assert ran.status == "error"
     assert ran.error["node_id"] == "call"
-    assert "'styles' (its channels: other" in ran.error["exception_message"]
+    assert sentence in ran.error["exception_message"]
     assert re.search("worker w[12]", ran.error["exception_message"])
 
 
