@@ -23,8 +23,8 @@ from comfy_dist.tensors.staging import to_gpu
 from comfy_dist.tensors.store import Handler, Held
 from comfy_dist.tensors.ways import Ways
 
-#: Seconds that a lease lasts if nobody says otherwise: for owners that end without a release.
-LEASE_SECONDS = 6 * 3600.0
+#: Seconds that a lease lasts if nobody says otherwise: longer than any job, for owners that end without a release.
+LEASE_SECONDS = 7 * 24 * 3600.0
 T = TypeVar("T")
 
 

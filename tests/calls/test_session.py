@@ -19,7 +19,7 @@ from comfy_dist.calls.shares import Pool
 from comfy_dist.calls.turns import turns
 from comfy_dist.messages import Peer
 from comfy_dist.tensors.errors import NotAnswered
-from comfy_dist.tensors.packing import INLINE_AT_ONCE
+from comfy_dist.tensors.packing import INLINE_AT_ONCE, refs
 from comfy_dist.tensors.plane import Plane
 from tests.calls.processes import PARENT, Calling, Worker, a_worker, until
 from tests.support.patience import PATIENCE
@@ -160,6 +160,25 @@ async def test_a_rank_that_is_gone_before_it_delivers_costs_nothing(cluster: Clu
     await until(lambda: not calling.session.pool.outstanding(""))
     await cluster.push(1, "gone")
     assert _is_whole(await asyncio.wait_for(rest, PATIENCE))
+
+
+async def test_who_is_gone_with_a_chunk_and_the_next_costs_nothing(cluster: Cluster) -> None:
+    calling = await cluster.calling(ranked=False, chunks_per_worker=6)
+    at = await calling.ask(cluster.far, cluster.call(1))
+    ahead = await calling.ask(cluster.far, cluster.call(1), at=at["chunk"]["index"], free_in=20)
+    assert len(calling.session.pool.outstanding(cluster.call(1))) == 2
+    await cluster.push(1, "gone")
+    assert _is_whole(await parent_does_the_rest(calling))
+    assert {calling.session._doers[each["chunk"]["index"]] for each in (at, ahead)} == {""}
+
+
+async def test_a_region_may_take_days(cluster: Cluster) -> None:
+    calling = await cluster.calling()
+    answer = await calling.ask(cluster.far, cluster.call(1))
+    ends = [calling.peer.expires, *(ref.expires for ref in refs(answer["slices"]))]
+    assert len(ends) > 1
+    assert min(ends) > time.time() + 3 * 24 * 3600
+    await parent_closes(calling)
 
 
 async def test_results_that_can_be_had_no_more_are_made_anew(cluster: Cluster) -> None:
