@@ -110,7 +110,7 @@ class GraphEngine:
             self._ready = asyncio.get_running_loop().create_future()
             self._pack = None
             child = self._child = await Child.spawn(
-                [sys.executable, "-P", "-m", "comfy_dist.engine.graph.process"],
+                [sys.executable, "-P", "-m", "comfy_dist.engine.graph.main"],
                 environment=self._child_environment(),
                 cwd=str(self._workspace.root) if self._workspace.root.is_dir() else None,
                 log=_log,

@@ -1,4 +1,4 @@
-"""The child process of engine graph: `python -m comfy_dist.engine.graph.process`.
+"""The child process of engine graph, which `main.py` starts.
 
 The main thread executes prompts on one event loop that lives as long as the process. A reader thread takes
 frames, sets the interrupt flag itself, and ends the process when the worker is gone. A third thread answers
@@ -286,7 +286,3 @@ def main() -> None:
     # Threads that a node left behind must not hold the process.
     sys.stderr.flush()
     os._exit(0)
-
-
-if __name__ == "__main__":
-    main()
