@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from typing import Any
 
 from comfy_dist.calls.classes import BALANCED, CLOSERS, OPENERS, RUN, RUN_ALL, SHARED, Joining
@@ -46,8 +46,10 @@ def refuse_crossed(regions: Regions, order: Sequence[str]) -> None:
 
 
 def run_node(regions: Regions, region: Region) -> Node:
-    """The Run node of a region. Raises RegionError for one that takes too much from outside."""
+    """The Run node of a region. Raises RegionError for one that has too much at its edges."""
     graph = regions.graph
+    _refuse_many(graph, region, region.closers, "closing nodes")
+    _refuse_many(graph, region, region.outputs, "output nodes")
     values = _numbered(graph, region, "in", [link for link, _ in region.values.values()], "values from outside")
     names = {key_of(link): name for name, link in values.items()}
     sides = _numbered(graph, region, "side", [link for link, _ in region.sides.values()], "models from outside")
@@ -93,14 +95,19 @@ def _sorted(node_ids: Iterable[str]) -> tuple[str, ...]:
 def _numbered(graph: Graph, region: Region, name: str, links: Iterable[Link], what: str) -> dict[str, Link]:
     """The links as inputs `name_0`, …, each once and in an order of their own."""
     found = {key_of(link): link for link in links}
+    _refuse_many(graph, region, found, what)
+    ordered = sorted(found.values(), key=lambda link: (natural(link[0]), link[1]))
+    return {f"{name}_{number}": link for number, link in enumerate(ordered)}
+
+
+def _refuse_many(graph: Graph, region: Region, found: Sized, what: str) -> None:
+    """Raises RegionError for more than a Run node, or a step, has inputs or outputs for."""
     if len(found) > MOST_LINKS:
         raise RegionError(
             f"The region that {_bounded(graph, region)} has {len(found)} {what}; {MOST_LINKS} are the most. "
             "Make it smaller, or two of it.",
             graph.shown(min(region.openers or region.infos or region.closers, key=natural)),
         )
-    ordered = sorted(found.values(), key=lambda link: (natural(link[0]), link[1]))
-    return {f"{name}_{number}": link for number, link in enumerate(ordered)}
 
 
 def _bounded(graph: Graph, region: Region) -> str:

@@ -186,6 +186,20 @@ REFUSED = {
         "2",
         f"The region that node 2 (ClusterFanOutImage) opens has {MOST_LINKS + 1} values from outside; ",
     ),
+    "too many closing nodes": (
+        {
+            **OPENED,
+            **{f"in {at}": node(FAN_IN, input=["2", 0]) for at in range(MOST_LINKS + 1)},
+            **{f"save {at}": save(f"in {at}") for at in range(MOST_LINKS + 1)},
+        },
+        "2",
+        f"The region that node 2 (ClusterFanOutImage) opens has {MOST_LINKS + 1} closing nodes; ",
+    ),
+    "too many output nodes": (
+        {**OPENED, **{f"save {at}": save("2") for at in range(MOST_LINKS + 1)}},
+        "2",
+        f"The region that node 2 (ClusterFanOutImage) opens has {MOST_LINKS + 1} output nodes; ",
+    ),
 }
 
 
