@@ -6,10 +6,8 @@ import asyncio
 import json
 import os
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,9 +16,8 @@ import torch
 from comfy_dist.tensors import shared
 from comfy_dist.tensors.errors import NotPulled
 from comfy_dist.tensors.plane import Plane
-from comfy_dist.tensors.ref import TensorRef
 from tests.support.patience import PATIENCE
-from tests.support.processes import clean_environment, finished
+from tests.support.processes import finished
 from tests.support.small_disk import small_disk
 from tests.tensors.peers import a_peer, a_ref, head, request_of, transfers
 from tests.tensors.planes import a_plane, changed, ref_of, same_bits, shared_files
@@ -142,20 +139,15 @@ async def test_a_holder_that_dies_does_the_reader_no_harm(holder: str, folder: P
         assert shared_files(folder) == []
 
 
-PROCESS = """
+#: A process that pulls each way, and tells how much more memory it took then, and how much of it is the result.
+READER = """
 import asyncio, json, sys, torch
 from pathlib import Path
 from comfy_dist.tensors.plane import Plane
 from comfy_dist.tensors.ref import TensorRef
 from comfy_dist.tensors.recycling import recycling
 torch.set_num_threads(1)
-"""
-HOLDER = """
-plane = Plane({"listen": "127.0.0.1", "advertise": "127.0.0.1"})
-print(json.dumps(plane.pack(torch.rand(12, 1024, 1024), "owner")["ref"]), flush=True)
-sys.stdin.read()
-"""
-READER = """
+
 def peak():
     lines = open("/proc/self/status").read().splitlines()
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
@@ -176,34 +168,17 @@ print(json.dumps(found))
 """
 
 
-@pytest.fixture(scope="module")
-def holder() -> Iterator[tuple[subprocess.Popen[str], TensorRef]]:
-    """A process that holds a tensor of 50 MB."""
-    with subprocess.Popen(
-        [sys.executable, "-c", PROCESS + HOLDER],
-        env=clean_environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        yield process, TensorRef.from_json(json.loads(process.stdout.readline()))
-        process.kill()
-
-
-def test_a_reader_needs_little_more_memory_than_the_slice(
-    holder: tuple[subprocess.Popen[str], TensorRef], tmp_path: Path
-) -> None:
-    command = [sys.executable, "-c", PROCESS + READER, json.dumps(holder[1].to_json())]
-    done = finished(command, cwd=tmp_path)
+def test_a_reader_needs_little_more_memory_than_the_slice(tmp_path: Path) -> None:
+    with a_plane() as holder:
+        ref = ref_of(holder, torch.rand(12, 1024, 1024))
+        done = finished([sys.executable, "-c", READER, json.dumps(ref.to_json())], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for more, size in json.loads(done.stdout).values():
         assert 0.9 * size <= more <= 1.1 * size
 
 
-async def test_a_holder_that_dies_is_named(holder: tuple[subprocess.Popen[str], TensorRef]) -> None:
-    process, ref = holder
-    process.kill()
-    process.wait()
+async def test_a_holder_that_is_gone_is_named() -> None:
+    with a_plane() as holder:
+        ref = ref_of(holder, torch.rand(1000))
     with a_plane() as reader, pytest.raises(NotPulled, match=ref.address):
         await reader.pull(ref)
