@@ -144,7 +144,7 @@ def executed(planned: Planned, seed: int) -> dict[str, list[int]]:
     return {node_id: entry["saved"] for node_id, entry in outputs.items()}
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(graphs(), st.integers(0, 2**32), st.data())
 def test_many_make_what_one_worker_makes(prompt: dict[str, Any], seed: int, data: st.DataObject) -> None:
     targets = targets_of(prompt)

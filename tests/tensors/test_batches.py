@@ -65,7 +65,7 @@ def latents(draw: Draw) -> dict[str, Any]:
 batches = st.one_of(images(), masks(), latents(), st.lists(st.integers(), max_size=9))
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(batch=batches, data=st.data())
 def test_what_was_cut_anywhere_is_joined_to_what_it_was(batch: Any, data: st.DataObject) -> None:
     items = items_of(batch)
