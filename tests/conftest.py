@@ -37,6 +37,7 @@ LONGEST_FIRST = (
 
 #: Files that one process takes one after another: what they share takes longer to start than its tests take.
 TOGETHER = (
+    ("faults/test_fan_out_failures.py", "faults/test_fan_out_leaks.py"),
     ("distributed/test_execute_workflow.py", "distributed/test_seen.py", "distributed/test_shares.py"),
     (
         "distributed/test_again.py",

@@ -14,7 +14,7 @@ from tests.distributed.conftest import Workers
 from tests.distributed.graphs import nested, placed, region, undivided
 from tests.support.talking import Prompt, node
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 def _come(at: Path) -> Counter[str]:

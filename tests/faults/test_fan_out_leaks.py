@@ -17,7 +17,7 @@ from tests.distributed.conftest import Workers
 from tests.support.patience import PATIENCE
 from tests.support.talking import Prompt, node
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 BATCH, PIXELS = 3, 300
 #: Of one image, which a rank is sent and sends back.
