@@ -271,3 +271,8 @@ def failed(
         attempt=attempts,
         messages=(("execution_error", error),),
     )
+
+
+def times(attempts: int) -> str:
+    """In words."""
+    return "once" if attempts == 1 else f"{attempts} times"

@@ -29,7 +29,7 @@ from comfy_dist.messages.facts import REASON_CHARACTERS
 from comfy_dist.routing import lacks, needs_of
 from comfy_dist.transport import Delivery, Transport
 from comfy_dist.worker.arbiter import Arbiter
-from comfy_dist.worker.attempt import Attempt, Ending, failed
+from comfy_dist.worker.attempt import Attempt, Ending, failed, times
 from comfy_dist.worker.desk import Desk
 from comfy_dist.worker.draining import Draining
 from comfy_dist.worker.news import News
@@ -318,7 +318,7 @@ class Lane:
         self, delivery: Delivery, deaths: tuple[Death, ...], reason: str, node: str | None = None
     ) -> None:
         attempts = len(deaths)
-        message = f"{reason} It was tried {_times(attempts)} and given up: {'; '.join(map(str, deaths))}."
+        message = f"{reason} It was tried {times(attempts)} and given up: {'; '.join(map(str, deaths))}."
         ending = failed(delivery.job, self._worker, attempts, message=message, kind="EngineDied", node=node)
         await self._report(delivery.job, ending)
         await self._insist(lambda: delivery.bury(message))
@@ -342,7 +342,3 @@ class Lane:
             if {kind, kind.rpartition(".")[2]} & set(self._limits.panic_when):
                 log.warning("The engine raised %s and is replaced.", kind)
                 await self._engine.kill()
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"

@@ -17,9 +17,10 @@ from comfy_dist.errors import ComfyDistError
 from comfy_dist.files.job_files import JobFiles
 from comfy_dist.messages import AttemptFailed, Job
 from comfy_dist.transport import Transport
-from comfy_dist.worker.attempt import Attempt, Ending, failed
+from comfy_dist.worker.attempt import Attempt, Ending, failed, times
 from comfy_dist.worker.attempt_calls import AttemptCalls
 from comfy_dist.worker.desk import Desk
+from comfy_dist.worker.lane import Limits
 from comfy_dist.worker.legion_processes import BESIDE, LegionProcess, LegionProcesses
 from comfy_dist.worker.presence import Identity
 from comfy_dist.worker.progress import ProgressSender
@@ -41,7 +42,7 @@ class Legion:
         desk: Desk,
         workspace: Workspace,
         processes: LegionProcesses | None,
-        interrupt_grace: float,
+        limits: Limits,
         files: JobFiles | None,
     ) -> None:
         """`processes` None: this worker starts none."""
@@ -50,7 +51,7 @@ class Legion:
         self._desk = desk
         self._workspace = workspace
         self._processes = processes
-        self._grace = interrupt_grace
+        self._limits = limits
         self._files = files
         self._tasks: asyncio.TaskGroup | None = None
         desk.answers({"legion_start": self._start, "legion_check": self._check, "legion_workflow": self._workflow})
@@ -151,8 +152,7 @@ class Legion:
         name = self._identity.name
         try:
             async with process.turn:
-                await process.start()
-                ending = await self._executed(process, calls, job)
+                ending = await self._tried(process, calls, job)
         except ComfyDistError as error:
             ending = failed(job, self._identity.id, 1, message=str(error), kind=type(error).__name__)
         except Exception as error:
@@ -162,20 +162,35 @@ class Legion:
             ending = failed(job, self._identity.id, 1, message=message, kind=type(error).__name__)
         self._desk.sent.push(calls, calls.end(call_ended(job, ending, name)))
 
-    async def _executed(self, process: LegionProcess, calls: AttemptCalls, job: Job) -> Ending:
+    async def _tried(self, process: LegionProcess, calls: AttemptCalls, job: Job) -> Ending:
+        """Once more in a process of its own after a death, as prompts are, and as often."""
+        number = 1
+        while isinstance(ending := await self._executed(process, calls, job, number), AttemptFailed):
+            log.error("%s", ending.reason)
+            if number >= self._limits.max_attempts:
+                message = f"{ending.reason} It was tried {times(number)} and given up."
+                return failed(job, self._identity.id, number, message=message, kind="EngineDied", node=ending.node)
+            self._desk.sent.push(calls, calls.gone(job.id))
+            number += 1
+        return ending
+
+    async def _executed(
+        self, process: LegionProcess, calls: AttemptCalls, job: Job, number: int
+    ) -> Ending | AttemptFailed:
+        await process.start()
         standing = process.standing
-        progress = ProgressSender(self._transport, job, 1, standing.device)
-        self._desk.sent.push(calls, calls.started(job.id, self._identity.id, self._identity.name, 1))
+        progress = ProgressSender(self._transport, job, number, standing.device)
+        self._desk.sent.push(calls, calls.started(job.id, self._identity.id, self._identity.name, number))
         standing.begin(progress)
-        with self._desk.serving(process.lane, job, 1, progress, beside=calls.lane) as own:
+        with self._desk.serving(process.lane, job, number, progress, beside=calls.lane) as own:
             attempt = process.attempt = Attempt(
                 job,
-                1,
+                number,
                 worker=self._identity.id,
                 engine=standing.engine,
                 device=standing.device,
                 progress=progress,
-                interrupt_grace=self._grace,
+                interrupt_grace=self._limits.interrupt_grace,
                 files=self._files,
                 split=Split(own, standing.catalogue, process.before) if standing.engine.linked else None,
             )
@@ -187,6 +202,4 @@ class Legion:
         await progress.sent()
         standing.end(job.prompt, ending)
         await standing.free_if_asked()
-        if not isinstance(ending, AttemptFailed):
-            return ending
-        return failed(job, self._identity.id, 1, message=ending.reason, kind="EngineDied", node=ending.node)
+        return ending

@@ -81,7 +81,7 @@ class Worker:
         processes = None
         if legion_engine is not None:
             processes = LegionProcesses(self._desk, legion_engine, legion_idle, changed)
-        self._legion = Legion(identity, transport, self._desk, workspace, processes, limits.interrupt_grace, files)
+        self._legion = Legion(identity, transport, self._desk, workspace, processes, limits, files)
         self._draining = Draining(drain_timeout)
         self._log_lines = LogLines()
         self._presence = Presence(

@@ -125,6 +125,25 @@ async def test_what_is_executed_ends_with_the_prompt_that_waits_for_it(
     assert not made.running
 
 
+async def test_a_process_that_dies_of_a_call_is_started_for_it_as_often_as_for_a_prompt(
+    cluster: Cluster, client: Transport
+) -> None:
+    made = Made(cluster)
+    here = await running(cluster, client, "here", legion=(made, 600.0))
+    async with node_of(here) as node:
+        target = await node.link.ask("legion_start", **process())
+        (dies,) = (await node.link.ask("send", calls=[call("Die", **target)]))["ids"]
+        (quick,) = (await node.link.ask("send", calls=[call("Quick", **target)]))["ids"]
+        await node.until(lambda message: message.get("call") == quick and message["state"] == "ended")
+        told = [each for each in node.pushed if each.get("call") == dies]
+    attempts = [state for number in (1, 2, 3) for state in (("started", number), ("gone", number))][:-1]
+    assert [(each["state"], each["attempt"]) for each in told] == [("queued", 0), *attempts, ("ended", 3)]
+    assert told[-1]["status"] == "failed"
+    message = told[-1]["error"]["exception_message"]
+    assert message == "The engine exited with code 9 at node 1 (Die). It was tried 3 times and given up."
+    assert [(each.starts, each.running) for each in made.engines] == [(4, True)]
+
+
 async def test_an_idle_process_ends_but_never_under_a_prompt(cluster: Cluster, client: Transport) -> None:
     made = Made(cluster)
     here = await running(cluster, client, "here", legion=(made, 0.05))
