@@ -33,7 +33,7 @@ WHOLE = torch.arange(ITEMS * INLINE_AT_ONCE, dtype=torch.float32).reshape(ITEMS,
 #: The lane of the rank's process.
 RANK = 1
 #: Seconds for an item: so long that what is asked for ahead has come before the chunk is done.
-ITEM_SECONDS = 0.1
+ITEM_SECONDS = 0.05
 
 LAYOUT = Layout(
     run="in.run",
