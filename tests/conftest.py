@@ -30,6 +30,7 @@ LONGEST_FIRST = (
     "web/test_page.py",
     "web/test_panel.py",
     "web/test_panel_local_workers.py",
+    "local_workers/test_managed.py",
     "engines",
     "web",
     "engine",
@@ -37,6 +38,16 @@ LONGEST_FIRST = (
 
 #: Files that one process takes one after another: what they share takes longer to start than its tests take.
 TOGETHER = (
+    ("engines/test_a_prompts_way.py", "engines/test_children.py"),
+    ("engines/test_attached.py", "engines/test_through_a_frontend.py"),
+    (
+        "engine/test_bad_nodes.py",
+        "engine/test_cache_modes.py",
+        "engine/test_dynamic_graphs.py",
+        "engine/test_engine_faults.py",
+        "engine/test_execution.py",
+        "engine/test_schema.py",
+    ),
     ("faults/test_fan_out_failures.py", "faults/test_fan_out_leaks.py"),
     ("distributed/test_execute_workflow.py", "distributed/test_seen.py", "distributed/test_shares.py"),
     (
