@@ -15,6 +15,8 @@ from tests.support.rabbitmq import SERVER, Rabbit, own_broker, shared_broker
 
 # Tensors are small here: threads, of this process and of its children, would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Nobody here is known to the world's authorities, whose certificates take every process a while to load.
+os.environ.setdefault("SSL_CERT_FILE", os.devnull)
 
 # How long an example takes says something about the machine.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -61,6 +63,15 @@ TOGETHER = (
         "examples/test_distributed_examples.py",
         "examples/test_legion_examples.py",
         "examples/test_remote_examples.py",
+    ),
+    ("web/test_page.py", "web/test_page_support.py"),
+    ("web/test_bad_prompts.py", "web/test_prompts.py"),
+    (
+        "client/test_asking.py",
+        "client/test_each.py",
+        "client/test_lost_socket.py",
+        "client/test_run.py",
+        "client/test_ui_format.py",
     ),
 )
 

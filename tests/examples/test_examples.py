@@ -11,10 +11,12 @@ import pytest
 import torch
 from PIL import Image, ImageChops, ImageSequence
 
+from comfy_dist.cli.client import main
 from comfy_dist.nodes import safetensors
 from comfy_dist.workflows.ui_format import to_prompt
 from tests.client.conftest import fetch
-from tests.support.processes import REPOSITORY, all_in_one, finished, module
+from tests.support.commands import called
+from tests.support.processes import REPOSITORY, all_in_one
 
 EXAMPLES = REPOSITORY / "examples"
 NAMES = sorted(path.name.removesuffix(".api.json") for path in EXAMPLES.glob("*.api.json"))
@@ -58,8 +60,8 @@ def test_an_example_makes_what_is_shown_in_every_form(server: str, tmp_path: Pat
     # Pictures carry their workflow.
     if RESULTS[name].suffix != ".latent":
         forms.append(RESULTS[name])
-    command = module("comfy_dist.cli.client", "--server", server, "run", *map(str, forms), "--json")
-    done = finished([*command, "--output", str(tmp_path)], cwd=tmp_path)
+    command = ["--server", server, "run", *map(str, forms), "--json"]
+    done = called(main, *command, "--output", str(tmp_path), cwd=tmp_path)
     assert done.returncode == 0, done.stderr + done.stdout
     runs = json.loads(done.stdout)
     assert len(runs) == len(forms)
@@ -84,9 +86,9 @@ def assert_same(made: Path, shown: Path) -> None:
 
 
 def test_the_postcard_is_called_by_its_text(server: str, tmp_path: Path) -> None:
-    command = module("comfy_dist.cli.client", "--server", server, "run", str(EXAMPLES / "postcard.json"), "--json")
+    command = ["--server", server, "run", str(EXAMPLES / "postcard.json"), "--json"]
     given = ["--set", "Title.value=¡Ein anderer Tag!", "--set", "Day.value= 7 ", "--output", str(tmp_path)]
-    done = finished([*command, *given], cwd=tmp_path)
+    done = called(main, *command, *given, cwd=tmp_path)
     assert done.returncode == 0, done.stderr + done.stdout
     [saved] = json.loads(done.stdout)[0]["saved"]
     assert Path(saved).name == "ein-anderer-tag-7_00001_.png"
