@@ -5,13 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import os
-import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -29,9 +23,9 @@ from comfy_dist.frontend.distributed_config import DistributedConfig
 from comfy_dist.registry import Registry
 from comfy_dist.settings import ComfyuiSettings
 from comfy_dist.workspace import Workspace
+from tests.support import processes
 from tests.support.patience import PATIENCE
-
-REPOSITORY = Path(__file__).parents[2]
+from tests.support.processes import REPOSITORY
 
 Start = Callable[..., Awaitable["Served"]]
 
@@ -165,34 +159,5 @@ def all_in_one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a running `comfyui` whose worker knows the testing nodes."""
     root = tmp_path_factory.mktemp("workspace")
     shutil.copytree(REPOSITORY / "tests/packs/testing_nodes", root / "custom_nodes/testing_nodes")
-    log = root / "comfyui.log"
-    command = [sys.executable, "-m", "comfy_dist.cli.comfyui", "--port", "0", "--cpu"]
-    command += ["--cwd", str(root), "--state-directory", str(root / "state")]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=REPOSITORY,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
-        )
-    try:
-        yield _ready(process, log)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _ready(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Wait for the address on the output and for the nodes in the catalogue."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and process.poll() is None:
-        found = re.search(r"http://127\.0\.0\.1:\d+", log.read_text(errors="replace"))
-        if found and {"TestSleep", "SaveImage"} <= fetch(f"{found[0]}/object_info").keys():
-            return found[0]
-        time.sleep(0.2)
-    pytest.fail(f"comfyui did not come up:\n{log.read_text(errors='replace')}")
+    with processes.all_in_one(root) as address:
+        yield address

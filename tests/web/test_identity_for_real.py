@@ -14,12 +14,14 @@ import aiohttp
 import jwt
 import pytest
 
+from comfy_dist.cli.client import main
 from comfy_dist.engine import Executed
 from comfy_dist.engine.comfyui import Address, Attached, ComfyuiEngine
 from tests.engines.conftest import make_workspace
 from tests.engines.running import Subject, picture
+from tests.support.commands import called
 from tests.support.patience import PATIENCE
-from tests.support.processes import Process, finished, module
+from tests.support.processes import Process, module
 from tests.support.talking import Frontend, node, quick
 from tests.web.test_page import CHROMIUM, FLAGS, PAGE_MS, WINDOW, Browser, playwright
 
@@ -97,8 +99,7 @@ def test_the_client_says_who_it_is(guarded: Guarded, tmp_path: Path) -> None:
     (tmp_path / "token").write_text(f"{ALICE}\n")
 
     def client(*arguments: str) -> tuple[int, str]:
-        command = module("comfy_dist.cli.client", "--server", guarded.address, *arguments)
-        done = finished(command, cwd=tmp_path)
+        done = called(main, "--server", guarded.address, *arguments, cwd=tmp_path)
         return done.returncode, done.stdout + done.stderr
 
     code, said = client("queue")

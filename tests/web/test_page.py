@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from tests.support.patience import PATIENCE
 from tests.web.conftest import REPOSITORY, fetch
@@ -34,7 +35,10 @@ WINDOW = {"width": 1400, "height": 900}
 RETURNING_USER = {"Comfy.TutorialCompleted": True, "Comfy.Queue.History.Expanded": True}
 PAGE_MS = 1000 * PATIENCE
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 
 class Browser:
@@ -97,13 +101,29 @@ class Browser:
         await self.page.screenshot(path=ARTEFACTS / f"{name}.png")
 
 
-@pytest.fixture
-async def browser(all_in_one: str) -> AsyncIterator[Browser]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def chromium() -> AsyncIterator[Any]:
     async with playwright.async_playwright() as driver:
         chromium = await driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = await chromium.new_page(viewport=WINDOW)
-        yield Browser(page, all_in_one)
+        yield chromium
         await chromium.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def returning(chromium: Any, all_in_one: str) -> Browser:
+    """A tab of who was here before, opened once: to load the page takes seconds of a processor."""
+    fetch(f"{all_in_one}/settings", RETURNING_USER)
+    browser = Browser(await chromium.new_page(viewport=WINDOW), all_in_one)
+    await browser.open()
+    return browser
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def browser(returning: Browser) -> AsyncIterator[Browser]:
+    """That tab, with nothing running and nothing complained of."""
+    returning.errors.clear()
+    yield returning
+    await returning.page.evaluate("app.graph.clear()")
 
 
 def gated_picture(name: str, gate: Path) -> dict[str, Any]:
@@ -119,7 +139,8 @@ def ids(browser: Browser, which: str) -> list[str]:
     return [entry[1] for entry in fetch(f"{browser.address}/queue")[which]]
 
 
-async def test_a_new_user_gets_the_page_without_an_error_on_the_console(browser: Browser) -> None:
+async def test_a_new_user_gets_the_page_without_an_error_on_the_console(chromium: Any, all_in_one: str) -> None:
+    browser = Browser(await chromium.new_page(viewport=WINDOW), all_in_one)
     await browser.open()
     # The page greets a new user with templates; by then it has asked for everything it starts with.
     await browser.page.wait_for_load_state("networkidle", timeout=PAGE_MS)
@@ -127,19 +148,17 @@ async def test_a_new_user_gets_the_page_without_an_error_on_the_console(browser:
     assert browser.errors == []
     settings = fetch(f"{browser.address}/settings")
     assert settings.get("Comfy.InstalledVersion"), "the page stored its first setting"
+    await browser.page.close()
 
 
 async def test_a_dropped_workflow_runs_with_progress_and_its_picture_appears(
     browser: Browser, tmp_path: Path
 ) -> None:
-    fetch(f"{browser.address}/settings", RETURNING_USER)
-    await browser.open()
     await browser.drop(gated_picture("dropped", tmp_path / "gate"), "dropped")
     await browser.run.click()
 
     # The tab's title says how far the node is: "[33%][50%] TestGate".
     await browser.page.wait_for_function("/\\[50%\\] ?TestGate/.test(document.title)", timeout=PAGE_MS)
-    await browser.photograph("page-progress")
 
     async with browser.page.expect_response(
         lambda answer: "/api/view?" in answer.url and "filename=dropped_" in answer.url, timeout=PAGE_MS
@@ -158,8 +177,6 @@ async def test_a_dropped_workflow_runs_with_progress_and_its_picture_appears(
 
 
 async def test_the_queue_shows_running_and_pending_jobs_and_cancels_them(browser: Browser, tmp_path: Path) -> None:
-    fetch(f"{browser.address}/settings", RETURNING_USER)
-    await browser.open()
     for number in range(3):
         # Each other in its inputs, so that none is answered from another's cache.
         await browser.load(gated_picture(f"queued-{number}", tmp_path / f"{number}"), f"queued-{number}")
@@ -188,7 +205,6 @@ async def test_the_queue_shows_running_and_pending_jobs_and_cancels_them(browser
     await expect(active).to_contain_text("1 active", timeout=PAGE_MS)
     await expect(browser.queue).to_contain_text("1 running", timeout=PAGE_MS)
     assert ids(browser, "queue_running") == [next_one]
-    await browser.photograph("page-cancelled")
 
     await stop.click()
     await expect(active).to_contain_text("0 active", timeout=PAGE_MS)
@@ -208,9 +224,10 @@ def ranks_of(prompt_id: str) -> list[str]:
 
 
 async def test_ranks_are_shown_at_the_nodes_of_their_region_while_the_prompt_runs(
-    browser: Browser, tmp_path: Path
+    chromium: Any, all_in_one: str, tmp_path: Path
 ) -> None:
-    fetch(f"{browser.address}/settings", {**RETURNING_USER, "Comfy.Queue.History.Expanded": False})
+    browser = Browser(await chromium.new_page(viewport=WINDOW), all_in_one)
+    fetch(f"{all_in_one}/settings", {**RETURNING_USER, "Comfy.Queue.History.Expanded": False})
     sockets: list[Any] = []
 
     def pass_on(socket: Any) -> None:
@@ -253,7 +270,7 @@ async def test_ranks_are_shown_at_the_nodes_of_their_region_while_the_prompt_run
     assert "gpu-box-7" not in await browser.page.evaluate("drawn()")
     for message in ranks_of(prompt_id):
         sockets[-1].send(message)
-    await browser.page.wait_for_function("drawn().includes('3/4 ranks · 5/9')", timeout=PAGE_MS)
+    await browser.page.wait_for_function("drawn().includes('3/4 ranks · 5/9')", timeout=PAGE_MS, polling=250)
     written = await browser.page.evaluate("drawn()")
     # At the nodes that open and close the region, and a line for the rank that is at work, there and at its node.
     assert written.count("3/4 ranks · 5/9") == 2
@@ -262,5 +279,7 @@ async def test_ranks_are_shown_at_the_nodes_of_their_region_while_the_prompt_run
     await browser.photograph("page-ranks")
 
     gate.touch()
-    await browser.page.wait_for_function("!drawn().some(text => text.includes('/4 ranks'))", timeout=PAGE_MS)
+    await browser.page.wait_for_function(
+        "!drawn().some(text => text.includes('/4 ranks'))", timeout=PAGE_MS, polling=250
+    )
     assert browser.errors == []
