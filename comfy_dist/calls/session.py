@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -59,7 +59,9 @@ class Session:
         workers: str = "",
         offsets: Mapping[str, int] | None = None,
         attendance: Attendance | None = None,
+        tell: Callable[..., object] | None = None,
     ) -> None:
+        """`tell`: Here.tell of this process, to show how it goes on."""
         self.id = uuid.uuid4().hex
         self.pool = pool
         self.node = node
@@ -68,6 +70,7 @@ class Session:
         self._closers = tuple(closers)
         self._saves = saves
         self._attendance = attendance
+        self._tell = tell
         self._call: Mapping[str, Any] = {}
         self._results: dict[int, dict[str, Values]] = {}
         #: Who did each chunk that is done.
@@ -80,6 +83,7 @@ class Session:
         self._failure: ComfyDistError | None = None
         self._over = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._spans: list[dict[str, Any]] = []
 
     # The parent's
 
@@ -260,7 +264,7 @@ class Session:
             return
         self._doers[done.chunk] = call
         now = now_ms()
-        self._tell_span("execute", guest, done.chunk, now - done.took, now)
+        self._note_of(guest, "execute", done.chunk, now - done.took, now)
         task = self._start(self._fetch(guest, call, done))
         guest.fetching.add(task)
         task.add_done_callback(guest.fetching.discard)
@@ -282,8 +286,8 @@ class Session:
             return
         if self._doers.get(done.chunk) != call or done.chunk in self._results:
             return
+        self._note_of(guest, "transfer", done.chunk, began, now_ms())
         self._keep(done.chunk, call, results)
-        self._tell_span("transfer", guest, done.chunk, began, now_ms())
         for ref in refs(done.results):
             await plane.drop(ref)
 
@@ -293,9 +297,11 @@ class Session:
             self._attendance.came()
         self._results[index] = dict(results)
         self._changed.set()
-        if self._here is not None and self.pool.world > 1:
-            done = sum(chunk.items for chunk in self.pool.chunks if chunk.index in self._results)
-            self._here.tell("chunks", node=self.node, done=done, items=self.pool.items)
+        done = sum(chunk.items for chunk in self.pool.chunks if chunk.index in self._results)
+        counts = {"done": done, "items": self.pool.items} if self.pool.world > 1 else {}
+        spans, self._spans = self._spans, []
+        if self._tell is not None:
+            self._tell("chunks", node=self.node, spans=spans, **counts)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task that ends with the session at the latest."""
@@ -311,19 +317,14 @@ class Session:
             self.pool.undone(index)
         self._changed.set()
 
-    def _tell_span(self, kind: str, guest: Guest, index: int, start: int, stop: int) -> None:
-        """For the timeline (messages/trace.py). All by this process's clock, whatever the ranks' say."""
-        assert self._here is not None
-        span = {
-            "kind": kind,
-            "start": start,
-            "stop": stop,
-            "name": f"chunk {index}",
-            "worker": guest.worker,
-            "rank": guest.rank,
-            "node": self.node,
-        }
-        self._here.tell("spans", spans=[span])
+    def note(self, kind: str, worker: str, rank: int, index: int, start: int, stop: int) -> None:
+        """For the timeline (messages/trace.py): when something was done for a chunk, in ms since 1970 by this
+        process's clock, whatever the ranks' say. It is told with the next result."""
+        about = {"name": f"chunk {index}", "worker": worker, "rank": rank, "node": self.node}
+        self._spans.append({"kind": kind, "start": start, "stop": stop, **about})
+
+    def _note_of(self, guest: Guest, kind: str, index: int, start: int, stop: int) -> None:
+        self.note(kind, guest.worker, guest.rank, index, start, stop)
 
     # What becomes of calls
 
