@@ -23,6 +23,7 @@ from comfy_dist.calls.participants import (
     shares,
 )
 from comfy_dist.calls.parts import Local, expansion, values_needed
+from comfy_dist.calls.recruiting import Recruiting
 from comfy_dist.calls.running_job import RunningJob
 from comfy_dist.calls.session import Session
 from comfy_dist.calls.share_pool import Share, SharePool
@@ -79,11 +80,14 @@ class Parent:
             pool = SharePool(self._shares((self._name, own), spread))
         else:
             pool = self._pool(int(peers.get("engines", 1)))
-        attendance = None
-        if here is not None and job is not None and (layout.shares or not self._found.parent):
+        attendance = recruiting = None
+        if here is not None and job is not None:
             prompt = rank_prompt(layout, node_of, rank_id_of(layout))
             parent = self._found.parent
-            attendance = Attendance(here, own, spread, prompt, layout.shown, parent=parent, say=say)
+            if layout.shares or not parent:
+                attendance = Attendance(here, own, spread, prompt, layout.shown, parent=parent, say=say)
+            elif not layout.ranked and pool.world > 1:
+                recruiting = Recruiting(here, self._found, spread, prompt, layout.shown)
         self.session = Session(
             pool,
             layout.closers,
@@ -92,6 +96,7 @@ class Parent:
             workers=json.dumps(sorted(workers, key=lambda each: str(each["name"]))),
             offsets=self._offsets,
             attendance=attendance,
+            recruiting=recruiting,
             tell=here.tell if here is not None else None,
         )
         self._since = 0

@@ -44,7 +44,7 @@ class Participants:
     @property
     def engines(self) -> int:
         """How many can work at once."""
-        return sum(map(_engines, self.others)) + (1 + self.beside if self.parent else 0)
+        return sum(map(engines_of, self.others)) + (1 + self.beside if self.parent else 0)
 
 
 def participants(workers: Sequence[Worker], own: str, spread: Spread, node: str) -> Participants:
@@ -55,7 +55,7 @@ def participants(workers: Sequence[Worker], own: str, spread: Spread, node: str)
         if spread.participation is Participation.ORCHESTRATOR_ONLY:
             raise NobodyElse(node)
         parent = True
-    beside = sum(_engines(each) - 1 for each in workers if each["id"] == own)
+    beside = sum(engines_of(each) - 1 for each in workers if each["id"] == own)
     return Participants(others, beside, parent, spread.workers is not None)
 
 
@@ -77,7 +77,7 @@ def invitations(found: Participants, own: str, count: int) -> list[Invitation]:
     """
     if found.parent and not found.chosen:
         return [Invitation(None, rank) for rank in range(1, count + 1)]
-    engines = [(str(each["name"]), _engines(each)) for each in found.others]
+    engines = [(str(each["name"]), engines_of(each)) for each in found.others]
     if found.parent:
         engines.append((own, found.beside))
     rounds = max((many for _, many in engines), default=0)
@@ -117,5 +117,6 @@ def _of(workers: Iterable[Worker], name: str) -> Worker | None:
     return next((each for each in workers if name in (each["name"], each["id"])), None)
 
 
-def _engines(worker: Worker) -> int:
+def engines_of(worker: Worker) -> int:
+    """How many calls it can execute at once."""
     return max(1, len(worker["devices"]))

@@ -124,11 +124,8 @@ class Rank:
         return await self._ask(said)
 
     def _look_ahead(self, chunk: Chunk | None, pace: float) -> None:
-        """Ask for the one after it when it is nearly done. `pace`: the likely seconds for an item of it.
-
-        Where others may do what it has ahead, nothing is to be saved twice.
-        """
-        if chunk is None or self.layout.ranked or self.layout.shares or self.layout.outputs:
+        """Ask for the one after it when it is nearly done. `pace`: the likely seconds for an item of it."""
+        if chunk is None or self.layout.ranked or self.layout.shares:
             return
         likely = pace * chunk.items
         lead = min(likely, max(LEAST_AHEAD_SECONDS, AHEAD * self._effort))

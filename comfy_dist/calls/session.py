@@ -22,7 +22,8 @@ from comfy_dist.calls.errors import LinkLost, LinkRefused, RankFailed
 from comfy_dist.calls.guests import Guest, Guests
 from comfy_dist.calls.here import Here
 from comfy_dist.calls.offered import Offered, Values
-from comfy_dist.calls.participants import Invitation
+from comfy_dist.calls.participants import Invitation, NobodyElse
+from comfy_dist.calls.recruiting import RECRUIT_SECONDS, Recruiting
 from comfy_dist.calls.running_job import RunningJob
 from comfy_dist.calls.share_pool import SharePool
 from comfy_dist.calls.shares import Chunk, Pool
@@ -59,9 +60,10 @@ class Session:
         workers: str = "",
         offsets: Mapping[str, int] | None = None,
         attendance: Attendance | None = None,
+        recruiting: Recruiting | None = None,
         tell: Callable[..., object] | None = None,
     ) -> None:
-        """`tell`: Here.tell of this process, to show how it goes on."""
+        """`recruiting`: where the pool is not ranked. `tell`: Here.tell of this process, to show what is done."""
         self.id = uuid.uuid4().hex
         self.pool = pool
         self.node = node
@@ -70,6 +72,7 @@ class Session:
         self._closers = tuple(closers)
         self._saves = saves
         self._attendance = attendance
+        self._recruiting = recruiting
         self._tell = tell
         self._call: Mapping[str, Any] = {}
         self._results: dict[int, dict[str, Values]] = {}
@@ -102,6 +105,21 @@ class Session:
         assert self._here is not None
         self._call = call
         self._start(self._guests.invite(self._here, call, invitations))
+        if self._recruiting is not None and isinstance(self.pool, Pool):
+            self._start(self._recruit(self._here, self._recruiting, self.pool))
+
+    async def _recruit(self, here: Here, recruiting: Recruiting, pool: Pool) -> None:
+        while pool.uncut:
+            await asyncio.sleep(RECRUIT_SECONDS)
+            try:
+                more = await recruiting.newcomers(self._guests)
+            except (LinkLost, LinkRefused, NobodyElse) as error:
+                log.debug("It is not known who has come: %s", error)
+                continue
+            if more and pool.uncut:
+                log.info("%d more are called to help with node %s.", len(more), self.node)
+                pool.joined(len(more))
+                await self._guests.invite(here, self._call, more)
 
     def _owned(self, share: int, call: str) -> None:
         if isinstance(self.pool, SharePool):

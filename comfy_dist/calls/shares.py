@@ -77,7 +77,7 @@ class Pool:
     def __init__(self, items: int, world: int, ranked: bool, chunks_per_worker: int = 4) -> None:
         self.items = items
         self.world = max(1, min(world, MAX_CHUNKS) if ranked else world)
-        self._most = max(1, min(MAX_CHUNKS, self.world * chunks_per_worker, items))
+        self._chunks_per_worker = chunks_per_worker
         self._ranked = ranked
         self._chunks: list[Chunk] = []
         self._back: set[int] = set()
@@ -94,6 +94,15 @@ class Pool:
         return tuple(self._chunks)
 
     @property
+    def uncut(self) -> bool:
+        """Some items were never handed out."""
+        return not self._cut_all
+
+    def joined(self, ranks: int) -> None:
+        """So many more are called to it, which is not ranked."""
+        self.world += ranks
+
+    @property
     def finished(self) -> bool:
         """Every item is done."""
         return self._cut_all and len(self._done) == len(self._chunks)
@@ -101,7 +110,7 @@ class Pool:
     @property
     def left(self) -> bool:
         """Something is not taken by anybody, though it may not be for everybody."""
-        return bool(self._back) or not self._cut_all or any(len(each.open) > 1 for each in self._takers.values())
+        return bool(self._back) or not self._cut_all
 
     def outstanding(self, who: str) -> tuple[Chunk, ...]:
         """What it has taken and not done, in the order in which it was."""
@@ -122,17 +131,14 @@ class Pool:
         The parent asks again when something has changed, and now and then while something is left: it gets that
         unless somebody is at work who will be in time for it.
 
-        `free_in`: seconds in which `who` expects to be done with what it has, to go on without a pause then. Where
-        that takes it longer, and nothing else is left, another one gets what it has not begun. Nobody gets twice
-        what it may have begun.
+        `free_in`: seconds in which `who` expects to be done with what it has, to go on without a pause then.
+        Nobody gets twice what it may have begun.
         """
         self._begun = now if self._begun is None else self._begun
         taker = self._takers[who] = self._seen.setdefault(who, _Taker())
         if free_in and taker.open and self._ranked:
             return None
         chunk = self._again(who, taker) if self._back.difference(taker.had) else self._next(who, now, free_in)
-        if chunk is None and not taker.open:
-            chunk = self._kept_waiting(taker, now)
         if chunk is not None:
             taker.open[chunk.index] = now
             taker.had.append(chunk.index)
@@ -180,6 +186,11 @@ class Pool:
             self._back.add(index)
 
     @property
+    def _most(self) -> int:
+        """Chunks, when all are cut."""
+        return max(1, min(MAX_CHUNKS, self.world * self._chunks_per_worker, self.items))
+
+    @property
     def _cut_all(self) -> bool:
         if self._ranked and self.items:
             return len(self._chunks) == self.world
@@ -192,21 +203,6 @@ class Pool:
             return None
         self._back.remove(index)
         return self._chunks[index]
-
-    def _kept_waiting(self, taker: _Taker, now: float) -> Chunk | None:
-        """What another one should have begun by now, and has not."""
-        for other in self._takers.values():
-            doing, *waiting = other.open or (-1,)
-            late = waiting and (speed := other.speed) and self._due(other, speed, [doing]) + 1 / speed < now
-            if late and waiting[-1] not in taker.had:
-                index, _ = other.open.popitem()
-                return self._chunks[index]
-        return None
-
-    def _due(self, taker: _Taker, speed: float, indices: Iterable[int]) -> float:
-        """When it is likely to have done these of what it has."""
-        items = sum(self._chunks[index].items for index in indices)
-        return taker.since + taker.overhead + items / speed
 
     def _next(self, who: str, now: float, free_in: float) -> Chunk | None:
         if self._cut_all or (not self.items and who):
@@ -236,7 +232,7 @@ class Pool:
         if not share and not _share(left, me, rivals):
             return 0
         chunks_left = self._most - len(self._chunks)
-        if chunks_left == 1:
+        if chunks_left <= 1:
             return left
         ranks = 1 + len(others) + len(awaited)
         rounds = chunks_left / ranks
@@ -263,7 +259,8 @@ class Pool:
         for name, taker in self._takers.items():
             if name != who:
                 speed = taker.speed or usual
-                due = self._due(taker, speed, taker.open) if taker.open else now
+                items = sum(self._chunks[index].items for index in taker.open)
+                due = taker.since + taker.overhead + items / speed if taker.open else now
                 if not sure or (taker.open and taker.speed and due + 1 / taker.speed > now):
                     yield abs(due - now) + taker.overhead, speed
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import pytest
@@ -264,23 +263,3 @@ async def test_results_that_cannot_be_told_are_made_by_others(
     region.worker.push("call-1", "ended", status="finished")
     assert torch.equal(await region.parent_does_the_rest(), -WHOLE)
     assert region.session._doers[lost[0]] == ""
-
-
-async def test_where_nodes_save_nothing_is_asked_for_ahead(
-    region: Region, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The parent may do what is late, and it would be saved twice."""
-    region.rank.layout = replace(LAYOUT, outputs={"save": {}}, members=("save",))
-    ask, questions = region.far.plane.ask, []
-
-    async def seen(peer: Peer, body: dict[str, Any], timeout: float) -> dict[str, Any]:
-        questions.append(body)
-        return await ask(peer, body, timeout)
-
-    monkeypatch.setattr(region.far.plane, "ask", seen)
-    third = await region.did(await region.has_begun())
-    while third is not None:
-        third = await region.did(third)
-    assert len(questions) > 3
-    assert not any(question.get("free_in") for question in questions)
-    assert torch.equal(await region.parent_does_the_rest(), -WHOLE)

@@ -14,10 +14,12 @@ import torch
 
 from comfy_dist.calls.errors import LinkLost, RankFailed, Stopped
 from comfy_dist.calls.here import Here
+from comfy_dist.calls.participants import participants
+from comfy_dist.calls.recruiting import Recruiting
 from comfy_dist.calls.session import Session
 from comfy_dist.calls.shares import Pool
 from comfy_dist.calls.turns import turns
-from comfy_dist.messages import Peer
+from comfy_dist.messages import Peer, Spread
 from comfy_dist.tensors.errors import NotAnswered
 from comfy_dist.tensors.packing import INLINE_AT_ONCE, refs
 from comfy_dist.tensors.plane import Plane
@@ -401,6 +403,37 @@ async def test_what_is_left_to_a_rank_that_is_late_the_parent_does_after_all(clu
     assert late.start == max(chunk.start for chunk in pool.chunks)
     assert pool.outstanding("quick")
     await parent_closes(calling)
+
+
+@pytest.mark.parametrize("chosen", [None, ("w0", "w1", "w2", "w3", "w4")])
+async def test_who_comes_while_items_are_left_is_called(
+    cluster: Cluster, chosen: tuple[str, ...] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comfy_dist.calls.session.RECRUIT_SECONDS", 0.01)
+    workers, spread = cluster.worker.workers, Spread(workers=chosen)
+    await cluster.here.thread.run(cluster.here.job())
+    found = participants(workers, cluster.here.worker_id, spread, "9")
+    recruiting = Recruiting(cluster.here, found, spread, {}, "9")
+    session = Session(Pool(6, 3, ranked=False), ("in",), node="9", recruiting=recruiting)
+    calling = await Calling.of(cluster.here, session, {"out": [WHOLE]})
+    own = await calling.next()
+    looks = len(cluster.worker.asked_for("peers")) + 3
+    await until(lambda: len(cluster.worker.asked_for("peers")) >= looks)
+    assert len(cluster.worker.sent) == 2, "nobody has come"
+    workers.append({**workers[0], "id": "w3", "name": "w3"})
+    await until(lambda: len(session.calls) == 3)
+    (called,) = cluster.worker.sent[2:]
+    assert (called["rank"], called["target"]) == (3, None if chosen is None else "w3")
+    # It leaves, and another comes: that takes the call.
+    del workers[-1]
+    looks = len(cluster.worker.asked_for("peers")) + 3
+    await until(lambda: len(cluster.worker.asked_for("peers")) >= looks)
+    await helps(calling, cluster.far, "call-3", await calling.ask(cluster.far, "call-3"))
+    assert _is_whole(await parent_does_the_rest(calling, own))
+    assert "call-3" in session._doers.values()
+    asked = len(cluster.worker.asked_for("peers"))
+    await cluster.here.thread.run(cluster.here.ask("hello"))
+    assert len(cluster.worker.asked_for("peers")) <= asked + 1, "nobody is looked for any more"
 
 
 async def test_what_a_worker_says_that_was_taken_for_gone_harms_nobody_who_came_after(cluster: Cluster) -> None:
