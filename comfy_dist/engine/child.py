@@ -118,6 +118,8 @@ class _Pipes(asyncio.SubprocessProtocol):
         self._frames = Decoder()
         self._line = b""
         self._frames_ended = False
+        #: A frame was not dealt with to its end.
+        self._faulty = False
         self._exited = False
         self._transport: asyncio.SubprocessTransport | None = None
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -128,14 +130,26 @@ class _Pipes(asyncio.SubprocessProtocol):
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         if fd == 1:
-            for header, body in self._frames.feed(data):
-                self._on_frame(header, body)
+            self._take(data)
         else:
             *lines, self._line = (self._line + data).split(b"\n")
             # Of a bar that is drawn over and over, the last drawing.
             self._line = self._line[self._line.rfind(b"\r", 0, -1) + 1 :]
             for line in lines:
                 self._forward(line)
+
+    def _take(self, data: bytes) -> None:
+        if self._faulty:
+            return
+        try:
+            for header, body in self._frames.feed(data):
+                self._on_frame(header, body)
+        except Exception:  # noqa: BLE001 - whatever it is, it is logged, and ends the process
+            # What it tells may be the end that somebody waits for: that of the process is not missed.
+            self._faulty = True
+            self._log.exception("What the engine's process tells met a fault; it is ended.")
+            if self._transport is not None:
+                self._transport.kill()
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
         if fd == 1:

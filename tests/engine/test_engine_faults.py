@@ -12,6 +12,7 @@ import pytest
 from comfy_dist.engine.graph import GraphEngine
 from comfy_dist.engine.protocol import EngineDied, Executed, Interrupted
 from comfy_dist.errors import ComfyDistError
+from comfy_dist.messages import Job
 from comfy_dist.workspace import Workspace
 from tests.engine.prompts import node, run, started
 from tests.support.patience import PATIENCE
@@ -44,6 +45,21 @@ async def test_kill_ends_a_running_prompt_at_once(engine: GraphEngine) -> None:
         await task
     with pytest.raises(EngineDied, match="not running"):
         await engine.validate({}, None)
+
+
+async def test_a_fault_while_events_are_told_ends_the_prompt(
+    engine: GraphEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody waits for an end that was lost with them."""
+
+    def emit(event: object) -> None:
+        raise RuntimeError("there is no telling")
+
+    with pytest.raises(EngineDied):
+        await asyncio.wait_for(engine.execute(Job(id="f", prompt=sleeping(0.01, steps=1)), emit), PATIENCE)
+    assert "there is no telling" in caplog.text
+    await engine.start()
+    assert isinstance((await run(engine, {"1": node("PreviewAny", source="x")})).outcome, Executed)
 
 
 @pytest.mark.parametrize("class_type", ["TestSleep", "TestAsyncSleep"])
