@@ -111,3 +111,18 @@ class Guests:
             self._guests[id_] = Guest(invitation.rank, invitation.target or "", spare)
             if invitation.share is not None:
                 self._owned(invitation.share, id_)
+
+
+def out_of_reach(error: Mapping[str, Any]) -> bool:
+    """Whether a rank failed only because values cannot get from the parent to it, or back, or what it asks for to
+    its worker."""
+    return _is(error, ".NotPulled", ".CannotTravel", ".LinkLost")
+
+
+def cannot_travel(error: Mapping[str, Any]) -> bool:
+    """Whether they never will."""
+    return _is(error, ".CannotTravel")
+
+
+def _is(error: Mapping[str, Any], *types: str) -> bool:
+    return str(error.get("exception_type", "")).endswith(types)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Mapping
 from typing import Any
 
+from comfy_dist.calls.errors import LinkLost, LinkRefused
 from comfy_dist.calls.guests import Guests
 from comfy_dist.calls.here import Here
-from comfy_dist.calls.participants import Invitation, Participants, engines_of, participants
+from comfy_dist.calls.participants import Invitation, NobodyElse, Participants, engines_of, participants
+from comfy_dist.calls.shares import Pool
 from comfy_dist.messages import Spread
+
+log = logging.getLogger(__name__)
 
 #: Seconds between two looks at who has come.
 RECRUIT_SECONDS = 2.0
@@ -27,8 +33,22 @@ class Recruiting:
         self._prompt = prompt
         self._node = node
 
-    async def newcomers(self, guests: Guests) -> list[Invitation]:
-        """Whom to call beside those who were. Raises LinkLost, LinkRefused, NobodyElse."""
+    async def run(self, pool: Pool, guests: Guests, call: Mapping[str, Any]) -> None:
+        """Call them, as long as items are left that nobody has."""
+        while pool.uncut:
+            await asyncio.sleep(RECRUIT_SECONDS)
+            try:
+                more = await self._newcomers(guests)
+            except (LinkLost, LinkRefused, NobodyElse) as error:
+                log.debug("It is not known who has come: %s", error)
+                continue
+            if more and pool.uncut:
+                log.info("%d more are called to help with node %s.", len(more), self._node)
+                pool.joined(len(more))
+                await guests.invite(self._here, call, more)
+
+    async def _newcomers(self, guests: Guests) -> list[Invitation]:
+        """Raises LinkLost, LinkRefused, NobodyElse."""
         workers = (await self._here.ask("peers", prompt=self._prompt))["workers"]
         found = participants(workers, self._here.worker_id, self._spread, self._node)
         new = [worker for worker in found.others if str(worker["id"]) not in self._known]

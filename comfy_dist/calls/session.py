@@ -19,11 +19,12 @@ from pydantic import ValidationError
 from comfy_dist.calls.asking import Answer, Done, Question, Sent
 from comfy_dist.calls.attendance import Attendance
 from comfy_dist.calls.errors import LinkLost, LinkRefused, RankFailed
-from comfy_dist.calls.guests import Guest, Guests
+from comfy_dist.calls.guests import Guest, Guests, cannot_travel, out_of_reach
 from comfy_dist.calls.here import Here
 from comfy_dist.calls.offered import Offered, Values
-from comfy_dist.calls.participants import Invitation, NobodyElse
-from comfy_dist.calls.recruiting import RECRUIT_SECONDS, Recruiting
+from comfy_dist.calls.participants import Invitation
+from comfy_dist.calls.recruiting import Recruiting
+from comfy_dist.calls.results import Results
 from comfy_dist.calls.running_job import RunningJob
 from comfy_dist.calls.share_pool import SharePool
 from comfy_dist.calls.shares import Chunk, Pool
@@ -69,15 +70,12 @@ class Session:
         self.node = node
         self.workers = workers
         self.offsets = offsets or {}
-        self._closers = tuple(closers)
+        self._results = Results(closers)
         self._saves = saves
         self._attendance = attendance
         self._recruiting = recruiting
         self._tell = tell
         self._call: Mapping[str, Any] = {}
-        self._results: dict[int, dict[str, Values]] = {}
-        #: Who did each chunk that is done.
-        self._doers: dict[int, str] = {}
         self._guests = Guests(node, self.heard, self._owned)
         self._here: Here | None = None
         self._job: RunningJob | None = None
@@ -106,20 +104,7 @@ class Session:
         self._call = call
         self._start(self._guests.invite(self._here, call, invitations))
         if self._recruiting is not None and isinstance(self.pool, Pool):
-            self._start(self._recruit(self._here, self._recruiting, self.pool))
-
-    async def _recruit(self, here: Here, recruiting: Recruiting, pool: Pool) -> None:
-        while pool.uncut:
-            await asyncio.sleep(RECRUIT_SECONDS)
-            try:
-                more = await recruiting.newcomers(self._guests)
-            except (LinkLost, LinkRefused, NobodyElse) as error:
-                log.debug("It is not known who has come: %s", error)
-                continue
-            if more and pool.uncut:
-                log.info("%d more are called to help with node %s.", len(more), self.node)
-                pool.joined(len(more))
-                await self._guests.invite(here, self._call, more)
+            self._start(self._recruiting.run(self.pool, self._guests, call))
 
     def _owned(self, share: int, call: str) -> None:
         if isinstance(self.pool, SharePool):
@@ -168,9 +153,7 @@ class Session:
 
     def results(self) -> dict[str, list[Values]]:
         """By closing node what each chunk gave, in order. Any thread, once `next` has given None."""
-        return {
-            closer: [self._results[chunk.index][closer] for chunk in self.pool.chunks] for closer in self._closers
-        }
+        return self._results.in_order(self.pool.chunks)
 
     def close(self) -> None:
         """The end of it: its invitations, what it holds for ranks, and what it still fetches from them."""
@@ -199,20 +182,16 @@ class Session:
     def counted(self) -> dict[str, Any]:
         """At the end of a region that saves: of each call the attempt and the chunks that count. Whoever was taken
         for gone may have saved too, and said so since."""
-        chunks: dict[str, list[int]] = {call: [] for call in self._guests}
-        for index, who in self._doers.items():
-            if who != PARENT:
-                chunks[who].append(index)
-        return {call: {"attempt": self._guests[call].attempt, "chunks": chunks[call]} for call in self._guests}
+        by, guests = self._results.by, self._guests
+        return {call: {"attempt": guests[call].attempt, "chunks": by(call)} for call in guests}
 
     @property
     def _complete(self) -> bool:
         """Every chunk's result is here, and counts."""
-        return (
-            self.pool.finished
-            and len(self._results) == len(self.pool.chunks)
-            and not (self._saves and any(self._guests[who].ended is False for who in self._doers.values() if who))
-        )
+        if not self.pool.finished or len(self._results) < len(self.pool.chunks):
+            return False
+        calls = (who for who in self._results.doers.values() if who != PARENT)
+        return not self._saves or all(self._guests[call].ended for call in calls)
 
     # The ranks'
 
@@ -276,11 +255,11 @@ class Session:
 
     def _take(self, guest: Guest, call: str, done: Done) -> None:
         """Results of a rank: fetched at once, unless they are late or were told before."""
-        if set(done.results) != set(self._closers):
-            raise LinkRefused(f"A chunk of this region gives results for {', '.join(self._closers) or 'no node'}.")
+        if set(done.results) != set(closers := self._results.closers):
+            raise LinkRefused(f"A chunk of this region gives results for {', '.join(closers) or 'no node'}.")
         if not self.pool.done(done.chunk, call, time.monotonic(), done.took / 1000):
             return
-        self._doers[done.chunk] = call
+        self._results.doers[done.chunk] = call
         now = now_ms()
         self._note_of(guest, "execute", done.chunk, now - done.took, now)
         task = self._start(self._fetch(guest, call, done))
@@ -298,11 +277,11 @@ class Session:
         except Exception as error:  # noqa: BLE001 - no memory for it, say: whatever it is, others do the chunk
             log.warning("Chunk %d of node %s is done again: %s", done.chunk, self.node, error)
             guest.unreachable = True
-            if self._doers.get(done.chunk) == call:
+            if self._results.doers.get(done.chunk) == call:
                 self._undo([done.chunk])
                 self._in_vain(f"What rank {guest.rank} on worker {guest.worker} has made cannot be had: {error}")
             return
-        if self._doers.get(done.chunk) != call or done.chunk in self._results:
+        if not self._results.awaited(done.chunk, call):
             return
         self._note_of(guest, "transfer", done.chunk, began, now_ms())
         self._keep(done.chunk, call, results)
@@ -310,13 +289,12 @@ class Session:
             await plane.drop(ref)
 
     def _keep(self, index: int, who: str, results: Mapping[str, Values]) -> None:
-        self._doers[index] = who
         if who and self._attendance is not None:
             self._attendance.came()
-        self._results[index] = dict(results)
+        self._results.keep(index, who, results)
         self._changed.set()
-        done = sum(chunk.items for chunk in self.pool.chunks if chunk.index in self._results)
-        counts = {"done": done, "items": self.pool.items} if self.pool.world > 1 else {}
+        counts = {"done": self._results.items(self.pool.chunks), "items": self.pool.items}
+        counts = counts if self.pool.world > 1 else {}
         spans, self._spans = self._spans, []
         if self._tell is not None:
             self._tell("chunks", node=self.node, spans=spans, **counts)
@@ -330,8 +308,7 @@ class Session:
 
     def _undo(self, chunks: Iterable[int]) -> None:
         for index in chunks:
-            self._doers.pop(index, None)
-            self._results.pop(index, None)
+            self._results.undo(index)
             self.pool.undone(index)
         self._changed.set()
 
@@ -369,7 +346,7 @@ class Session:
         Where they save, so does all that it has done."""
         for task in guest.fetching:
             task.cancel()
-        done = [index for index, who in self._doers.items() if who == call]
+        done = self._results.by(call)
         self._undo([index for index in done if self._saves or index not in self._results])
         self.pool.lost(call)
         guest.unreachable = False
@@ -378,14 +355,14 @@ class Session:
     def _ended(self, guest: Guest, call: str, message: Mapping[str, Any]) -> None:
         guest.ended = True
         error = message.get("error") or {}
-        if message.get("status") == "failed" and not _out_of_reach(error):
+        if message.get("status") == "failed" and not out_of_reach(error):
             self._failure = self._failure or RankFailed(guest.failure(error))
         elif message.get("status") == "finished":
             self.pool.lost(call)
         else:
             self._gone(guest, call)
             if message.get("status") == "failed":
-                self._in_vain(guest.failure(error), again=not _is(error, ".CannotTravel"))
+                self._in_vain(guest.failure(error), again=not cannot_travel(error))
         self._changed.set()
 
     def _in_vain(self, why: str, again: bool = True) -> None:
@@ -395,13 +372,3 @@ class Session:
             return
         if attendance.in_vain() or not again:
             self._failure = self._failure or RankFailed(why)
-
-
-def _out_of_reach(error: Mapping[str, Any]) -> bool:
-    """Whether the rank failed only because values cannot get from the parent to it, or back, or what it asks for
-    to its worker."""
-    return _is(error, ".NotPulled", ".CannotTravel", ".LinkLost")
-
-
-def _is(error: Mapping[str, Any], *types: str) -> bool:
-    return str(error.get("exception_type", "")).endswith(types)

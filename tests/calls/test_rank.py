@@ -147,7 +147,7 @@ async def test_the_next_chunk_is_there_before_the_one_at_hand_is_done(region: Re
         third = await region.did(third)
     assert torch.equal(await region.parent_does_the_rest(), -WHOLE)
     assert len(region.session.pool.chunks) > 3
-    assert set(region.session._doers.values()) == {"call-1"}
+    assert set(region.session._results.doers.values()) == {"call-1"}
 
 
 @pytest.mark.parametrize("error", [NotPulled("The wire is cut for a moment."), RuntimeError("out of memory")])
@@ -240,7 +240,7 @@ async def test_results_that_are_slow_to_be_told_are_not_made_twice(
     assert len(set(executed)) == len(executed)
     assert overtaken
     assert torch.equal(await region.parent_does_the_rest(), -WHOLE)
-    assert set(region.session._doers.values()) == {"call-1"}
+    assert set(region.session._results.doers.values()) == {"call-1"}
 
 
 async def test_results_that_cannot_be_told_are_made_by_others(
@@ -262,4 +262,4 @@ async def test_results_that_cannot_be_told_are_made_by_others(
     assert len(lost) == 2
     region.worker.push("call-1", "ended", status="finished")
     assert torch.equal(await region.parent_does_the_rest(), -WHOLE)
-    assert region.session._doers[lost[0]] == ""
+    assert region.session._results.doers[lost[0]] == ""

@@ -171,7 +171,7 @@ async def test_who_is_gone_with_a_chunk_and_the_next_costs_nothing(cluster: Clus
     assert len(calling.session.pool.outstanding(cluster.call(1))) == 2
     await cluster.push(1, "gone")
     assert _is_whole(await parent_does_the_rest(calling))
-    assert {calling.session._doers[each["chunk"]["index"]] for each in (at, ahead)} == {""}
+    assert {calling.session._results.doers[each["chunk"]["index"]] for each in (at, ahead)} == {""}
 
 
 async def test_a_region_may_take_days(cluster: Cluster) -> None:
@@ -192,7 +192,7 @@ async def test_results_that_can_be_had_no_more_are_made_anew(cluster: Cluster) -
     with_nobody.close()
     await helps(calling, cluster.far, cluster.call(1), await calling.ask(cluster.far, cluster.call(1), done))
     assert _is_whole(await parent_does_the_rest(calling, own))
-    assert calling.session._doers[done["chunk"]] == ""
+    assert calling.session._results.doers[done["chunk"]] == ""
 
 
 async def test_what_comes_late_is_dropped(cluster: Cluster) -> None:
@@ -260,7 +260,7 @@ async def test_what_a_rank_has_begun_it_is_not_given_again(cluster: Cluster) -> 
         done = await did(cluster.far, answer)
         await calling.ask(cluster.far, cluster.call(1), done, at=indices[-1], free_in=None)
     assert _is_whole(await parent_does_the_rest(calling))
-    assert {calling.session._doers[index] for index in indices} == {cluster.call(1)}
+    assert {calling.session._results.doers[index] for index in indices} == {cluster.call(1)}
 
 
 async def test_a_result_that_did_not_come_before_the_next_is_made_by_others(cluster: Cluster) -> None:
@@ -276,7 +276,7 @@ async def test_a_result_that_did_not_come_before_the_next_is_made_by_others(clus
     await calling.ask(cluster.far, cluster.call(1), late, at=at, free_in=None)
     await cluster.push(1, "ended", status="finished")
     assert _is_whole(await parent_does_the_rest(calling))
-    assert calling.session._doers[first["chunk"]["index"]] == ""
+    assert calling.session._results.doers[first["chunk"]["index"]] == ""
 
 
 async def test_what_is_no_question_of_its_ranks_is_refused_and_harms_nobody(cluster: Cluster) -> None:
@@ -309,7 +309,7 @@ async def test_results_that_are_none_are_made_anew(cluster: Cluster, results: An
     done = {"chunk": taken["chunk"]["index"], "results": {"in": results}}
     await helps(calling, cluster.far, cluster.call(1), await calling.ask(cluster.far, cluster.call(1), done))
     assert _is_whole(await parent_does_the_rest(calling))
-    assert calling.session._doers[done["chunk"]] == ""
+    assert calling.session._results.doers[done["chunk"]] == ""
 
 
 async def test_a_rank_that_fails_fails_the_parent_with_its_words(cluster: Cluster) -> None:
@@ -409,7 +409,7 @@ async def test_what_is_left_to_a_rank_that_is_late_the_parent_does_after_all(clu
 async def test_who_comes_while_items_are_left_is_called(
     cluster: Cluster, chosen: tuple[str, ...] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("comfy_dist.calls.session.RECRUIT_SECONDS", 0.01)
+    monkeypatch.setattr("comfy_dist.calls.recruiting.RECRUIT_SECONDS", 0.01)
     workers, spread = cluster.worker.workers, Spread(workers=chosen)
     await cluster.here.thread.run(cluster.here.job())
     found = participants(workers, cluster.here.worker_id, spread, "9")
@@ -430,7 +430,7 @@ async def test_who_comes_while_items_are_left_is_called(
     await until(lambda: len(cluster.worker.asked_for("peers")) >= looks)
     await helps(calling, cluster.far, "call-3", await calling.ask(cluster.far, "call-3"))
     assert _is_whole(await parent_does_the_rest(calling, own))
-    assert "call-3" in session._doers.values()
+    assert "call-3" in session._results.doers.values()
     asked = len(cluster.worker.asked_for("peers"))
     await cluster.here.thread.run(cluster.here.ask("hello"))
     assert len(cluster.worker.asked_for("peers")) <= asked + 1, "nobody is looked for any more"
