@@ -82,7 +82,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     chaos.addoption("--chaos-jobs", type=int, default=300, help="how many jobs run meanwhile (300)")
     chaos.addoption("--chaos-seed", type=int, help="repeat a run (random, printed)")
     leaks = parser.getgroup("leaks", "tests/faults/test_fan_out_leaks.py")
-    leaks.addoption("--fan-outs", type=int, default=70, help="how many graphs are shared out (70)")
+    leaks.addoption("--fan-outs", type=int, default=100, help="how many graphs are shared out (100)")
 
 
 @pytest.hookimpl(optionalhook=True)
