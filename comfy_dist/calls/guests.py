@@ -14,6 +14,9 @@ from comfy_dist.errors import ComfyDistError
 
 log = logging.getLogger(__name__)
 
+#: Results in a row that could not be had of a rank, after which it goes home.
+MOST_FAILURES = 2
+
 
 @dataclass(slots=True)
 class Guest:
@@ -27,9 +30,14 @@ class Guest:
     attempt: int = 0
     worker: str = ""
     ended: bool = False
-    #: Its results cannot be had, so it is given nothing more.
-    unreachable: bool = False
+    #: How many of its results in a row could not be had.
+    failures: int = 0
     fetching: set[asyncio.Task[None]] = field(default_factory=set)
+
+    @property
+    def unreachable(self) -> bool:
+        """It is given nothing more: a wire may be cut for a moment, but not each time."""
+        return self.failures >= MOST_FAILURES
 
     def failure(self, error: Mapping[str, Any]) -> str:
         """A sentence on what its call has failed of."""

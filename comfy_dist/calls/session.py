@@ -276,13 +276,14 @@ class Session:
                 raise LinkRefused("its results are no lists")
         except Exception as error:  # noqa: BLE001 - no memory for it, say: whatever it is, others do the chunk
             log.warning("Chunk %d of node %s is done again: %s", done.chunk, self.node, error)
-            guest.unreachable = True
+            guest.failures += 1
             if self._results.doers.get(done.chunk) == call:
                 self._undo([done.chunk])
                 self._in_vain(f"What rank {guest.rank} on worker {guest.worker} has made cannot be had: {error}")
             return
         if not self._results.awaited(done.chunk, call):
             return
+        guest.failures = 0
         self._note_of(guest, "transfer", done.chunk, began, now_ms())
         self._keep(done.chunk, call, results)
         for ref in refs(done.results):
@@ -349,7 +350,7 @@ class Session:
         done = self._results.by(call)
         self._undo([index for index in done if self._saves or index not in self._results])
         self.pool.lost(call)
-        guest.unreachable = False
+        guest.failures = 0
         self._changed.set()
 
     def _ended(self, guest: Guest, call: str, message: Mapping[str, Any]) -> None:

@@ -30,7 +30,7 @@ from tests.tensors.planes import SERVED
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 #: Larger than what is written out instead of being held, for each item.
-WHOLE = torch.arange(6 * INLINE_AT_ONCE, dtype=torch.float32).reshape(6, 1, INLINE_AT_ONCE, 1)
+WHOLE = torch.arange(24 * INLINE_AT_ONCE, dtype=torch.float32).reshape(24, 1, INLINE_AT_ONCE, 1)
 
 
 class Cluster:
@@ -312,6 +312,30 @@ async def test_results_that_are_none_are_made_anew(cluster: Cluster, results: An
     assert calling.session._results.doers[done["chunk"]] == ""
 
 
+async def test_a_rank_whose_results_cannot_be_had_twice_in_a_row_goes_home(cluster: Cluster) -> None:
+    calling = await cluster.calling(ranked=False, items=24)
+
+    async def spoiled(answer: dict[str, Any]) -> dict[str, Any]:
+        done = {"chunk": answer["chunk"]["index"], "results": {"in": None}}
+        answer = await calling.ask(cluster.far, cluster.call(1), done)
+        while answer["again"]:
+            answer = await calling.ask(cluster.far, cluster.call(1))
+        return answer
+
+    answer = await spoiled(await calling.ask(cluster.far, cluster.call(1)))
+    assert answer["chunk"] is not None, "once may be by chance"
+    answer = await calling.ask(cluster.far, cluster.call(1), await did(cluster.far, answer))
+    await until(lambda: len(calling.session._results) == 1)
+    failures = []
+    while answer["chunk"] is not None:
+        answer = await spoiled(answer)
+        failures.append(answer)
+        await until(lambda: calling.session._guests[cluster.call(1)].failures == len(failures))
+    assert len(failures) == 3, "it had the third before it was known of the second"
+    assert _is_whole(await parent_does_the_rest(calling), 24)
+    assert list(calling.session._results.doers.values()).count(cluster.call(1)) == 1
+
+
 async def test_a_rank_that_fails_fails_the_parent_with_its_words(cluster: Cluster) -> None:
     calling = await cluster.calling()
     await calling.next()
@@ -415,7 +439,7 @@ async def test_who_comes_while_items_are_left_is_called(
     found = participants(workers, cluster.here.worker_id, spread, "9")
     recruiting = Recruiting(cluster.here, found, spread, {}, "9")
     session = Session(Pool(6, 3, ranked=False), ("in",), node="9", recruiting=recruiting)
-    calling = await Calling.of(cluster.here, session, {"out": [WHOLE]})
+    calling = await Calling.of(cluster.here, session, {"out": [WHOLE[:6]]})
     own = await calling.next()
     looks = len(cluster.worker.asked_for("peers")) + 3
     await until(lambda: len(cluster.worker.asked_for("peers")) >= looks)
