@@ -27,7 +27,8 @@ from tests.support.patience import PATIENCE
 from tests.support.talking import Frontend, Prompt
 
 #: These need a ComfyUI.
-collect_ignore = [] if COMFYUI_DIR else ["test_stock.py", "test_remote_stock.py", "test_stock_legion.py"]
+_STOCK = ("test_stock.py", "test_stock_worlds.py", "test_remote_stock.py", "test_stock_legion.py")
+collect_ignore = [] if COMFYUI_DIR else [*_STOCK]
 PACKS = Path(__file__).parents[1] / "packs"
 
 

@@ -26,6 +26,13 @@ from tests.distributed.test_again import (
     test_the_very_same_again_is_cached_and_sends_nothing,  # noqa: F401
     test_what_shows_or_divides_inside_is_the_same_again,  # noqa: F401
 )
+from tests.distributed.test_broadcast_info_free import (  # noqa: F401
+    saved,
+    test_a_called_workflow_hears_what_its_caller_broadcasts_each_time_it_is_called,
+    test_a_workflow_that_listens_in_vain_fails_with_a_sentence,
+    test_finally_free_forgets_what_is_cached_when_the_prompt_has_ended,
+    test_info_lists_the_live_workers_and_is_cached_while_they_are_the_same,
+)
 from tests.distributed.test_execute_workflow import (  # noqa: F401
     test_a_saved_workflow_is_executed_on_every_other_worker,
     test_a_worker_that_fails_fails_the_node_with_its_name_and_node,
@@ -34,6 +41,7 @@ from tests.distributed.test_execute_workflow import (  # noqa: F401
     test_the_current_workflow_is_executed_once_by_everybody,
     test_workers_that_all_wait_for_all_others_all_end,
 )
+from tests.distributed.test_joining import test_a_worker_that_comes_while_items_are_left_takes_some  # noqa: F401
 from tests.distributed.test_many_at_once import test_eight_jobs_that_each_fan_out_by_eight_all_end  # noqa: F401
 from tests.distributed.test_shares import (  # noqa: F401
     test_a_collector_after_another_has_all_that_the_first_collected,
@@ -62,7 +70,7 @@ class _Numbered(Started):
         return super().link({**environment, "TEST_WORKER": str(self.number)})
 
 
-def _engine(workspace: Workspace, number: int) -> Engine:
+def stock_engine(workspace: Workspace, number: int) -> Engine:
     started = _Numbered(stock_installation(), workspace, Options(device="cpu"))
     started.number = number
     return ComfyuiEngine(workspace, started)
@@ -72,7 +80,7 @@ def _engine(workspace: Workspace, number: int) -> Engine:
 async def three(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workers]:
     broker = MemoryBroker()
     folder = tmp_path_factory.mktemp("stock")
-    async with working(folder, 3, lambda: MemoryTransport(broker), _engine, ("tiny_models",)) as workers:
+    async with working(folder, 3, lambda: MemoryTransport(broker), stock_engine, ("tiny_models",)) as workers:
         yield workers
 
 

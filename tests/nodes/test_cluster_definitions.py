@@ -140,3 +140,20 @@ def test_a_node_is_declared_as_workflows_know_it(told: dict[str, Any], name: str
 def test_outputs_are_named(told: dict[str, Any]) -> None:
     assert told["ClusterInfo"]["output_name"] == ["Instance Index", "Instance Count", "info"]
     assert told["ClusterExecuteWorkflow"]["output_name"] == ["IMAGE", "results"]
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("ClusterBroadcastTensor", {"publish": [True]}),
+        ("ClusterBroadcastLoadedImage", {"image": "a.png", "publish": True}),
+        ("ClusterListenTensorBroadcast", {}),
+        ("ComfyDistRank", {}),
+        ("ComfyDistHand", {}),
+    ],
+)
+def test_what_is_never_cached_has_a_key_that_equals_no_other(name: str, given: dict[str, Any]) -> None:
+    """As ComfyUI's caches compare keys: within a tuple one and the same NaN would be equal to itself."""
+    node = cluster.NODE_CLASS_MAPPINGS[name]
+    keys = [(name, node.IS_CHANGED(**given)) for _ in range(2)]
+    assert keys[0] != keys[1]

@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 _CHANNEL = ("STRING", {"default": DEFAULT_CHANNEL})
 #: Whether workflows that the job sends elsewhere may listen; set by the plan.
 _PUBLISH = ("BOOLEAN",)
-#: What is cached was published for a job that is over.
-_ALWAYS = float("nan")
 
 
 class NobodyBroadcasts(ComfyDistError):
     """A Listen whose channel has no Broadcast."""
+
+
+def _always() -> float:
+    """For IS_CHANGED, as what is cached was published for a job that is over. One of its own each time: ComfyUI's
+    cache keys are tuples, to which one NaN object is equal to itself."""
+    return float("nan")
 
 
 class BroadcastTensor:
@@ -49,7 +53,7 @@ class BroadcastTensor:
 
     @classmethod
     def IS_CHANGED(cls, publish: list[bool] | None = None, **_: Any) -> float | str:
-        return _ALWAYS if publish else ""
+        return _always() if publish else ""
 
     async def broadcast(
         self, input: list[Any], channel: list[str] | None = None, publish: list[bool] | None = None
@@ -74,7 +78,7 @@ class BroadcastLoadedImage:
 
     @classmethod
     def IS_CHANGED(cls, image: str, publish: bool = False) -> Any:
-        return _ALWAYS if publish else _load_image().IS_CHANGED(image)
+        return _always() if publish else _load_image().IS_CHANGED(image)
 
     @classmethod
     def VALIDATE_INPUTS(cls, image: str) -> Any:
@@ -105,7 +109,7 @@ class ListenTensorBroadcast:
 
     @classmethod
     def IS_CHANGED(cls, **given: Any) -> float | str:
-        return "" if "results" in given else _ALWAYS
+        return "" if "results" in given else _always()
 
     async def listen(
         self,
