@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ from comfy_dist.workflows.ui_format import GoesInCircles, MissingClasses, to_pro
 from comfy_dist.workflows.ui_graph import NotAGraph
 from tests.client import ui_workflows
 from tests.client.ui_workflows import Canvas
+from tests.web.test_page import CHROMIUM, FLAGS, PAGE_MS
 
 Workflow = Callable[[], dict[str, Any]]
 
@@ -137,19 +137,14 @@ def test_a_broken_file_is_told() -> None:
         to_prompt({"nodes": [{"id": 1}], "links": []}, {})
 
 
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
-
-
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 async def test_the_page_makes_the_same_prompts(server: str, object_info: dict[str, Any]) -> None:
     playwright = pytest.importorskip("playwright.async_api")
     async with playwright.async_playwright() as driver:
-        browser = await driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        browser = await driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = await browser.new_page()
         await page.goto(server)
-        await page.wait_for_function("window.app?.graph && window.app.canvas", timeout=60_000)
+        await page.wait_for_function("window.app?.graph && window.app.canvas", timeout=2 * PAGE_MS, polling=250)
         for make in ui_workflows.ALL:
             theirs = await page.evaluate(
                 """async (text) => {
