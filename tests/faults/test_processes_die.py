@@ -184,7 +184,8 @@ async def test_a_killed_frontend_comes_back_with_its_history_and_its_prompts_run
         assert (await other.in_history(prompt_id))["status"]["completed"]
 
     async def told() -> bool:
-        return sum(worker["finished"] for worker in await workers(other)) == finished + len(ids)
+        # What ran before may have been counted since.
+        return sum(worker["finished"] for worker in await workers(other)) >= finished + len(ids)
 
     await other.until(told)
     await asyncio.to_thread(services.heal)
