@@ -53,12 +53,15 @@ async def pair(join: Join, tmp_path: Path) -> AsyncIterator[Pair]:
         one, _ = await cluster.frontend("one")
         two, _ = await cluster.frontend("two")
         for frontend in (one, two):
-            await has_nodes(frontend)
+            await until(frontend, "GET", "/ready", 200)
         yield Pair(cluster, (one, two))
 
 
-async def has_nodes(frontend: Frontend) -> None:
-    await frontend.wait(lambda nodes: "Quick" in nodes, "/object_info")
+async def until(frontend: Frontend, method: str, path: str, status: int, **options: Any) -> None:
+    """Ask until it is answered so."""
+    async with asyncio.timeout(PATIENCE):
+        while (await frontend.ask(method, path, **options)).status != status:
+            await asyncio.sleep(0.05)
 
 
 def quick(text: str) -> Prompt:
@@ -152,13 +155,6 @@ async def test_what_can_be_no_id_is_refused(pair: Pair) -> None:
 # When the broker does not confirm
 
 
-async def until(frontend: Frontend, method: str, path: str, status: int, **options: Any) -> None:
-    """Ask until it is answered so."""
-    async with asyncio.timeout(PATIENCE):
-        while (await frontend.ask(method, path, **options)).status != status:
-            await asyncio.sleep(0.05)
-
-
 async def accepted(frontend: Frontend, prompt_id: str) -> None:
     """A second is little for a broker on a busy machine."""
     await until(frontend, "POST", "/prompt", 200, json={"prompt": quick("a"), "prompt_id": prompt_id})
@@ -177,7 +173,7 @@ async def wired(
             one, _ = await cluster.frontend("one")
             two, _ = await cluster.frontend("two")
             for frontend in (one, two):
-                await has_nodes(frontend)
+                await until(frontend, "GET", "/ready", 200)
             yield Pair(cluster, (one, two)), wire
 
 
