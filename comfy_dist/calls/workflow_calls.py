@@ -20,6 +20,8 @@ BEGIN_SECONDS = 3.0
 LOOK_SECONDS = 1.0
 #: Seconds without a sign of a worker after which it does not come back.
 GONE_SECONDS = 30.0
+#: Seconds in which this worker hears as well that the whole prompt was interrupted.
+INTERRUPTED_SECONDS = 5.0
 
 
 #: States of calls that someone has.
@@ -146,6 +148,9 @@ class _Called:
         seen = dict.fromkeys(self.ids, time.monotonic())
         while True:
             waiting = [each for each in self.ids if self._state(each) != "ended" and each not in self._left_out]
+            if any(self._heard.get(each, {}).get("status") == "cancelled" for each in self.ids):
+                # Most likely as the whole prompt is interrupted: this node is stopped then, and has not failed.
+                await asyncio.sleep(INTERRUPTED_SECONDS)
             for each in self.ids:
                 self._refuse_failure(each)
             if self._waits:
