@@ -54,6 +54,8 @@ class Context:
     room: Room = field(default_factory=Room)
     #: Set when it is known which nodes there are.
     catalogue_known: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Told of each catalogue that a worker has answered with.
+    learned: asyncio.Condition = field(default_factory=asyncio.Condition)
     #: Files that lie elsewhere in the cluster; None in one process, where all is here.
     files: ClusterFiles | None = None
     #: The workers that this frontend starts on its machine; None where it starts none.

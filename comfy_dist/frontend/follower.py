@@ -258,6 +258,8 @@ class Follower:
             self._fetching.discard(hash_)
         self.ctx.registry.learn(catalogue)
         self.catalogue_known.set()
+        async with self.ctx.learned:
+            self.ctx.learned.notify_all()
         log.info("%d node classes are known from %s.", len(catalogue.nodes), worker)
         self._catalogue_changed.set()
 

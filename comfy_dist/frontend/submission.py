@@ -154,6 +154,17 @@ async def _submit(ctx: Context, request: dict[str, Any], job: Job, who: Identity
 
 async def _checked(ctx: Context, job: Job, request: dict[str, Any]) -> _Checked:
     """Raises Invalid."""
+    try:
+        return await _checked_now(ctx, job, request)
+    except Invalid:
+        # Nobody has what it needs, as far as is known yet.
+        if not await _more_is_known(ctx):
+            raise
+    return await _checked_now(ctx, job, request)
+
+
+async def _checked_now(ctx: Context, job: Job, request: dict[str, Any]) -> _Checked:
+    """Raises Invalid."""
     catalogue = await known_catalogue(ctx)
     job, catalogue = await _with_files(ctx, job, catalogue)
     found = place(ctx, job, catalogue)
@@ -289,6 +300,21 @@ async def known_catalogue(ctx: Context) -> Catalogue:
             kind="no_workers",
         )
     return catalogue
+
+
+async def _more_is_known(ctx: Context) -> bool:
+    """Wait for live workers' catalogues that are being asked for; whether there were any."""
+
+    def strangers() -> set[str]:
+        announced = {worker.catalogue for worker in ctx.registry.live if worker.catalogue}
+        return {hash_ for hash_ in announced if not ctx.registry.knows(hash_)}
+
+    if not strangers():
+        return False
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CATALOGUE_SECONDS), ctx.learned:
+            await ctx.learned.wait_for(lambda: not strangers())
+    return True
 
 
 async def _judge(
