@@ -196,9 +196,16 @@ class Hub:
             # Of prompts whose end never came here; a stranger may name as many as they like.
             del self._prompts[next(iter(self._prompts))]
         prompt = self._prompts.setdefault(progress.job_id, _Running())
-        if prompt.ended or (progress.attempt, progress.sequence) <= (prompt.attempt, prompt.sequence):
+        is_new = (progress.attempt, progress.sequence) > (prompt.attempt, prompt.sequence)
+        # The node that is told again to who comes late may be overtaken by the node's progress.
+        is_missing = (
+            progress.event == "executing" and prompt.executing is None and progress.attempt == prompt.attempt
+        )
+        if prompt.ended or not (is_new or is_missing):
             return
-        prompt.attempt, prompt.sequence, prompt.begun = progress.attempt, progress.sequence, True
+        if is_new:
+            prompt.attempt, prompt.sequence = progress.attempt, progress.sequence
+        prompt.begun = True
         replaces = (progress.event, progress.job_id, progress.call) if progress.event in REPLACEABLE else None
         clients = self._of(progress.client_id, progress.user)
         if progress.binary:
