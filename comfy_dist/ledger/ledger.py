@@ -151,7 +151,7 @@ class Ledger:
     @property
     def accepted(self) -> int:
         """The same with those that were just accepted here."""
-        return len(self._live) + len(self._expected)
+        return len(self._live) + sum(key not in self._live for key in self._expected)
 
     @property
     def waiting(self) -> int:
@@ -228,7 +228,10 @@ class Ledger:
                 if isinstance(step, WebhookClaimed):
                     self.webhooks.folded(step)
             self._to_write.set()
-        self._expected -= {change.after.id for change in changes}
+        # What has begun before its submission came is in no queue yet, and goes on being waited for.
+        self._expected -= {
+            change.after.id for change in changes if change.after.created_at or change.after.id not in self._live
+        }
         self._expected -= {step for step in steps if isinstance(step, (Deleted, Cleared))}
         async with self._folded:
             self._folded.notify_all()

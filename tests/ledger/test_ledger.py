@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from comfy_dist.ledger import SETTLE_SECONDS, Ledger
+from comfy_dist.ledger import Ledger
 from comfy_dist.messages import (
     AttemptFailed,
     Cancelled,
@@ -28,6 +28,7 @@ from comfy_dist.messages import (
     Urgency,
 )
 from tests.ledger.telling import PROMPT, finished, history, queue, started, submitted, tell, text
+from tests.support.patience import PATIENCE
 
 
 async def reopened(ledger: Ledger, path: Path) -> Ledger:
@@ -364,15 +365,35 @@ async def test_a_client_finds_what_it_has_just_sent(ledger: Ledger) -> None:
     assert ledger.remaining == 1
 
 
-async def test_a_client_no_longer_finds_what_it_has_just_deleted(ledger: Ledger) -> None:
+async def test_a_client_finds_what_it_has_just_sent_where_its_beginning_is_known_first(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comfy_dist.ledger.ledger.SETTLE_SECONDS", 10 * PATIENCE)
+    ledger.expect("a")
+
+    async def found() -> list[Any]:
+        await ledger.settled()
+        return (await queue(ledger))["queue_running"]
+
+    finding = asyncio.create_task(found())
+    await tell(ledger, started("a"))
+    assert ledger.accepted == 1
+    await asyncio.sleep(0.05)
+    await tell(ledger, submitted("a"))
+    assert [item[1] for item in await asyncio.wait_for(finding, PATIENCE)] == ["a"]
+
+
+async def test_a_client_no_longer_finds_what_it_has_just_deleted(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comfy_dist.ledger.ledger.SETTLE_SECONDS", 10 * PATIENCE)
     await tell(ledger, submitted("a"), finished("a"))
     deleted = Deleted(job_ids=("a",))
     ledger.expect(deleted)
     waiting = asyncio.create_task(ledger.settled())
     # As the log gives it back.
     await tell(ledger, Deleted.from_bytes(deleted.to_bytes()))
-    async with asyncio.timeout(SETTLE_SECONDS / 2):
-        await waiting
+    await asyncio.wait_for(waiting, PATIENCE)
     assert await history(ledger) == {}
 
 
