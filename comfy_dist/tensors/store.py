@@ -63,7 +63,8 @@ class Store(Generic[T]):
 
     def hold(self, thing: T, owner: str, seconds: float) -> tuple[Lease[T], str]:
         """The lease, and the token that opens it."""
-        lease = Lease(secrets.token_hex(12), owner, time.time() + seconds, thing)
+        # To the millisecond, as the token says it: neither ends before the other.
+        lease = Lease(secrets.token_hex(12), owner, round(time.time() + seconds, 3), thing)
         with self._lock:
             self._sweep(time.time())
             self._leases[lease.id] = lease
