@@ -16,6 +16,8 @@ from comfy_dist.transport.amqp import AmqpTransport
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
 from comfy_dist.worker.arbiter import Arbiter
 from tests.support.in_process import Cluster, in_process, prompt
+from tests.support.patience import PATIENCE
+from tests.support.rabbitmq import Rabbit
 from tests.support.talking import Frontend
 
 
@@ -57,9 +59,11 @@ async def test_it_ends_as_failed_naming_all_attempts_and_takes_no_other_job_with
     for name in ("v", "w"):
         await cluster.worker(name, engines=2)
     await up(comfy, 2)
-    beside = [await comfy.prompt(prompt("Wait")) for _ in range(3)]
-    for id_ in beside:
-        await comfy.running(id_)
+    beside = []
+    for _ in range(3):
+        beside.append(await comfy.prompt(prompt("Wait")))
+        # Begun in this order.
+        await comfy.running(beside[-1])
     poison = await comfy.prompt(prompt("Die"), client_id="me")
     error = await died(comfy, poison)
     tried = [worker for worker, job in cluster.stage.executed if job == poison]
@@ -100,6 +104,7 @@ async def test_an_engine_that_dies_before_it_has_a_job_is_held_against_none(
     monkeypatch.setattr(Arbiter, "claim", claim_and_lose_the_engine)
     id_ = await comfy.prompt(prompt("Wait"))
     await comfy.wait(lambda found: found["workers"][0]["jobs"] and engine.starts == 2, "/distributed/workers")
+    await comfy.running(id_)
     await comfy.post("/interrupt", {"prompt_id": id_})
     assert (await comfy.ended(id_))["status"]["messages"][-1][0] == "execution_interrupted"
     assert await dead(comfy, 0) == []
@@ -202,7 +207,7 @@ async def test_what_cannot_be_read_is_shown_put_back_as_it_was_or_dropped(
         # What it says it came from is no queue of jobs.
         assert "events" in answer["kept"]
         assert len(answer["kept"]) == 2
-        back = await (await channel.get_queue(f"{queue_name}.jobs")).get(timeout=10)
+        back = await (await channel.get_queue(f"{queue_name}.jobs")).get(timeout=PATIENCE)
         assert back.body == b"{no job"
         assert "reason" not in back.headers
         await back.ack()
@@ -232,3 +237,28 @@ async def test_many_letters_are_looked_at_in_order_and_without_loss(
         left = [*range(5), *range(25, 70)]
         assert [letter["id"] for letter in answer["dead"]] == [str(number) for number in left]
         assert not answer["more"]
+
+
+async def test_letters_whose_queue_answers_late_are_found(rabbit: Rabbit, queue_name: str) -> None:
+    """RabbitMQ itself says meanwhile that there are none."""
+    transport = AmqpTransport(rabbit.uri, queue_name)
+    await transport.open()
+    try:
+        connection = await aio_pika.connect(rabbit.uri)
+        async with connection:
+            channel = await connection.channel()
+            letter = aio_pika.Message(b"hello", message_id="a")
+            await channel.default_exchange.publish(letter, f"{queue_name}.dead")
+        hang = f"""
+            {{ok, Queue}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"{queue_name}.dead">>)),
+            {{Name, _}} = amqqueue:get_pid(Queue),
+            Here = self(),
+            spawn(fun() ->
+                erlang:suspend_process(whereis(Name)), Here ! hangs, timer:sleep(1500)
+            end),
+            receive hangs -> ok end."""
+        await asyncio.to_thread(rabbit.ctl, "eval", hang)
+        async with transport.dead_letters() as letters:
+            assert [each.letter.id for each in letters.held] == ["a"]
+    finally:
+        await transport.close()

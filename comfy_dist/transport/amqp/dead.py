@@ -15,6 +15,7 @@ from aiormq.exceptions import ChannelLockedResource
 from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.messages import now_ms
 from comfy_dist.transport.amqp.connection import LOST, Connection
+from comfy_dist.transport.amqp.looking import look
 from comfy_dist.transport.amqp.names import Names
 from comfy_dist.transport.amqp.outgoing import persistent, unpack
 from comfy_dist.transport.amqp.publisher import Publisher
@@ -83,8 +84,8 @@ class DeadLetters:
                 await self._lock(live)
                 stack.push_async_callback(self._unlock, live)
                 channel = await live.channel()
-                queue = await channel.declare_queue(self._names.dead, passive=True)
-                ready = _ready(queue)
+                queue = await channel.get_queue(self._names.dead, ensure=False)
+                ready, _ = await look(channel, self._names.dead)
                 stack.push_async_callback(self._give_back, live, channel, ready, letters)
                 await self._take(channel, queue, ready, letters)
             yield HeldLetters(letters, more=ready > len(letters))
@@ -134,13 +135,10 @@ class DeadLetters:
                 expected = ready - sum(each.settled for each in letters)
                 async with live.channel() as other:
                     while True:
-                        if _ready(await other.declare_queue(self._names.dead, passive=True)) >= expected:
+                        back, _ = await look(other, self._names.dead)
+                        if back >= expected:
                             return
                         await asyncio.sleep(READY_SECONDS)
-
-
-def _ready(queue: AbstractQueue) -> int:
-    return queue.declaration_result.message_count or 0
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from aiormq.exceptions import ChannelNotFoundEntity, PublishError
 
 from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.transport.amqp.connection import LOST, Connection, SetUp
+from comfy_dist.transport.amqp.looking import look
 from comfy_dist.transport.amqp.outgoing import Outgoing, transient
 
 #: Seconds in which the broker must have confirmed.
@@ -92,15 +93,14 @@ class Publisher:
         return consumers
 
     async def _look(self, queue: str) -> tuple[int, int]:
-        async def look() -> tuple[int, int]:
+        async def ask() -> tuple[int, int]:
             try:
                 async with (await self._connection.ready()).channel() as channel:
-                    found = (await channel.declare_queue(queue, passive=True)).declaration_result
+                    return await look(channel, queue)
             except ChannelNotFoundEntity:
                 return 0, 0
-            return found.message_count or 0, found.consumer_count or 0
 
-        return await self._insist(look, CONFIRM_TIMEOUT)
+        return await self._insist(ask, CONFIRM_TIMEOUT)
 
     async def _insist(self, action: Callable[[], Awaitable[T]], timeout: float) -> T:
         """Again after a lost connection. Raises BrokerUnavailable when it is not done after `timeout` seconds."""
