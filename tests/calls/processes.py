@@ -78,6 +78,14 @@ class Worker:
         job = self.jobs[lane]
         assert self.links.push(lane, {"push": "stop", "job": job["id"], "attempt": job["attempt"]})
 
+    async def stopped(self, here: Here, lane: int = PARENT) -> None:
+        """Stop what that process executes, and come back when nothing of it is left there."""
+        self.stop(lane)
+        async with asyncio.timeout(PATIENCE):
+            # It hears of the one before it answers the other.
+            await here.thread.run(here.ask("hello"))
+        assert here._job is None or here._job.over
+
     @asynccontextmanager
     async def process(self, lane: int) -> AsyncIterator[Here]:
         here = Here(self.links.environment(lane))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.client.conftest import Run, client_command, fetch, picture, write
 from tests.client.test_run import wait_until_running
+from tests.support.patience import PATIENCE
 from tests.support.processes import finished
 
 
@@ -17,10 +19,19 @@ def submit(server: str, prompt: dict) -> str:
     return fetch(f"{server}/prompt", {"prompt": prompt})["prompt_id"]
 
 
+def until_announced(server: str, prompt_id: str) -> None:
+    """Wait until the worker says that it executes the prompt."""
+    deadline = time.monotonic() + PATIENCE
+    while [job["id"] for job in fetch(f"{server}/distributed/workers")["workers"][0]["jobs"]] != [prompt_id]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_the_queue_shows_who_runs_and_who_waits(server: str, client: Run, client_process: Run) -> None:
     first = submit(server, picture(20, seconds=30))
     second = submit(server, picture(21, seconds=30))
-    wait_until_running(server)
+    wait_until_running(server, pending=1)
+    until_announced(server, first)
     table = client_process("queue").stdout
     assert [line.split()[:2] for line in table.splitlines()[1:]] == [["running", first], ["pending", second]]
 

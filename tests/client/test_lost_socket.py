@@ -46,22 +46,25 @@ class Proxy:
                 # A connection that was used for requests may become a websocket.
                 if data.startswith(b"GET /ws"):
                     self.websockets += 1
-                    self._websockets += [one, other]
                     if self.refuse_websockets:
-                        self.cut_websockets()
+                        _cut(one, other)
                         return
+                    self._websockets += [one, other]
                 other.sendall(data)
         with suppress(OSError):
             other.shutdown(socket.SHUT_WR)
 
     def cut_websockets(self) -> None:
-        for each in self._websockets:
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-        self._websockets.clear()
+        _cut(*self._websockets)
 
     def close(self) -> None:
         self._listening.close()
+
+
+def _cut(*sockets: socket.socket) -> None:
+    for each in sockets:
+        with suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture

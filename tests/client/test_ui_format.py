@@ -143,8 +143,11 @@ async def test_the_page_makes_the_same_prompts(server: str, object_info: dict[st
     async with playwright.async_playwright() as driver:
         browser = await driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = await browser.new_page()
-        await page.goto(server)
-        await page.wait_for_function("window.app?.graph && window.app.canvas", timeout=2 * PAGE_MS, polling=250)
+        await page.goto(server, timeout=PAGE_MS)
+        # The last thing that the page does as it starts is to show a workflow of its own choice.
+        await page.wait_for_function(
+            "window.app?.extensionManager.spinner === false", timeout=PAGE_MS, polling=250
+        )
         for make in ui_workflows.ALL:
             theirs = await page.evaluate(
                 """async (text) => {

@@ -45,10 +45,11 @@ async def test_a_burst_at_one_frontend_fills_the_queue_and_no_more(tmp_path: Pat
             await comfy.prompt(prompt("Quick"))
         refused = await comfy.ask("POST", "/prompt", json={"prompt": prompt("Quick")})
         assert refused.status == 429
-        assert await comfy.remaining() == LIMIT
+        await comfy.wait(lambda found: found["exec_info"]["queue_remaining"] == LIMIT, "/prompt")
         running, pending = await comfy.queue()
         assert not running
         await comfy.post("/queue", {"delete": pending[:1]})
+        await comfy.wait(lambda found: found["exec_info"]["queue_remaining"] == LIMIT - 1, "/prompt")
         await comfy.prompt(prompt("Quick"))
         await comfy.post("/distributed/resume")
         await comfy.idle()

@@ -105,6 +105,13 @@ async def test_nonsense_in_announcements_is_set_aside_and_counted(
     await works(frontend)
 
 
+async def _announce(worker: AmqpTransport, announcement: Announcement) -> None:
+    """Until cancelled: who was not heard of for a while is gone, and so is its catalogue."""
+    while True:
+        await worker.announce(announcement)
+        await asyncio.sleep(1)
+
+
 @pytest.mark.parametrize(
     "nodes",
     [
@@ -123,7 +130,7 @@ async def test_a_catalogue_of_nonsense_goes_with_its_worker(
     await other.enlist("liar")
     liar = Announcement.model_validate(SOUND | {"id": "liar", "name": "liar", "catalogue": "lies", "kind": "lies"})
     async with other.commands() as commands:
-        await other.announce(liar)
+        announcing = asyncio.create_task(_announce(other, liar))
         async for received in commands:
             if received.command.verb == "catalogue":
                 lies = Catalogue(hash="lies", kind="lies", nodes=nodes, engine_version="99")
@@ -136,6 +143,8 @@ async def test_a_catalogue_of_nonsense_goes_with_its_worker(
     answer = await frontend.ask("POST", "/prompt", json={"prompt": prompt("Quick")})
     assert answer.status in (200, 400, 500)
     assert answer.status == 200 or answer.json()["error"]["message"]
+    announcing.cancel()
+    await asyncio.gather(announcing, return_exceptions=True)
     await other.announce(liar.model_copy(update={"state": WorkerState.GONE}))
     truth = {"Quick", "Wait", "Die"}
     await frontend.wait(

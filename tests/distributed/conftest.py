@@ -15,6 +15,7 @@ import pytest_asyncio
 
 from comfy_dist.engine import Engine
 from comfy_dist.engine.graph import GraphEngine
+from comfy_dist.messages import WorkerState
 from comfy_dist.transport import Transport
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
 from comfy_dist.worker import Worker
@@ -72,10 +73,22 @@ class Workers:
         await self.all_idle()
 
     async def all_idle(self) -> None:
-        """Wait until each can take a call; with patience for each, as one processor may start them all."""
+        """Wait until each can take a call, and those know it that call others: they hear it by themselves.
+
+        With patience for each, as one processor may start them all.
+        """
         async with asyncio.timeout(PATIENCE * len(self.engines)):
             while _idle(await self.frontend.get("/distributed/workers")) < len(self.engines):
                 await asyncio.sleep(0.05)
+            while not all(self._knows_others_idle(worker) for worker in self.workers):
+                await asyncio.sleep(0.05)
+
+    def _knows_others_idle(self, worker: Worker) -> bool:
+        """Who does not follow the others asks them all when it begins to."""
+        peers = worker._desk._peers
+        known = [each for each in peers._registry.workers if each.id != worker.id and not each.paused]
+        idle = [each for each in known if each.state is WorkerState.IDLE]
+        return not peers._called.is_set() or len(idle) == len(self.workers) - 1
 
     async def post(self, prompt: Prompt, parent: str | None = "w0") -> str:
         extra = {"worker": parent} if parent is not None else {}

@@ -93,6 +93,7 @@ async def test_an_interrupt_ends_the_waiting(worker: Workers, server: tuple[Serv
     prompt_id = await worker.post(fetched(server[1].url("/never")))
     async with asyncio.timeout(PATIENCE):
         await server[0].waited.wait()
+    await worker.frontend.running(prompt_id)
     await worker.frontend.post("/interrupt", {"prompt_id": prompt_id})
     ran = await worker.frontend.ended(prompt_id)
     # Its own deadline would be an execution_error.

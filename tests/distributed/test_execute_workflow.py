@@ -12,6 +12,7 @@ import pytest
 
 from tests.client.ui_workflows import Canvas
 from tests.distributed.conftest import Ran, Workers
+from tests.support.patience import PATIENCE
 from tests.support.talking import Prompt, node
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -55,13 +56,6 @@ def results_of(ran: Ran) -> list[dict[str, Any]]:
     [text] = ran.outputs["results"]["text"]
     found: list[dict[str, Any]] = json.loads(text)
     return found
-
-
-async def all_idle(workers: Workers) -> None:
-    def idle(answer: Any) -> bool:
-        return all(worker["state"] == "idle" for worker in answer["workers"])
-
-    await workers.frontend.wait(idle, "/distributed/workers")
 
 
 def who(log: Path) -> Counter[int]:
@@ -115,7 +109,7 @@ async def test_each_image_reaches_its_own_call(three: Workers) -> None:
 
 async def test_any_worker_that_is_free_executes_it_once(three: Workers, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    await all_idle(three)
+    await three.all_idle()
     ran = await three.done(calling(save(three, "any.json", listening(log)), target="any"))
     [result] = results_of(ran)
     assert result == {"worker": result["worker"], "outputs": {"3": {"shown": await made_of(three, 7)}}}
@@ -126,7 +120,7 @@ async def test_any_worker_that_is_free_executes_it_once(three: Workers, tmp_path
 @pytest.mark.parametrize("chosen", ["w1", "w2"])
 async def test_any_worker_is_one_of_those_chosen(three: Workers, tmp_path: Path, chosen: str) -> None:
     log = tmp_path / "log"
-    await all_idle(three)
+    await three.all_idle()
     prompt = calling(save(three, "chosen.json", listening(log)), target="any")
     extra = {"worker": "w0", "distributed": {"workers": [chosen]}}
     ran = await three.ended(await three.frontend.prompt(prompt, extra_data=extra))
@@ -252,15 +246,17 @@ async def test_an_interrupt_reaches_everybody(three: Workers, tmp_path: Path) ->
     workflow["4"] = node("DistMeet", value=["2", 0], at=str(gate), workers=9)
     workflow["3"] = node("DistShow", value=["4", 0])
     prompt_id = await three.post(calling(save(three, "endless.json", workflow)))
-    async with asyncio.timeout(60):
+    await three.frontend.running(prompt_id)
+    async with asyncio.timeout(PATIENCE):
         while not (gate.exists() and len(list(gate.iterdir())) == 2):
             await asyncio.sleep(0.02)
     await three.frontend.post("/interrupt")
+    entry = await three.frontend.ended(prompt_id)
+    # Not before: who is let go may come to its end sooner than it hears that it is to.
     for number in range(9):
         (gate / f"open {number}").touch()
-    entry = await three.frontend.ended(prompt_id)
     assert [name for name, _ in entry["status"]["messages"]][-1] == "execution_interrupted"
-    await all_idle(three)
+    await three.all_idle()
 
 
 async def test_a_workflow_that_executes_itself_ends(three: Workers) -> None:

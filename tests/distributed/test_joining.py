@@ -31,3 +31,5 @@ async def test_a_worker_that_comes_while_items_are_left_takes_some(three: Worker
     ran = await three.ended(prompt_id)
     assert (ran.status, ran.digests) == ("success", whole)
     assert sorted(path.name for path in met.glob("*/*")) == ["0", "1", "2"]
+    # Who calls others next knows that the third is back.
+    await three.all_idle()

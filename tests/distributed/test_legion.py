@@ -220,6 +220,7 @@ async def test_an_interrupt_reaches_the_process_which_goes_on_to_the_next(two: W
     async with asyncio.timeout(PATIENCE):
         while not begun.exists():
             await asyncio.sleep(0.01)
+    await two.frontend.running(prompt_id)
     await two.frontend.post("/interrupt", {"prompt_id": prompt_id})
     ran = await two.ended(prompt_id)
     assert ran.status == "error"

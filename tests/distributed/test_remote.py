@@ -367,6 +367,7 @@ async def test_a_call_that_nobody_waits_for_any_more_ends(two: Workers, tmp_path
             lambda found: states(found) == {"w0": "busy", "w1": "busy"}, "/distributed/workers"
         )
         if ending == "interrupt":
+            await two.frontend.running(prompt_id)
             await two.frontend.post("/interrupt")
         else:
             (tmp_path / ending).touch()

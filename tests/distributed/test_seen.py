@@ -12,6 +12,7 @@ from comfy_dist.client.trace import trace_of
 from comfy_dist.messages import SpanKind
 from tests.distributed.conftest import Workers
 from tests.distributed.graphs import placed, region
+from tests.support.talking import node
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -26,17 +27,26 @@ def calls_of(prompt_id: str, answer: dict[str, Any]) -> dict[int, dict[str, Any]
     }
 
 
+def _works(about: list[dict[str, Any]]) -> bool:
+    """Whether the last that was told of a rank is that it is at its node."""
+    return bool(about) and (about[-1]["state"], about[-1]["node"]) == ("running", "meet")
+
+
 async def test_who_helps_is_seen_while_it_runs_and_traced_when_it_has_ended(
     three: Workers, tmp_path: Path
 ) -> None:
-    # All three wait in their first chunk until a fourth, who is us, has come.
-    graph = placed(region("Image", 9), 3, str(tmp_path), workers=4)
+    # All three wait in their first chunk until a fourth, who is us, has come; the parent once more at the end.
+    graph = region("Image", 9) | {
+        "told": node("DistMeet", value=["in", 0], at=str(tmp_path / "told"), workers=2),
+        "digest": node("DistDigest", value=["told", 0]),
+    }
+    graph = placed(graph, 3, str(tmp_path), workers=4)
     async with three.frontend.socket("watcher") as socket:
         extra = {"worker": "w0"}
         prompt_id = await three.frontend.prompt(graph, client_id="watcher", extra_data=extra)
         told: dict[int, list[dict[str, Any]]] = {1: [], 2: []}
-        # Which of them comes first, nobody can say.
-        while not all(about and about[-1]["node"] == "meet" for about in told.values()):
+        # Nobody can say which of them comes first, nor which is told first: that it runs, or where it is.
+        while not all(map(_works, told.values())):
             data = await socket.event("distributed_progress", prompt_id=prompt_id)
             if "rank" in data:
                 told[data["rank"]].append(data)
@@ -53,6 +63,10 @@ async def test_who_helps_is_seen_while_it_runs_and_traced_when_it_has_ended(
         assert all(call["region"] for call in calls.values())
 
         (tmp_path / "meet" / "we").touch()
+        # The worker has heard of all chunks then.
+        await socket.event("distributed_progress", prompt_id=prompt_id, done=9)
+        (tmp_path / "told").mkdir(exist_ok=True)
+        (tmp_path / "told" / "we").touch()
         ran = await three.ended(prompt_id)
         assert ran.status == "success", ran.error
         await socket.end(prompt_id)
@@ -64,6 +78,5 @@ async def test_who_helps_is_seen_while_it_runs_and_traced_when_it_has_ended(
     kinds = {lane.rank: {span.kind for span in lane.spans} for lane in lanes}
     assert SpanKind.EXECUTE in kinds[0]
     assert all(SpanKind.QUEUE in kinds[rank] for rank in (1, 2))
-    # Who has delivered last may be told of too late; the others' are always there.
-    assert any({SpanKind.EXECUTE, SpanKind.TRANSFER} <= kinds[rank] for rank in (1, 2))
+    assert all({SpanKind.EXECUTE, SpanKind.TRANSFER} <= kinds[rank] for rank in (1, 2))
     assert timeline("its picture", trace.whole, trace.spans).count(">rank ") == 3

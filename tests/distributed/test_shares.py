@@ -409,6 +409,7 @@ async def test_an_interrupt_stops_every_share(three: Workers, tmp_path: Path) ->
     async with asyncio.timeout(PATIENCE):
         while not (tmp_path / "come").exists() or len((tmp_path / "come").read_text().splitlines()) < 3:
             await asyncio.sleep(0.02)
+    await three.frontend.running(prompt_id)
     await three.frontend.post("/interrupt", {"prompt_id": prompt_id})
     assert (await three.ended(prompt_id)).status == "error"
     await three.all_idle()

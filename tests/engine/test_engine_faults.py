@@ -80,10 +80,10 @@ async def test_an_interrupt_is_seen_at_the_next_progress_update(engine: GraphEng
 
 async def test_an_interrupt_is_seen_between_nodes(engine: GraphEngine) -> None:
     prompt: dict[str, Any] = {
-        str(i): node("TestSleep", seconds=0.3, steps=1, value=[str(i - 1), 0]) for i in range(1, 9)
+        str(i): node("TestSleep", seconds=0.3, steps=1, value=[str(i - 1), 0]) for i in range(1, 400)
     }
     prompt["0"] = node("PrimitiveString", value="x")
-    prompt["s"] = node("TestSink", value=["8", 0])
+    prompt["s"] = node("TestSink", value=["399", 0])
     task = await started(engine, prompt, "b")
     await engine.interrupt("b")
     assert isinstance(await asyncio.wait_for(task, PATIENCE), Interrupted)

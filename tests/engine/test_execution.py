@@ -7,6 +7,7 @@ import io
 import json
 import struct
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -275,15 +276,18 @@ async def test_lists_are_mapped_and_the_last_item_repeats(engine: GraphEngine) -
 
 
 async def test_async_nodes_of_one_prompt_overlap(engine: GraphEngine) -> None:
-    prompt = {str(i): node("TestAsyncSleep", seconds=1.0, steps=2, value=f"v{i}") for i in range(4)}
+    values = [uuid.uuid4().hex for _ in range(4)]
+    # Each waits for the next one.
+    afters = [*(f"{value} ended" for value in values[1:]), ""]
+    prompt = {
+        str(i): node("ContractAsyncAfter", value=value, after=after)
+        for i, (value, after) in enumerate(zip(values, afters, strict=True))
+    }
     prompt |= {f"s{i}": node("TestSink", value=[str(i), 0]) for i in range(4)}
-    ran = await run(engine, prompt)
-    # Each is half way before the first is done.
-    steps = [(data["value"], data["node"]) for name, data in ran.events if name == "progress"]
-    assert [value for value, _ in steps] == [1, 1, 1, 1, 2, 2, 2, 2]
-    assert {each for _, each in steps[:4]} == {"0", "1", "2", "3"}
+    ran = await asyncio.wait_for(run(engine, prompt), PATIENCE)
     assert ran.order()[:4] == ["0", "1", "2", "3"]
-    assert {ran.text(f"s{i}") for i in range(4)} == {"v0", "v1", "v2", "v3"}
+    assert [data["node"] for name, data in ran.events if name == "progress"] == ["3", "2", "1", "0"]
+    assert [ran.text(f"s{i}") for i in range(4)] == values
 
 
 async def test_only_the_outputs_of_the_job_run(engine: GraphEngine) -> None:

@@ -136,9 +136,9 @@ def test_nodes_in_a_cycle_are_found() -> None:
 
 def test_an_order_of_a_wide_graph_is_found_in_no_time() -> None:
     graph: dict[str, list[str]] = {f"s{i}": [] for i in range(20_000)} | {"o": [f"s{i}" for i in range(20_000)]}
-    started = time.monotonic()
+    started = time.process_time()
     assert len(order_of(graph, ["o"], {"o"}, set())) == 20_001
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 def keys_of(prompt: dict[str, Any], changed: dict[str, Any] | None = None) -> dict[str, bytes]:

@@ -447,10 +447,10 @@ def test_a_chain_of_20_000_nodes_is_judged_without_recursion(closed: bool) -> No
     prompt: dict[str, Any] = {str(i): node("ImageInvert", image=[str(i - 1), 0]) for i in range(1, count)}
     prompt["0"] = node("ImageInvert", image=[str(count - 1), 0]) if closed else empty_image()
     prompt["out"] = node("Preview", images=[str(count - 1), 0])
-    started = time.monotonic()
+    started = time.process_time()
     verdict = validate_prompt(prompt, NODES)
     assert verdict.valid is not closed
-    assert time.monotonic() - started < 20
+    assert time.process_time() - started < 20
     assert len(verdict.to_bytes()) < 100_000
 
 

@@ -23,8 +23,7 @@ from comfy_dist.errors import ComfyDistError, UsageError
 from comfy_dist.workspace import Workspace
 from tests.engines.running import Subject, picture
 from tests.engines.sick import CONTENT, NONSENSE, Handler, SickComfyUI, body, endless, never, status
-
-START_SECONDS = 0.5
+from tests.support.patience import PATIENCE
 
 
 @pytest.fixture
@@ -36,10 +35,10 @@ async def sick() -> AsyncIterator[SickComfyUI]:
 @pytest.fixture
 async def subject(sick: SickComfyUI, tmp_path: Path) -> AsyncIterator[Subject]:
     """Not started."""
-    workspace = Workspace.at(tmp_path)
+    workspace = Workspace.at(tmp_path / "ours")
     workspace.create()
     address = Address.parse(sick.address, "the secret")
-    engine = ComfyuiEngine(workspace, Attached(address, start_seconds=START_SECONDS, patience=0.5))
+    engine = ComfyuiEngine(workspace, Attached(address, start_seconds=PATIENCE, patience=PATIENCE))
     yield Subject("attached", engine, workspace, address=sick.address)
     await engine.close()
 
@@ -64,9 +63,7 @@ async def fine(subject: Subject) -> None:
 @pytest.mark.parametrize(
     ("route", "answer", "says"),
     [
-        ("GET /system_stats", never, "did not answer GET /system_stats in"),
         ("GET /system_stats", status(500, "boom"), "with 500: boom."),
-        ("GET /system_stats", status(503), "with 503."),
         ("GET /system_stats", status(401), "--engine-token"),
         ("GET /system_stats", status(302, Location="http://elsewhere/x"), "a redirect to http://elsewhere/x"),
         ("GET /system_stats", body(b"<html>hello</html>", "text/html"), "is not ComfyUI's API"),
@@ -79,7 +76,6 @@ async def fine(subject: Subject) -> None:
         ("GET /models", status(404), "has no such route"),
         ("GET /ws", status(404), "opens no websocket: it answered 404"),
         ("GET /ws", status(302, Location="/system_stats"), "the answer is a redirect"),
-        ("GET /ws", never, "did not open its websocket within"),
     ],
 )
 async def test_one_that_cannot_be_used_is_refused_with_a_sentence(
@@ -91,9 +87,35 @@ async def test_one_that_cannot_be_used_is_refused_with_a_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(comfy_dist.engine.comfyui.server, "MAX_JSON", 4 * 2**20)
-    monkeypatch.setattr(comfy_dist.engine.comfyui.listening, "HANDSHAKE_SECONDS", 0.5)
     sick.answers[route] = answer
     assert says in await refused(subject)
+    del sick.answers[route]
+    await fine(subject)
+
+
+@pytest.mark.parametrize(
+    ("route", "answer", "seconds", "says"),
+    [
+        ("GET /system_stats", never, 0.5, "did not answer GET /system_stats in"),
+        # It is asked once, and has time to answer that.
+        ("GET /system_stats", status(503), 0, "with 503."),
+        ("GET /ws", never, PATIENCE, "did not open its websocket within"),
+    ],
+)
+async def test_one_that_is_not_ready_in_time_is_refused_with_a_sentence(
+    sick: SickComfyUI,
+    subject: Subject,
+    route: str,
+    answer: Handler,
+    seconds: float,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sick.answers[route] = answer
+    with monkeypatch.context() as impatient:
+        impatient.setattr(subject.engine._host, "start_seconds", seconds)
+        impatient.setattr(comfy_dist.engine.comfyui.listening, "HANDSHAKE_SECONDS", 0.5)
+        assert says in await refused(subject)
     del sick.answers[route]
     await fine(subject)
 
@@ -114,9 +136,8 @@ async def test_a_new_version_is_taken(sick: SickComfyUI, subject: Subject, versi
 
 
 async def test_nobody_there_is_a_sentence(tmp_path: Path) -> None:
-    engine = ComfyuiEngine(
-        Workspace.at(tmp_path), Attached(Address.parse("http://127.0.0.1:9"), start_seconds=0.1)
-    )
+    # It is tried once, and refused.
+    engine = ComfyuiEngine(Workspace.at(tmp_path), Attached(Address.parse("http://127.0.0.1:9"), start_seconds=0))
     with pytest.raises(ComfyDistError, match=r"^ComfyUI at http://127.0.0.1:9 cannot be reached: .*\.$"):
         await engine.start()
     await engine.close()
@@ -247,17 +268,17 @@ async def test_a_websocket_that_never_stays_open_still_leaves_the_history(
 async def test_a_name_that_leads_out_of_the_workspace_is_an_error_and_writes_nothing(
     sick: SickComfyUI, subject: Subject, tmp_path: Path, file: dict[str, str]
 ) -> None:
-    outside = tmp_path.parent / f"{tmp_path.name}-outside"
+    outside = tmp_path / "outside"
     outside.mkdir()
     (subject.workspace.output / "link").symlink_to(outside)
     await subject.engine.start()
     sick.files = [file]
-    before = sorted(tmp_path.parent.rglob("*"))
+    before = sorted(tmp_path.rglob("*"))
     _, outcome = await subject.run(picture(2, "x"))
     assert isinstance(outcome, Errored)
     assert outcome.error["node_id"] == "2"
     assert outcome.error["exception_message"].startswith("The file ")
-    assert sorted(tmp_path.parent.rglob("*")) == before
+    assert sorted(tmp_path.rglob("*")) == before
     sick.files = []
     await fine(subject)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,11 +146,18 @@ class Fleet:
 
     async def until_idle(self, *numbers: int) -> None:
         """Those workers have nothing to do; all, where none is named."""
+        await self._until("idle", numbers)
+
+    async def until_busy(self, *numbers: int) -> None:
+        """They have: from then on who is said to be idle is so again."""
+        await self._until("busy", numbers)
+
+    async def _until(self, state: str, numbers: Sequence[int]) -> None:
         wanted = [self.names[number] for number in numbers or self.workers]
 
         async def so() -> bool:
             found = await self.seen()
-            return all(name in found and found[name]["state"] == "idle" for name in wanted)
+            return all(name in found and found[name]["state"] == state for name in wanted)
 
         await self.client.until(so)
 
@@ -179,8 +185,7 @@ class Fleet:
                 self.start(number)
         await self.until_idle()
         for name in self.names.values():
-            while not await self._knows_all(name):
-                await asyncio.sleep(0.1)
+            await self.client.until(lambda name=name: self._knows_all(name))
 
     async def _knows_all(self, worker: str) -> bool:
         """Whether the frontend knows its nodes, and it the other workers."""

@@ -27,6 +27,7 @@ async def test_cancelled_jobs_and_a_pause_stay_so_over_a_restart_of_everything(
     running = await accepting.post(counted(marks["running"], gate))
     await until_begun(accepting, marks["running"])
     pending, *more = [await accepting.post(counted(marks[name])) for name in ("pending", "more", "more")]
+    await other.until(lambda: shows(other, {running}, {pending, *more}))
     # From the frontend that did not accept them: one, what runs, and then all that wait.
     await other.ask("POST", "/queue", {"delete": [pending]})
     await other.until(lambda: waits(other, set(more)))
@@ -52,7 +53,7 @@ async def test_cancelled_jobs_and_a_pause_stay_so_over_a_restart_of_everything(
     await client.ask("POST", "/distributed/resume")
     for id_ in kept:
         assert (await client.in_history(id_))["status"]["completed"]
-    await client.until(lambda: nothing_waits(client))
+    await client.until(lambda: shows(client, set(), set()))
     queues = [f"{cluster.name}.{queue}" for queue in ("jobs", "parked", "dead")]
     await asyncio.to_thread(rabbit.until_counts, *queues, ready=0, held=0)
     assert {name: beginnings(each) for name, each in marks.items()} == {
@@ -73,9 +74,9 @@ async def knows_a_worker(client: ComfyClient) -> bool:
     )
 
 
+async def shows(client: ComfyClient, running: set[str], pending: set[str]) -> bool:
+    return await client.queue() == (running, pending)
+
+
 async def waits(client: ComfyClient, ids: set[str]) -> bool:
     return (await client.queue())[1] == ids
-
-
-async def nothing_waits(client: ComfyClient) -> bool:
-    return await client.queue() == (set(), set())

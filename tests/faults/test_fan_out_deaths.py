@@ -179,6 +179,13 @@ async def test_eight_jobs_that_fan_out_by_eight_all_end_though_a_worker_is_kille
 async def test_an_interrupt_stops_ranks_that_learn_of_it_from_the_broker(fleet: Fleet) -> None:
     place = fleet.place()
     prompt_id = await fleet.begun(place)
+
+    async def runs() -> bool:
+        return await fleet.client.queue() == ({prompt_id}, set())
+
+    # The frontend knows what it is to interrupt, and that nobody is idle yet.
+    await fleet.client.until(runs)
+    await fleet.until_busy()
     began = time.monotonic()
     await fleet.client.ask("POST", "/interrupt", {"prompt_id": prompt_id})
     await fleet.until_idle()

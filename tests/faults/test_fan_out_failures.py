@@ -12,6 +12,7 @@ import pytest
 
 from tests.distributed.conftest import Workers
 from tests.distributed.graphs import nested, placed, region, undivided
+from tests.support.patience import PATIENCE
 from tests.support.talking import Prompt, node
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -22,13 +23,17 @@ def _come(at: Path) -> Counter[str]:
 
 
 async def _until_come(workers: Workers, at: Path, *numbers: int) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while not {str(number) for number in numbers} <= _come(at).keys():
             await asyncio.sleep(0.01)
 
 
 def _all_idle(answer: Any) -> bool:
     return {worker["state"] for worker in answer["workers"]} == {"idle"}
+
+
+def _all_busy(answer: Any) -> bool:
+    return {worker["state"] for worker in answer["workers"]} == {"busy"}
 
 
 def _holding(prompt: Prompt, before: str, at: Path) -> Prompt:
@@ -57,6 +62,9 @@ async def test_an_interrupt_stops_every_rank(three: Workers, make: Any, before: 
     prompt = placed(_holding(make(), before, at := tmp_path / "hold"), 3)
     prompt_id = await three.post(prompt)
     await _until_come(three, at, 0, 1, 2)
+    # The frontend knows what it is to interrupt, and that nobody is idle yet.
+    await three.frontend.running(prompt_id)
+    await three.frontend.wait(_all_busy, "/distributed/workers")
     began = time.monotonic()
     await three.frontend.post("/interrupt")
     assert (await three.ended(prompt_id)).status == "error"

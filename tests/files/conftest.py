@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from tests.support.processes import Process, module
@@ -59,9 +58,3 @@ def machines(amqp_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     machines = Machines(tmp_path_factory.mktemp("machines"), amqp_uri)
     yield machines
     machines.stop()
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(auto_decompress=False) as session:
-        yield session

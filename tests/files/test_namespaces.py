@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import io
+import os
 import secrets
 import shutil
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,44 +21,76 @@ import pytest
 from PIL import Image
 
 from tests.files.conftest import Machines
+from tests.files.test_machines import Client
+from tests.support.patience import PATIENCE
 from tests.support.processes import Process, module
-from tests.support.talking import frontend_at, node
+from tests.support.talking import node
 
 HEALTH = ("--health-port", "0")
+#: The addresses of two machines, at which they reach each other.
+HERE, THERE = "10.20.30.1", "10.20.30.2"
+LIBC = ctypes.CDLL(None, use_errno=True)
+CLONE_NEWNET = 0x40000000
 
 
 def ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True, timeout=20)
+    subprocess.run(["ip", *arguments], check=True, capture_output=True, timeout=PATIENCE)
+
+
+@contextmanager
+def elsewhere(network: int | None = None) -> Iterator[int]:
+    """This thread, and what it starts, in that network namespace or in a new one; yields the one it leaves."""
+    left = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    try:
+        _check(LIBC.unshare(CLONE_NEWNET) if network is None else LIBC.setns(network, CLONE_NEWNET))
+        try:
+            yield left
+        finally:
+            _check(LIBC.setns(left, CLONE_NEWNET))
+    finally:
+        os.close(left)
+
+
+def _check(result: int) -> None:
+    if result:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+@dataclass(frozen=True)
+class Far:
+    """A namespace of its name for a worker; `outside` is that of all other tests."""
+
+    name: str
+    outside: int
 
 
 @pytest.fixture
-def namespace() -> Iterator[tuple[str, str]]:
-    """A network namespace, and the address at which it reaches this one."""
+def far(amqp_uri: str) -> Iterator[Far]:
+    """Everything but the broker in namespaces of this test, which are linked to each other alone.
+
+    Whenever an address of its machine comes or goes, a browser gives up what it loads: those of other tests too.
+    """
     if shutil.which("ip") is None:
         pytest.skip("needs the command ip")
     name = f"files{secrets.token_hex(3)}"
-    here, there = f"{name}h", f"{name}t"
-    subnet = f"10.{secrets.randbelow(200) + 20}.{secrets.randbelow(256)}"
-    try:
-        ip("netns", "add", name)
-        ip("link", "add", here, "type", "veth", "peer", "name", there, "netns", name)
-    except subprocess.CalledProcessError as error:
-        subprocess.run(["ip", "netns", "del", name], capture_output=True, timeout=20)
-        pytest.skip(f"no network namespaces here: {error.stderr.decode().strip()}")
-    try:
-        ip("addr", "add", f"{subnet}.1/30", "dev", here)
-        ip("link", "set", here, "up")
-        ip("-n", name, "addr", "add", f"{subnet}.2/30", "dev", there)
-        ip("-n", name, "link", "set", there, "up")
-        ip("-n", name, "link", "set", "lo", "up")
-        yield name, f"{subnet}.1"
-    finally:
-        ip("netns", "del", name)
+    with ExitStack() as stack:
+        try:
+            outside = stack.enter_context(elsewhere())
+            ip("netns", "add", name)
+            stack.callback(ip, "netns", "del", name)
+            ip("link", "add", "here", "type", "veth", "peer", "name", "there", "netns", name)
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"no network namespaces here: {getattr(error, 'stderr', b'').decode().strip() or error}")
+        ip("addr", "add", f"{HERE}/30", "dev", "here")
+        ip("-n", name, "addr", "add", f"{THERE}/30", "dev", "there")
+        for namespace, link in ((), "here"), ((), "lo"), (("-n", name), "there"), (("-n", name), "lo"):
+            ip(*namespace, "link", "set", link, "up")
+        yield Far(name, outside)
 
 
 @asynccontextmanager
-async def door(host: str, uri: str) -> AsyncIterator[str]:
-    """The broker's address in the namespace: the broker itself listens on this machine's loopback."""
+async def door(host: str, uri: str, outside: int) -> AsyncIterator[str]:
+    """An address here of the broker, which is outside."""
     parts = urlsplit(uri)
     tasks: set[asyncio.Task[None]] = set()
 
@@ -69,7 +105,9 @@ async def door(host: str, uri: str) -> AsyncIterator[str]:
             writer.close()
 
     async def let_in(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inner, outer = await asyncio.open_connection(parts.hostname, parts.port)
+        with elsewhere(outside):
+            connection = socket.create_connection((parts.hostname, parts.port), PATIENCE)
+        inner, outer = await asyncio.open_connection(sock=connection)
         for way in (copy(reader, outer), copy(inner, writer)):
             tasks.add(asyncio.create_task(way))
 
@@ -91,33 +129,29 @@ def red() -> bytes:
 
 
 async def test_a_worker_behind_another_network_gets_its_inputs_and_its_outputs_are_seen(
-    namespace: tuple[str, str], machines: Machines, amqp_uri: str, session: aiohttp.ClientSession
+    far: Far, machines: Machines, amqp_uri: str
 ) -> None:
-    name, host = namespace
-    frontend = machines.frontend("frontend")
-    async with door(host, amqp_uri) as uri:
+    async with door("127.0.0.1", amqp_uri, far.outside) as near, door(HERE, amqp_uri, far.outside) as uri:
+        frontend = machines.frontend("frontend", *machines.common(near))
         line = module("comfy_dist.cli.worker", *machines.common(uri), "--cwd", str(machines.folder / "worker"))
-        worker = Process(["ip", "netns", "exec", name, *line, "--cpu", *HEALTH], cwd=machines.folder)
+        worker = Process(["ip", "netns", "exec", far.name, *line, "--cpu", *HEALTH], cwd=machines.folder)
         machines.processes.append(worker)
         address = (await asyncio.to_thread(frontend.wait_for, r"ComfyUI is at (\S+)"))[1]
         served = (await asyncio.to_thread(worker.wait_for, r"Others fetch files of this machine from (\S+)\."))[1]
         # The address that reaches the broker, found without being told.
-        assert urlsplit(served).hostname == host.removesuffix(".1") + ".2"
-        async with frontend_at(address) as comfy:
+        assert urlsplit(served).hostname == THERE
+        async with aiohttp.ClientSession() as session:
+            comfy = Client(address, session)
             await comfy.wait(lambda nodes: "LoadImage" in nodes, "/object_info")
-            form = aiohttp.FormData()
-            form.add_field("image", red(), filename="red.png")
-            async with session.post(f"{address}/upload/image", data=form) as answer:
-                assert answer.status == 200
+            await comfy.upload(red(), "red.png")
             load = node("LoadImage", image="red.png")
             prompt = {"1": load, "2": node("SaveImage", images=["1", 0], filename_prefix="far")}
             entry = await comfy.ended(await comfy.prompt(prompt))
             assert entry["status"]["status_str"] == "success"
             (image,) = entry["outputs"]["2"]["images"]
-            async with session.get(f"{address}/view", params=image) as answer:
-                assert await answer.read() == _only_file(machines.folder / "worker" / "output")
+            assert (await comfy.see(image))[2] == _only_file(machines.folder / "worker" / "output")
         # The frontend's files came through the broker, for there was no other way; the worker's did not.
-        assert "its files come through the broker" in worker.log
+        await asyncio.to_thread(worker.wait_for, "its files come through the broker")
         assert "its files come through the broker" not in frontend.log
         # While there is a broker: it says farewell.
         await asyncio.to_thread(worker.stop)

@@ -118,6 +118,18 @@ async def until(frontend: Frontend, id_: str, so: Callable[[dict[str, Any]], obj
     return found
 
 
+async def log_of(frontend: Frontend, id_: str, query: str = "") -> list[str]:
+    lines: list[str] = (await frontend.get(f"/distributed/local/{id_}/log{query}"))["lines"]
+    return lines
+
+
+async def until_log(frontend: Frontend, id_: str, sentence: str) -> None:
+    """It comes by another way than what the worker announces."""
+    async with asyncio.timeout(PATIENCE):
+        while not any(sentence in line for line in await log_of(frontend, id_)):
+            await asyncio.sleep(0.1)
+
+
 async def all_end(processes: list[psutil.Process]) -> None:
     async with asyncio.timeout(PATIENCE):
         while any(alive(process.pid) for process in processes):
@@ -160,9 +172,8 @@ async def test_a_worker_starts_with_the_frontend_and_executes(frontend: Frontend
 
 async def test_ports_in_use_are_said_in_its_log_and_stop_nothing(frontend: Frontend, taken: int) -> None:
     await until(frontend, "one", is_running)
-    lines = (await frontend.get("/distributed/local/one/log"))["lines"]
-    assert any(f"GET /health is not served: port {taken} cannot be used" in line for line in lines)
-    assert any(f"Files cannot be served on 127.0.0.1 port {taken}" in line for line in lines)
+    await until_log(frontend, "one", f"GET /health is not served: port {taken} cannot be used")
+    await until_log(frontend, "one", f"Files cannot be served on 127.0.0.1 port {taken}")
 
 
 async def test_its_environment_names_the_broker_and_its_command_line_does_not(
@@ -279,9 +290,11 @@ async def test_a_worker_is_added_changed_and_removed(frontend: Frontend, managin
     assert changed["name"] == "three"
     found = await until(frontend, id_, is_running)
     assert found["worker"].startswith("three-")
-    lines = (await frontend.get(f"/distributed/local/{id_}/log"))["lines"]
-    assert any("Others fetch files" in line for line in lines)
-    assert (await frontend.get(f"/distributed/local/{id_}/log?lines=1"))["lines"] == lines[-1:]
+    await until_log(frontend, id_, "Others fetch files")
+    # It may say more between the two.
+    async with asyncio.timeout(PATIENCE):
+        while (await log_of(frontend, id_, "?lines=1")) != (await log_of(frontend, id_))[-1:]:
+            await asyncio.sleep(0.1)
 
     assert (await frontend.ask("DELETE", f"/distributed/workers/{id_}")).json() == {"removed": id_}
     await until(frontend, id_, lambda found: not found)

@@ -264,12 +264,13 @@ async def test_images_that_are_too_large_together_are_not_read(monkeypatch: pyte
 
 
 async def test_a_remote_that_vanishes_in_the_middle_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_client, "GONE_SECONDS", 0.2)
     monkeypatch.setattr(remote_client, "AGAIN_SECONDS", 0.05)
     remote = Remote(status=None)
     async with serving(remote):
         running = asyncio.create_task(remote.execute())
         await asyncio.wait_for(remote.begun.wait(), PATIENCE)
+    # Not before: it may be as long until the prompt is there.
+    monkeypatch.setattr(remote_client, "GONE_SECONDS", 0.2)
     with pytest.raises(ComfyDistError, match=r"has not answered for 0.2 s: .* cannot be reached"):
         await running
 

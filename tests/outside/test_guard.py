@@ -146,7 +146,11 @@ class Resolver:
 ODD = st.text(st.sampled_from("ab.:/@[]%0\\#? \n\0-_x\u00df\uff10\u0100\udcff"), max_size=20)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     st.sampled_from(["http://", "https://a", "", "//", "http://a@"]),
     ODD | st.text(st.characters(exclude_categories=["N"]), max_size=20),

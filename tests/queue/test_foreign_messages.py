@@ -79,7 +79,7 @@ async def test_garbage_on_a_work_queue_is_set_aside_and_the_jobs_go_on(
     dead = await stranger.get_queue(f"{queue_name}.dead")
     bodies = []
     for _ in GARBAGE:
-        letter = await dead.get(timeout=10)
+        letter = await dead.get(timeout=PATIENCE)
         assert letter is not None
         assert letter.headers["reason"]
         assert letter.headers["queue"] == f"{queue_name}.jobs"

@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Sequence
 
 import aio_pika
+import pytest
 from aiormq import spec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from comfy_dist.messages import Job, Requirements, Route, RouteFact, Urgency
 from comfy_dist.transport import Transport
-from comfy_dist.transport.amqp import AmqpTransport
+from comfy_dist.transport.amqp import AmqpTransport, work
 from comfy_dist.transport.amqp.names import Names
 from comfy_dist.transport.amqp.work import LINGER_SECONDS
 from comfy_dist.transport.turns import COMMON, Turns
@@ -122,7 +123,11 @@ async def test_what_is_offered_to_nobody_goes_to_its_route(join: Join) -> None:
     assert await taken(worker, 1) == ["a"]
 
 
-async def test_an_offer_comes_before_what_waits(amqp_uri: str, queue_name: str) -> None:
+async def test_an_offer_comes_before_what_waits(
+    amqp_uri: str, queue_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # However long it takes to come to that.
+    monkeypatch.setattr(work, "OFFERED", work.OFFERED | {"x-message-ttl": round(2000 * PATIENCE)})
     frontend, worker = AmqpTransport(amqp_uri, queue_name), AmqpTransport(amqp_uri, queue_name)
     await frontend.open()
     await worker.open()

@@ -24,6 +24,7 @@ from comfy_dist.worker.legion_processes import MakeEngine
 from comfy_dist.worker.plane_place import PlanePlace
 from comfy_dist.worker.presence import Identity
 from comfy_dist.workspace import Workspace
+from tests.support.patience import PATIENCE
 from tests.support.talking import Frontend, node
 
 #: Ends at once, when it is interrupted, never but with its engine.
@@ -144,7 +145,7 @@ class Running:
 
     async def stop(self) -> None:
         self.worker.drain()
-        await asyncio.wait_for(self.serving, 20)
+        await asyncio.wait_for(self.serving, PATIENCE)
 
 
 class Cluster:

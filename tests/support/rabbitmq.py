@@ -18,15 +18,23 @@ from pathlib import Path
 from tests.support.patience import PATIENCE
 
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+#: Processes of one run of the tests that have ports of their own.
+PLACES = 16
+#: Ports that were given out here.
+_given: set[int] = set()
 
 
 def free_port() -> int:
-    """One that stays free while nobody listens: none that the system gives to connections, nor to a bind to 0."""
+    """One that stays free while nobody listens: none that the system gives to connections, nor to a bind to 0, nor
+    another process of these tests, nor this one a second time."""
+    place = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     while True:
-        port = random.randrange(10_000, 32_000)
+        port = random.randrange(10_000 + place % PLACES, 32_000, PLACES)
         with socket.socket() as sock, suppress(OSError):
             sock.bind(("127.0.0.1", port))
-            return port
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 def answers(port: int) -> bool:

@@ -56,6 +56,10 @@ class Wire:
             writer.transport.abort()
             return
         there, back = await asyncio.open_connection(self._to.host, self._to.port)
+        if self.is_cut:  # meanwhile
+            writer.transport.abort()
+            back.transport.abort()
+            return
         self._writers |= {writer, back}
         await asyncio.gather(self._pump(reader, back, sent=True), self._pump(there, writer, sent=False))
 

@@ -16,7 +16,7 @@ from comfy_dist.engine import Emit, EngineEvent, Outcome, Preview
 from comfy_dist.messages import Catalogue, Device, Job
 from tests.support.in_process import Cluster, Obedient
 from tests.support.talking import Frontend, node
-from tests.web.test_page import PAGE_MS, RETURNING_USER, WINDOW, Browser, playwright
+from tests.web.test_page import PAGE_MS, RETURNING_USER, STARTED, WINDOW, Browser, playwright
 
 GIB = 2**30
 #: Names come from other machines.
@@ -99,7 +99,7 @@ class Pages:
         here = Panel(Browser(page, self.frontend.address))
         await page.request.post(f"{self.frontend.address}/settings", data=settings)
         await page.goto(self.frontend.address)
-        await page.wait_for_function("window.app?.graph && window.app.canvas", timeout=PAGE_MS)
+        await page.wait_for_function(STARTED, timeout=PAGE_MS)
         return here
 
     async def worker(self, name: str) -> dict[str, Any] | None:

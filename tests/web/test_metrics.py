@@ -65,6 +65,8 @@ async def test_metrics_tell_how_things_stand_and_what_happened(cluster: Cluster)
     for urgency in ("low", "low", "high"):
         await frontend.prompt(prompt("Quick"), extra_data={"urgency": urgency})
     await frontend.wait(lambda found: found["workers"][0]["state"] == "busy", "/distributed/workers")
+    # Accepted, they are news that is on its way, and metrics wait for none.
+    await frontend.wait(lambda queue: len(queue["queue_pending"]) == 3, "/queue")
     found = await scrape(frontend)
     assert found["comfyui_jobs", "running"] == 1
     assert found["comfyui_jobs", "pending"] == 3

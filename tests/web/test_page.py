@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.patience import PATIENCE
+from tests.support.talking import frontend_at
 from tests.web.conftest import REPOSITORY, fetch
 
 playwright = pytest.importorskip("playwright.async_api")
@@ -34,6 +35,8 @@ WINDOW = {"width": 1400, "height": 900}
 #: Has seen the greeting, and keeps the queue panel open.
 RETURNING_USER = {"Comfy.TutorialCompleted": True, "Comfy.Queue.History.Expanded": True}
 PAGE_MS = 1000 * PATIENCE
+#: The page has put a workflow of its own choice on its canvas, the last thing that it does as it starts.
+STARTED = "window.app?.extensionManager.spinner === false"
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),
@@ -62,7 +65,17 @@ class Browser:
     async def open(self) -> None:
         await self.page.goto(self.address)
         await self.run.wait_for(timeout=PAGE_MS)
-        await self.page.wait_for_function("window.app?.graph && window.app.canvas", timeout=PAGE_MS)
+        await self.page.wait_for_function(STARTED, timeout=PAGE_MS)
+        await self.page.evaluate(
+            """async () => {
+                const {api} = await import("/scripts/api.js");
+                api.addEventListener("execution_start", ({detail}) => { window.begun = detail.prompt_id; });
+            }"""
+        )
+
+    async def began(self, prompt_id: str) -> None:
+        """Wait until the page has heard that this runs: before, its button that cancels what runs does nothing."""
+        await self.page.wait_for_function("id => window.begun === id", arg=prompt_id, timeout=PAGE_MS)
 
     async def load(self, prompt: dict[str, Any], name: str) -> None:
         """Hand the page a workflow file, as from its Open dialog."""
@@ -124,6 +137,13 @@ async def browser(returning: Browser) -> AsyncIterator[Browser]:
     returning.errors.clear()
     yield returning
     await returning.page.evaluate("app.graph.clear()")
+    await leave_nothing_running(returning)
+
+
+async def leave_nothing_running(browser: Browser) -> None:
+    """The page shows a picture before the job that made it has ended."""
+    async with frontend_at(browser.address) as frontend:
+        await frontend.clear()
 
 
 def gated_picture(name: str, gate: Path) -> dict[str, Any]:
@@ -142,12 +162,16 @@ def ids(browser: Browser, which: str) -> list[str]:
 async def test_a_new_user_gets_the_page_without_an_error_on_the_console(chromium: Any, all_in_one: str) -> None:
     browser = Browser(await chromium.new_page(viewport=WINDOW), all_in_one)
     await browser.open()
-    # The page greets a new user with templates; by then it has asked for everything it starts with.
+    # The page stores its first setting.
+    await browser.page.wait_for_function(
+        "async () => (await (await fetch('/settings')).json())['Comfy.InstalledVersion']",
+        timeout=PAGE_MS,
+        polling=250,
+    )
+    # It greets a new user with templates; by then it has asked for everything it starts with.
     await browser.page.wait_for_load_state("networkidle", timeout=PAGE_MS)
     await browser.photograph("page-first-start")
     assert browser.errors == []
-    settings = fetch(f"{browser.address}/settings")
-    assert settings.get("Comfy.InstalledVersion"), "the page stored its first setting"
     await browser.page.close()
 
 
@@ -201,11 +225,14 @@ async def test_the_queue_shows_running_and_pending_jobs_and_cancels_them(browser
     # The running one; the next takes its place.
     stop = browser.page.get_by_label("Cancel current run")
     active = browser.page.get_by_test_id("queue-overlay-toggle")
+    [running] = ids(browser, "queue_running")
+    await browser.began(running)
     await stop.click()
     await expect(active).to_contain_text("1 active", timeout=PAGE_MS)
     await expect(browser.queue).to_contain_text("1 running", timeout=PAGE_MS)
     assert ids(browser, "queue_running") == [next_one]
 
+    await browser.began(next_one)
     await stop.click()
     await expect(active).to_contain_text("0 active", timeout=PAGE_MS)
     assert browser.errors == []
@@ -283,3 +310,4 @@ async def test_ranks_are_shown_at_the_nodes_of_their_region_while_the_prompt_run
         "!drawn().some(text => text.includes('/4 ranks'))", timeout=PAGE_MS, polling=250
     )
     assert browser.errors == []
+    await leave_nothing_running(browser)

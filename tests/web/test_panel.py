@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import aiohttp
 import pytest
 import pytest_asyncio
 
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
 from tests.support.in_process import in_process
 from tests.support.patience import PATIENCE
-from tests.support.talking import node
+from tests.support.talking import Frontend, node
 from tests.web.panel import GPU, Pages, Painter, Studio
 from tests.web.test_page import CHROMIUM, FLAGS, PAGE_MS, playwright
 
@@ -39,6 +40,8 @@ async def whole_studio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
         for name in ("painter-1", "painter-2"):
             await cluster.worker(name, engine=Painter)
         await frontend.wait(lambda nodes: "Quick" in nodes, "/object_info")
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {ALICE}"}) as session:
+            await Frontend(guarded.address, session).wait(lambda nodes: "Quick" in nodes, "/object_info")
         chromium = await driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield Studio(frontend, chromium, cluster, Pages(guarded, chromium))
         await chromium.close()

@@ -11,7 +11,7 @@ import pytest_asyncio
 from comfy_dist.messages import Announcement, WorkerState
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
 from tests.support.in_process import in_process
-from tests.web.test_page import CHROMIUM, FLAGS, PAGE_MS, RETURNING_USER, playwright
+from tests.web.test_page import CHROMIUM, FLAGS, PAGE_MS, RETURNING_USER, STARTED, playwright
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),
@@ -38,7 +38,7 @@ async def page(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Any]:
         chromium = await driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = await chromium.new_page()
         await page.goto(frontend.address)
-        await page.wait_for_function("window.app?.graph && window.app.canvas", timeout=PAGE_MS)
+        await page.wait_for_function(STARTED, timeout=PAGE_MS)
         yield page
         await chromium.close()
 

@@ -57,9 +57,8 @@ async def test_a_prompt_that_waits_to_be_tried_again_can_be_cancelled(cluster: C
     assert isinstance(engine, Returning)
     await until_up(comfy)
     id_ = await comfy.prompt(prompt("Die"))
-    await comfy.wait(
-        lambda queue: cluster.stage.executed and id_ in [item[1] for item in queue["queue_pending"]], "/queue"
-    )
+    # Begun, and given up.
+    await comfy.wait(lambda job: job["status"] == "pending" and "execution_start_time" in job, f"/jobs/{id_}")
     await comfy.post(f"/jobs/{id_}/cancel")
     await comfy.idle()
     engine.may_return.set()

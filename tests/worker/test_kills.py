@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from tests.support.talking import frontend_at, node, quick, slow
 from tests.worker.conftest import Start
 from tests.worker.marks import counted, ended_well, gone, ran, until_ran
+
+
+def ids(queue: dict[str, Any]) -> tuple[set[str], set[str]]:
+    """Of the running and of the pending prompts."""
+    return {item[1] for item in queue["queue_running"]}, {item[1] for item in queue["queue_pending"]}
+
+
+def begun_after(time: int, job: dict[str, Any]) -> int:
+    """When the running job was begun, where that is later; else 0."""
+    began: int = job["execution_start_time"] if job["status"] == "in_progress" else 0
+    return began if began > time else 0
 
 
 async def test_kills_lose_nothing_leave_nothing_and_what_kills_is_given_up(start: Start, workspace: Path) -> None:
@@ -25,8 +37,9 @@ async def test_kills_lose_nothing_leave_nothing_and_what_kills_is_given_up(start
         waiting = [await comfy.prompt(counted(marks, label)) for label in ("first", "second")]
         front = await comfy.prompt(counted(marks, "front"), front=True)
         cancelled = await comfy.prompt(counted(marks, "cancelled"))
+        await comfy.wait(lambda queue: ids(queue) == ({running}, {*waiting, front, cancelled}), "/queue")
         await comfy.post("/queue", {"delete": [cancelled]})
-        await comfy.wait(lambda queue: len(queue["queue_pending"]) == 3, "/queue")
+        await comfy.wait(lambda queue: ids(queue) == ({running}, {*waiting, front}), "/queue")
     children = service.children
     assert children
     service.kill()
@@ -49,12 +62,13 @@ async def test_kills_lose_nothing_leave_nothing_and_what_kills_is_given_up(start
             "2": node("TestSleep", seconds=600, steps=1, value=["1", 0]),
         }
         given_up = await comfy.prompt(killing)
+    began = 0
     for attempt, victim in ((1, again), (2, None)):
         victim = victim or start(workspace, "--max-attempts", "2")
         async with frontend_at(victim.address) as comfy:
             await until_ran(marks, "killing", attempt)
-            # What this answer says is written.
-            await comfy.wait(lambda job: job["status"] == "in_progress", f"/jobs/{given_up}")
+            # What this answer says is written. Of the attempt before it may say the same.
+            began = await comfy.wait(lambda job, before=began: begun_after(before, job), f"/jobs/{given_up}")
         children = victim.children
         assert children
         victim.kill()

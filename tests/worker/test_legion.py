@@ -169,10 +169,10 @@ async def test_there_are_no_more_processes_than_may_be(
     file.write_text("ports: {max_workers: 1}")
     async with node_of(here) as node:
         first = await node.link.ask("legion_start", **process(**variable(1)))
-        await node.link.ask("send", calls=[call("Wait", **first)])
+        (job,) = (await node.link.ask("send", calls=[call("Wait", **first)]))["ids"]
+        await until(lambda: ("legion", job) in cluster.stage.executed)
         with pytest.raises(LinkRefused, match=r"There are 1 local processes .* \(max_workers\)"):
             await node.link.ask("legion_start", **process(**variable(2)))
-        (job,) = (each for name, each in cluster.stage.executed if name == "legion")
         await made.engines[0].interrupt(job)
         await node.until(lambda message: message.get("call") == job and message["state"] == "ended")
         # One that nobody uses makes room.

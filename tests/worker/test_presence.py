@@ -76,8 +76,8 @@ def validation() -> Command:
 
 async def test_a_command_that_takes_long_keeps_no_other_waiting(two: Two) -> None:
     two.sick[0].answers["POST /comfy_dist/validate"] = never
-    waiting = asyncio.create_task(two.frontend.ask(validation(), 60))
-    reply = await two.frontend.ask(Command(verb="catalogue"), 20)
+    waiting = asyncio.create_task(two.frontend.ask(validation(), PATIENCE))
+    reply = await two.frontend.ask(Command(verb="catalogue"), PATIENCE)
     assert reply is not None
     assert "SaveImage" in reply.result["nodes"]
     assert not waiting.done()
@@ -90,7 +90,7 @@ async def test_a_command_that_cannot_be_answered_in_time_says_so(
 ) -> None:
     monkeypatch.setattr(comfy_dist.worker.commands, "COMMAND_SECONDS", 0.1)
     two.sick[0].answers["POST /comfy_dist/validate"] = never
-    reply = await two.frontend.ask(validation(), 20)
+    reply = await two.frontend.ask(validation(), PATIENCE)
     assert reply is not None
     assert reply.result == {"error": "No engine answered within 0.1 s."}
 
@@ -99,7 +99,7 @@ async def test_a_command_that_cannot_be_answered_in_time_says_so(
 async def test_an_idle_engine_validates_rather_than_a_busy_one(two: Two, busy: int) -> None:
     two.standings[busy].become(WorkerState.BUSY)
     two.sick[busy].answers["POST /comfy_dist/validate"] = never
-    reply = await two.frontend.ask(validation(), 20)
+    reply = await two.frontend.ask(validation(), PATIENCE)
     assert reply is not None
     assert reply.result["valid"] is True
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -16,10 +16,12 @@ from comfy_dist.worker.progress import TRAIL_BYTES, ProgressSender
 from tests.support.patience import PATIENCE
 
 Make = Callable[..., ProgressSender]
+#: What has come, with all that was sent before.
+Received = Callable[[], Awaitable[list[Progress]]]
 
 
 @pytest.fixture
-async def arrived() -> AsyncIterator[tuple[Make, list[Progress]]]:
+async def arrived() -> AsyncIterator[tuple[Make, Received]]:
     """Makes senders that collect for a minute, and what they send."""
     broker, received = MemoryBroker(), list[Progress]()
     frontend = MemoryTransport(broker)
@@ -29,6 +31,15 @@ async def arrived() -> AsyncIterator[tuple[Make, list[Progress]]]:
         async for progress in all_progress:
             received.append(progress)
 
+    async def so_far() -> list[Progress]:
+        last = Progress(job_id="none", client_id="me", sequence=1, attempt=1, event="last", body=b"")
+        await MemoryTransport(broker).emit([last])
+        async with asyncio.timeout(PATIENCE):
+            while last not in received:
+                await asyncio.sleep(0.005)
+        received.remove(last)
+        return received
+
     def make(client_id: str | None = "me", burst: float = 60.0) -> ProgressSender:
         transport = MemoryTransport(broker)
         transport.burst_seconds = burst
@@ -36,7 +47,7 @@ async def arrived() -> AsyncIterator[tuple[Make, list[Progress]]]:
 
     async with frontend.progress() as all_progress:
         reading = asyncio.create_task(read(all_progress))
-        yield make, received
+        yield make, so_far
         await frontend.close()
         await reading
 
@@ -48,10 +59,9 @@ def executing(node: str, **more: Any) -> EngineEvent:
 async def finished(sender: ProgressSender) -> None:
     sender.finish()
     await asyncio.wait_for(sender.sent(), PATIENCE)
-    await asyncio.sleep(0)
 
 
-async def test_what_was_not_sent_travels_with_the_end(arrived: tuple[Make, list[Progress]]) -> None:
+async def test_what_was_not_sent_travels_with_the_end(arrived: tuple[Make, Received]) -> None:
     make, received = arrived
     sender = make()
     sender.emit(executing("1"))
@@ -61,16 +71,16 @@ async def test_what_was_not_sent_travels_with_the_end(arrived: tuple[Make, list[
     assert [(each.event, each.node) for each in trail] == [("executing", "1"), ("executing", "2")]
     assert [json.loads(each.body)["data"]["node"] for each in trail] == ["1", "2"]
     assert sender.last == 2
-    assert received == []
+    assert await received() == []
 
 
-async def test_without_a_trail_everything_is_sent_in_order(arrived: tuple[Make, list[Progress]]) -> None:
+async def test_without_a_trail_everything_is_sent_in_order(arrived: tuple[Make, Received]) -> None:
     make, received = arrived
     sender = make()
     for node in range(100):
         sender.emit(executing(str(node)))
     await finished(sender)
-    assert [each.sequence for each in received] == list(range(1, 101))
+    assert [each.sequence for each in await received()] == list(range(1, 101))
     assert sender.take_trail() == ()
 
 
@@ -80,7 +90,7 @@ async def test_without_a_trail_everything_is_sent_in_order(arrived: tuple[Make, 
     ids=["a picture", "too much"],
 )
 async def test_pictures_and_much_text_are_sent_by_themselves(
-    arrived: tuple[Make, list[Progress]], unfit: EngineEvent | Preview
+    arrived: tuple[Make, Received], unfit: EngineEvent | Preview
 ) -> None:
     make, received = arrived
     sender = make()
@@ -88,20 +98,20 @@ async def test_pictures_and_much_text_are_sent_by_themselves(
     sender.emit(unfit)
     assert sender.take_trail() == ()
     await finished(sender)
-    assert [each.sequence for each in received] == [1, 2]
+    assert [each.sequence for each in await received()] == [1, 2]
 
 
-async def test_a_replayed_message_is_no_part_of_a_trail(arrived: tuple[Make, list[Progress]]) -> None:
+async def test_a_replayed_message_is_no_part_of_a_trail(arrived: tuple[Make, Received]) -> None:
     make, received = arrived
     sender = make()
     sender.emit(executing("1"))
     sender.replay()
     assert sender.take_trail() == ()
     await finished(sender)
-    assert [each.sequence for each in received] == [1, 1]
+    assert [each.sequence for each in await received()] == [1, 1]
 
 
-async def test_without_a_client_only_what_is_for_everyone_remains(arrived: tuple[Make, list[Progress]]) -> None:
+async def test_without_a_client_only_what_is_for_everyone_remains(arrived: tuple[Make, Received]) -> None:
     make, _ = arrived
     sender = make(client_id=None)
     sender.emit(executing("1"))
@@ -111,7 +121,7 @@ async def test_without_a_client_only_what_is_for_everyone_remains(arrived: tuple
 
 
 async def test_what_is_told_of_calls_waits_for_more_of_it_and_for_nothing_else(
-    arrived: tuple[Make, list[Progress]], monkeypatch: pytest.MonkeyPatch
+    arrived: tuple[Make, Received], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("comfy_dist.worker.progress.CALL_BURST", 60.0)
     make, received = arrived
@@ -119,15 +129,15 @@ async def test_what_is_told_of_calls_waits_for_more_of_it_and_for_nothing_else(
     sender.emit(executing("rank 1"), of_call=True)
     await asyncio.sleep(0.02)
     sender.emit(executing("rank 2"), of_call=True)
-    assert received == []
+    assert await received() == []
     sender.emit(executing("own"))
     async with asyncio.timeout(PATIENCE):
-        while len(received) < 3:
+        while len(await received()) < 3:
             await asyncio.sleep(0.005)
-    assert [each.node for each in received] == ["rank 1", "rank 2", "own"]
+    assert [each.node for each in await received()] == ["rank 1", "rank 2", "own"]
     sender.emit(executing("rank 1"), of_call=True)
     await finished(sender)
-    assert [each.sequence for each in received] == [1, 2, 3, 4]
+    assert [each.sequence for each in await received()] == [1, 2, 3, 4]
 
 
 def test_more_may_come_when_the_moment_to_send_has_come_on_the_loop_of_services() -> None:

@@ -68,11 +68,11 @@ async def test_a_route_is_told_of_again_while_a_job_is_on_it(
 
 
 async def test_a_route_of_which_nobody_tells_any_more_is_forgotten(
-    broker: MemoryBroker, workers: tuple[Routes, Routes]
+    workers: tuple[Routes, Routes],
 ) -> None:
-    await MemoryTransport(broker).append_fact(RouteFact(route=FAST))
     for routes in workers:
-        await until(lambda routes=routes: routes.served(OFFER) == (FAST,))  # type: ignore[misc]
+        routes.fold(RouteFact(route=FAST))
+        assert routes.served(OFFER) == (FAST,)
     for routes in workers:
         await until(lambda routes=routes: routes.served(OFFER) == ())  # type: ignore[misc]
 

@@ -284,8 +284,8 @@ EXECUTIONS: dict[str, list[Step]] = {
             joined(
                 {"a": ["1", 0], "b": ["2", 0]},
                 **{
-                    "1": node("TestAsyncSleep", seconds=0.3, steps=1, value="slow"),
-                    "2": node("TestAsyncSleep", seconds=0.1, steps=1, value="fast"),
+                    "1": node("ContractAsyncAfter", value="slow", after="fast ended"),
+                    "2": node("ContractAsyncAfter", value="fast", after="slow begun"),
                 },
             )
         )

@@ -4,6 +4,7 @@ Imports only what ComfyUI documents, so the pack loads in a stock ComfyUI too.
 """
 
 import asyncio
+import collections
 import gc
 import weakref
 
@@ -413,6 +414,27 @@ class ContractAsyncFailAt(ContractFailAt):
         finally:
             self.waiting.remove(value)
         raise RuntimeError(f"not {item}")
+
+
+class ContractAsyncAfter(_Node):
+    """Tells its progress and gives `value`, after "x begun" or "x ended": x is what another of these gives."""
+
+    events = collections.defaultdict(asyncio.Event)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"value": ("STRING", {"default": ""}), "after": ("STRING", {"default": ""})}}
+
+    async def run(self, value, after):
+        self.events[f"{value} begun"].set()
+        if after:
+            await self.events[after].wait()
+            # Who executes the nodes learns of an end some turns of the loop later.
+            for _ in range(100):
+                await asyncio.sleep(0)
+        comfy.utils.ProgressBar(1).update(1)
+        self.events[f"{value} ended"].set()
+        return (value,)
 
 
 class ContractWaiting(_Node):
