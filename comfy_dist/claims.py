@@ -1,7 +1,8 @@
 """Who may execute a job: the fold of the control stream.
 
-Every worker folds the same facts in the same order, so all come to the same answer. The n-th attempt belongs to
-the first `started` fact with number n; a rival's fact with a number that is taken has no effect.
+Every worker folds the same facts in the same order, so all come to the same answer. Attempt n belongs to the first
+`started` fact with number n; a rival's fact with that number, or a lower one, has no effect. A number that is left
+out belongs to nobody: whoever had it did not claim it (worker/late_claim.py).
 """
 
 from __future__ import annotations
@@ -69,10 +70,16 @@ class Attempt:
 
 @dataclass(slots=True)
 class _Claimed:
-    attempts: list[Attempt] = field(default_factory=list)
+    #: By number, in order.
+    attempts: dict[int, Attempt] = field(default_factory=dict)
     cancelled_by: str | None = None
     #: Times of the submissions that were refused to their clients.
     revoked: set[int] = field(default_factory=set)
+
+    @property
+    def last(self) -> int:
+        """Number of the last attempt; 0: there was none."""
+        return next(reversed(self.attempts), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,14 +161,13 @@ class Claims:
         if isinstance(fact, RevokedFact):
             claimed.revoked.add(fact.submitted_at)
             return
-        index = fact.attempt - 1
         if isinstance(fact, StartedFact):
-            if index == len(claimed.attempts):
-                claimed.attempts.append(Attempt(fact.worker))
+            if fact.attempt > claimed.last:
+                claimed.attempts[fact.attempt] = Attempt(fact.worker)
             return
-        if not 0 <= index < len(claimed.attempts) or claimed.attempts[index].worker != fact.worker:
+        attempt = claimed.attempts.get(fact.attempt)
+        if attempt is None or attempt.worker != fact.worker:
             return
-        attempt = claimed.attempts[index]
         match fact:
             case AttemptFailedFact():
                 attempt.state = AttemptState.FAILED
@@ -179,8 +185,7 @@ class Claims:
 
     def holds(self, job: str, worker: str, attempt: int) -> bool:
         """Whether that worker won that attempt."""
-        claimed = self._jobs.get(job)
-        return claimed is not None and len(claimed.attempts) == attempt and claimed.attempts[-1].worker == worker
+        return self.holder(job) == (worker, attempt)
 
     def is_cancelled(self, job: str) -> str | None:
         """Who cancelled the job; None where nobody did."""
@@ -206,22 +211,22 @@ class Claims:
         claimed = self._jobs.get(job)
         if claimed is None:
             return False
-        if claimed.cancelled_by is not None or len(claimed.attempts) > attempt:
+        if claimed.cancelled_by is not None or claimed.last > attempt:
             return True
         over = (AttemptState.FAILED, AttemptState.RELEASED)
-        return len(claimed.attempts) == attempt and claimed.attempts[-1].state in over
+        return claimed.last == attempt and claimed.attempts[attempt].state in over
 
     def holder(self, job: str) -> tuple[str, int] | None:
         """Who has claimed the last attempt of a job that has not ended, and its number."""
         claimed = self._jobs.get(job)
         if claimed is None or not claimed.attempts:
             return None
-        return claimed.attempts[-1].worker, len(claimed.attempts)
+        return claimed.attempts[claimed.last].worker, claimed.last
 
     def attempts(self, job: str) -> int:
-        """How many attempts were claimed."""
+        """Number of the last attempt that was claimed; 0: none was."""
         claimed = self._jobs.get(job)
-        return len(claimed.attempts) if claimed else 0
+        return claimed.last if claimed else 0
 
     def verdict(self, job: str, *, gone: frozenset[str], max_attempts: int) -> Verdict:
         """What to do with a delivery of the job, given workers that are known to be gone."""
@@ -232,15 +237,15 @@ class Claims:
             return Free(1)
         if claimed.cancelled_by is not None:
             return WasCancelled(claimed.cancelled_by, started=bool(claimed.attempts))
-        for attempt in reversed(claimed.attempts):
+        for number, attempt in reversed(claimed.attempts.items()):
             # Of the earlier ones only a survivor's goes on: its worker was taken for gone, and is back.
-            last = attempt is claimed.attempts[-1]
+            last = number == claimed.last
             goes_on = attempt.state is AttemptState.SURVIVED or (last and attempt.state is AttemptState.OPEN)
             if goes_on and attempt.worker not in gone:
                 return HeldBy(attempt.worker)
         dead = tuple(
             attempt.death
-            for attempt in claimed.attempts
+            for attempt in claimed.attempts.values()
             if attempt.state in (AttemptState.OPEN, AttemptState.FAILED)
         )
-        return Poisonous(dead) if len(dead) >= max_attempts else Free(len(claimed.attempts) + 1)
+        return Poisonous(dead) if len(dead) >= max_attempts else Free(claimed.last + 1)

@@ -35,6 +35,8 @@ class Question(_Said):
     attempt: int = Field(ge=0)
     #: Name of the rank's worker.
     worker: str = ""
+    #: That worker's id.
+    worker_id: str = ""
     done: Done | None = None
     #: Whether it wants the values from outside the region too.
     values: bool = False

@@ -227,6 +227,7 @@ class Parent:
             "node": layout.shown,
             "region": layout.run,
             "session": peer,
+            "helper": not layout.outputs and not layout.shares,
         }
         self.session.invite(call, called)
 

@@ -181,6 +181,7 @@ class Rank:
             "call": self._job.id,
             "attempt": self._job.attempt,
             "worker": self._here.worker,
+            "worker_id": self._here.worker_id,
             "at": None if self._chunk is None else self._chunk.index,
             **more,
         }

@@ -212,6 +212,9 @@ class Session:
             return Answer()
         if (guest := self._guests.get(asked.call)) is None:
             raise LinkRefused(f"This region was never called for by {asked.call}.")
+        if asked.attempt > guest.attempt and not guest.ended and self._tell is not None:
+            # It may be long before anybody else tells who executes it, and that one may be gone by then.
+            self._tell("came", call=asked.call, attempt=asked.attempt, worker=asked.worker_id)
         if not self._admit(guest, asked.call, asked.attempt):
             return Answer()
         guest.worker = asked.worker or guest.worker

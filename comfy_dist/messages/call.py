@@ -38,6 +38,9 @@ class Call(Message):
     region: str = ""
     #: Where it asks what to do; None: it executes its prompt as any job.
     session: Peer | None = None
+    #: Whether nothing counts of it but what its session was given, which knows who executes it from whoever asks:
+    #: it may begin before it is claimed.
+    helper: bool = False
     #: Where its prompt has values from and hands others to (calls/handoff.py).
     handoff: Peer | None = None
     #: Whether the prompt may have regions of its own that are still to be found.

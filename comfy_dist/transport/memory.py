@@ -87,6 +87,8 @@ class MemoryDelivery:
     route: Route
     broker: MemoryBroker
     order: int
+    #: Nobody is cut off within a process.
+    before: int = 0
 
     async def acknowledge(self) -> None:
         pass

@@ -63,6 +63,11 @@ class Delivery(Protocol):
         """Where it came from, and where requeue() and park() bring it back to."""
         ...
 
+    @property
+    def before(self) -> int:
+        """How often it was in somebody's hands before, who gave it back or was cut off."""
+        ...
+
     async def acknowledge(self) -> None:
         """Done with it. Without effect where the connection that brought it is gone."""
         ...

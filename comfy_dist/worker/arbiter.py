@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -12,6 +13,7 @@ from comfy_dist.claims import Claims, Free, HeldBy, Verdict, WasCancelled
 from comfy_dist.errors import BrokerUnavailable
 from comfy_dist.messages import (
     AttemptFailedFact,
+    CancelledFact,
     EndedFact,
     Fact,
     Job,
@@ -26,6 +28,8 @@ from comfy_dist.transport import Transport
 SECOND_LOOK = 5.0
 #: Seconds that an end waits for a claim that tells it; then it is told by itself.
 TELL_SECONDS = 0.05
+#: Calls that ended unclaimed and may yet be cancelled by who does not know it.
+MOST_UNCLAIMED = 1000
 #: Seconds in which a claim that was confirmed comes back with the facts.
 READ_SECONDS = 10.0
 
@@ -59,6 +63,8 @@ class Arbiter:
         self._untold: dict[str, None] = {}
         self._has_untold = asyncio.Event()
         self._in_hand: set[str] = set()
+        #: Of what ended here and was never claimed: as an ordered set, the latest last.
+        self._unclaimed: OrderedDict[str, None] = OrderedDict()
 
     async def run(self) -> None:
         """Follow the control stream until cancelled."""
@@ -66,6 +72,9 @@ class Arbiter:
             self.claims.fold(fact)
             for fold in self._others:
                 fold(fact)
+            if isinstance(fact, CancelledFact) and fact.job in self._unclaimed:
+                del self._unclaimed[fact.job]
+                self.ended(fact.job)
             for waiting, is_so in self._waiting.items():
                 if not waiting.done() and is_so():
                     waiting.set_result(None)
@@ -89,6 +98,15 @@ class Arbiter:
         self.claims.fold(EndedFact(job=job_id))
         self._untold[job_id] = None
         self._has_untold.set()
+
+    def ended_unclaimed(self, job_id: str) -> None:
+        """As ended(), of what no fact was told of: where none ever is, nobody need be told of its end."""
+        if self.claims.knows(job_id):
+            self.ended(job_id)
+            return
+        self._unclaimed[job_id] = None
+        if len(self._unclaimed) > MOST_UNCLAIMED:
+            self._unclaimed.popitem(last=False)
 
     async def tell(self) -> None:
         """Tell the others of the ends that no claim has told, until cancelled."""
@@ -132,8 +150,8 @@ class Arbiter:
     def let_go(self, job_id: str) -> None:
         self._in_hand.discard(job_id)
 
-    async def claim(self, job_id: str) -> Verdict:
-        """Try for the next attempt of a job that was taken in hand.
+    async def claim(self, job_id: str, least: int = 1) -> Verdict:
+        """Try for the next attempt of a job that was taken in hand, with at least that number.
 
         Free(n): attempt n is ours, execute it. HeldBy: it goes on elsewhere. The others say why nothing is to be
         executed. Raises BrokerUnavailable.
@@ -152,6 +170,7 @@ class Arbiter:
                         return verdict
                     gone.add(worker)
                 case Free(attempt):
+                    attempt = max(attempt, least)
                     ended = tuple(self._untold)
                     await self._transport.append_fact(
                         StartedFact(job=job_id, worker=self._worker, attempt=attempt, ended=ended)
@@ -161,7 +180,7 @@ class Arbiter:
                     if (by := self.claims.is_cancelled(job_id)) is not None:
                         return WasCancelled(by, started=attempt > 1)
                     if self.claims.holds(job_id, self._worker, attempt):
-                        return verdict
+                        return Free(attempt)
                 case _:
                     return verdict
 

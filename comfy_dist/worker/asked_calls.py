@@ -23,6 +23,7 @@ class Asked:
     node: str
     region: str
     session: Peer | None
+    helper: bool
     handoff: Peer | None
     plan: bool
 
@@ -41,6 +42,7 @@ class Asked:
             node=str(asked.get("node", "")),
             region=str(asked.get("region", "")),
             session=Peer.model_validate(asked["session"]) if asked.get("session") else None,
+            helper=bool(asked.get("session") and asked.get("helper")),
             handoff=Peer.model_validate(asked["handoff"]) if asked.get("handoff") else None,
             plan=bool(asked.get("plan")),
         )
@@ -95,6 +97,7 @@ def job_of(asked: Asked, parent: Job, attempt: int, worker: str, progress: str) 
             node=asked.node,
             region=asked.region,
             session=asked.session,
+            helper=asked.helper,
             handoff=asked.handoff,
             plan=asked.plan,
         ),

@@ -38,7 +38,7 @@ class SentCall:
     sent_at: int
     #: waiting, running, done, failed
     state: str = "waiting"
-    #: Id of the worker that has claimed it, and its name.
+    #: Id of the worker that executes it, and its name.
     holder: str = ""
     worker: str = ""
     attempt: int = 0
@@ -98,7 +98,7 @@ class AttemptCalls:
         self._tell(self.calls[call.id])
 
     def started(self, call_id: str, holder: str, worker: str, attempt: int) -> dict[str, Any] | None:
-        """A worker has claimed it: what to tell its node; None: nothing new."""
+        """A worker executes it: what to tell its node; None: nothing new."""
         call = self.calls[call_id]
         if attempt <= call.attempt:
             return None
@@ -108,7 +108,7 @@ class AttemptCalls:
         return _push(call, "started")
 
     def gone(self, call_id: str) -> dict[str, Any] | None:
-        """Whoever had claimed it is gone; None: that is known."""
+        """Whoever executed it is gone; None: that is known."""
         call = self.calls[call_id]
         if call.state != "running" or call.gone >= call.attempt:
             return None

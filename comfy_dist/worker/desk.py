@@ -86,6 +86,7 @@ class Desk:
             "job": self._job,
             "peers": self._peers_of,
             "send": self._send,
+            "came": self._came,
             "void": self._void,
             "counted": self._counted,
             "relay": self._relay,
@@ -273,6 +274,11 @@ class Desk:
         self._between.expect(job)
         self.sent.push(calls, {"push": "call", "call": job.id, "state": "queued", "attempt": 0, "worker": ""})
         return True
+
+    async def _came(self, lane: int, arguments: dict[str, Any]) -> None:
+        """A worker executes a call, as whoever has sent it was asked by that."""
+        worker = str(arguments["worker"])
+        self.sent.begun(str(arguments["call"]), worker, int(arguments["attempt"]), self.attempt(lane))
 
     async def _void(self, lane: int, arguments: dict[str, Any]) -> None:
         """Calls that nobody need take any more."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from dataclasses import dataclass
 
-from comfy_dist.claims import Death, Free, HeldBy, Poisonous, Void, WasCancelled
+from comfy_dist.claims import Death, Free, HeldBy, Poisonous, Verdict, Void, WasCancelled
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.files.job_files import JobFiles
 from comfy_dist.messages import (
@@ -32,6 +33,7 @@ from comfy_dist.worker.arbiter import Arbiter
 from comfy_dist.worker.attempt import Attempt, Ending, failed, times
 from comfy_dist.worker.desk import Desk
 from comfy_dist.worker.draining import Draining
+from comfy_dist.worker.late_claim import LateClaim
 from comfy_dist.worker.news import News
 from comfy_dist.worker.pausing import Pausing
 from comfy_dist.worker.presence import Identity
@@ -189,7 +191,27 @@ class Lane:
     async def _decide(self, delivery: Delivery) -> None:
         """Execute the job, or do what is to be done instead."""
         job = delivery.job
-        match await self._insist(lambda: self._arbiter.claim(job.id)):
+
+        helper = job.call is not None and job.call.helper
+        # Whoever had it before may be at it without having claimed it.
+        number = delivery.before + 1 if helper else 1
+
+        async def claim() -> Verdict:
+            return await self._insist(lambda: self._arbiter.claim(job.id, number))
+
+        claims = self._arbiter.claims
+        unclaimed = not claims.knows(job.id) and not claims.has_ended(job.id)
+        if helper and unclaimed and self._engine.running:
+            lost = functools.partial(self._arbiter.call_off, job.id, "the worker that has claimed it")
+            with LateClaim(number, claim, lost) as late:
+                await self._execute(delivery, number, late)
+        else:
+            await self._obey(delivery, await claim())
+
+    async def _obey(self, delivery: Delivery, verdict: Verdict) -> None:
+        """Do what the claim has brought."""
+        job = delivery.job
+        match verdict:
             case Free(attempt) if self._is_revoked(job):
                 # The claim came after that, or with it; another submission of the job may stand.
                 fact = ReleasedFact(job=job.id, worker=self._worker, attempt=attempt)
@@ -211,7 +233,8 @@ class Lane:
             case Poisonous(deaths):
                 await self._bury(delivery, deaths, "Engines or workers die under the prompt.")
 
-    async def _execute(self, delivery: Delivery, number: int) -> None:
+    async def _execute(self, delivery: Delivery, number: int, claim: LateClaim | None = None) -> None:
+        """`claim`: of what is executed before it is claimed."""
         job = delivery.job
         progress = ProgressSender(self._transport, job, number, self._standing.device)
         self._standing.begin(progress)
@@ -238,6 +261,14 @@ class Lane:
         if ending is None or isinstance(ending, AttemptFailed):
             start.tell()
         await start.settle()
+        if claim is not None and not (isinstance(ending, Finished) and claim.drop()):
+            verdict = await claim.verdict()
+            if verdict != Free(number):
+                log.info("Prompt %s is given up: it was executed elsewhere too.", job.id)
+                self._standing.end(job.prompt, None)
+                await progress.sent()
+                await self._obey(delivery, verdict)
+                return
         log.info(
             "Prompt %s %s after %.2f s.",
             delivery.job.id,
@@ -330,7 +361,10 @@ class Lane:
     async def _report(self, job: Job, ending: Ending) -> None:
         """The event must be safe before anyone is told to drop the job."""
         await self._tell(job, ending)
-        self._arbiter.ended(job.id)
+        if job.call is not None and job.call.helper:
+            self._arbiter.ended_unclaimed(job.id)
+        else:
+            self._arbiter.ended(job.id)
 
     async def _tell(self, job: Job, event: Event) -> None:
         await self._insist(lambda: tell(self._transport, job, event, self._name))

@@ -82,6 +82,11 @@ class SentCalls:
             tasks.create_task(self._follow_progress())
             tasks.create_task(self._lookout.run())
 
+    def begun(self, call_id: str, worker: str, attempt: int, calls: AttemptCalls) -> None:
+        """The nodes of the attempt that has sent the call say who executes it."""
+        if self._sent.get(call_id) is calls:
+            calls.started(call_id, worker, self._name_of(worker), attempt)
+
     def fold(self, fact: Fact) -> None:
         """A fact of the control stream."""
         if not isinstance(fact, (StartedFact, AttemptFailedFact, ReleasedFact)):

@@ -95,8 +95,8 @@ async def test_an_engine_that_dies_before_it_has_a_job_is_held_against_none(
     await up(comfy, 1)
     engine, claim = v.engines[0], Arbiter.claim
 
-    async def claim_and_lose_the_engine(arbiter: Arbiter, job_id: str) -> Verdict:
-        verdict = await claim(arbiter, job_id)
+    async def claim_and_lose_the_engine(arbiter: Arbiter, *arguments: Any) -> Verdict:
+        verdict = await claim(arbiter, *arguments)
         if engine.starts == 1:
             await engine.kill()
         return verdict

@@ -74,6 +74,14 @@ class Place:
 
         await self._client.until(so)
 
+    async def until_others_come(self, worker: int, times: int) -> None:
+        """All but that one have come so often, counted together."""
+
+        async def so() -> bool:
+            return self.come().total() - self.come()[worker] >= times
+
+        await self._client.until(so)
+
     def leave(self, name: str = "go") -> None:
         """go: to everybody, go-N: to worker N, once-N: to it, once."""
         (self.at / name).touch()

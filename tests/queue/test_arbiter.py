@@ -71,6 +71,25 @@ async def test_the_next_claim_tells_what_has_ended(join: Join) -> None:
         assert await b.claim("j") == Void()
 
 
+async def test_who_had_it_without_a_claim_comes_too_late(join: Join) -> None:
+    async with arbiter(join, "a") as a, arbiter(join, "b") as b:
+        assert await b.claim("j", least=2) == Free(2)
+        assert await a.claim("j") == HeldBy("b")
+
+
+async def test_the_end_of_what_nobody_knows_is_told_to_nobody_before_it_is_cancelled(join: Join) -> None:
+    async with arbiter(join, "a") as a, arbiter(join, "b") as b:
+        a.ended_unclaimed("j")
+        assert await a.claim("k") == Free(1)
+        a.ended_unclaimed("k")
+        await until_ended(b, "k")
+        assert not b.claims.has_ended("j")
+        transport = await join()
+        await transport.append_fact(CancelledFact(job="j", by="its region is done"))
+        await until_ended(b, "j")
+        assert not b.claims.knows("j")
+
+
 async def test_without_a_next_claim_the_end_is_told_all_the_same(join: Join) -> None:
     async with arbiter(join, "a") as a, arbiter(join, "b") as b:
         assert await a.claim("j") == Free(1)

@@ -183,7 +183,8 @@ def test_only_attempts_that_ended_by_a_death_count(attempts: list[str], max_atte
         ([], "", Free(1)),
         ([started("a", 1)], "", HeldBy("a")),
         ([started("a", 1), started("b", 1)], "", HeldBy("a")),
-        ([started("a", 2)], "", Free(1)),
+        ([started("a", 2)], "", HeldBy("a")),
+        ([started("a", 2), started("b", 1)], "a", Free(3)),
         ([started("a", 1)], "a", Free(2)),
         ([started("a", 1)], "b", HeldBy("a")),
         ([started("a", 1), failed("a", 1)], "", Free(2)),
@@ -215,6 +216,15 @@ def test_after_the_last_attempt_the_job_is_poisonous_and_names_its_workers_and_t
     assert verdict(stream, gone="c") == Poisonous((a, b, c))
     assert verdict(stream[:2], max_attempts=1) == Poisonous((a,))
     assert str(b) == "b exited with code 3"
+
+
+def test_a_number_that_is_left_out_is_nobodys_and_counts_against_nobody() -> None:
+    stream = [started("b", 2), started("a", 1)]
+    assert folded(stream).holder("j") == ("b", 2)
+    assert not folded(stream).holds("j", "a", 1)
+    assert verdict(stream) == HeldBy("b")
+    assert verdict(stream, gone="b", max_attempts=2) == Free(3)
+    assert verdict(stream, gone="b", max_attempts=1) == Poisonous((Death("b"),))
 
 
 def test_a_worker_that_was_only_cut_off_counts_against_nobody() -> None:
