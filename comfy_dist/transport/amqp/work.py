@@ -31,8 +31,9 @@ log = logging.getLogger(__name__)
 
 #: Between two tries: what refuses a channel tells nobody when it no longer would.
 RETRY_SECONDS = 0.2
-#: Seconds that a taker goes on listening while its job runs: in that time most short ones have ended.
-LINGER_SECONDS = 0.05
+#: Seconds that a taker goes on listening while its job runs: in that time most short ones have ended. What comes
+#: meanwhile goes back at once, so that this costs others little.
+LINGER_SECONDS = 1.0
 
 #: Seconds in which a busy taker does not look again into a queue that it has found empty.
 EMPTY_SECONDS = 0.02
