@@ -16,9 +16,9 @@ from comfy_dist.calls.errors import LinkLost, LinkRefused, Stopped
 from comfy_dist.calls.inbox import Inbox
 from comfy_dist.calls.link import ADDRESS_VARIABLE, ANSWER_SECONDS, Link
 from comfy_dist.calls.running_job import RunningJob
-from comfy_dist.calls.thread import LoopThread
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.messages import Peer
+from comfy_dist.tensors.loop_thread import LoopThread
 from comfy_dist.tensors.plane import Plane
 
 log = logging.getLogger(__name__)
@@ -186,7 +186,12 @@ class Here:
                 self.worker, self.worker_id = hello["name"], hello["worker"]
                 codec = hello.get("codec", "auto")
                 self._plane = await asyncio.to_thread(
-                    Plane, hello["place"], _Relay(self), codec=codec, lossy=codec == "fp16"
+                    Plane,
+                    hello["place"],
+                    _Relay(self),
+                    codec=codec,
+                    lossy=codec == "fp16",
+                    thread=self.thread,
                 )
 
     def _forget(self, job: str) -> None:

@@ -13,6 +13,7 @@ from comfy_dist.errors import ComfyDistError
 from comfy_dist.tensors.batches import UnusableBatch, cut, items_of, shape_of
 from comfy_dist.tensors.content import content_of
 from comfy_dist.tensors.errors import CannotTravel
+from comfy_dist.tensors.packing import refs
 from comfy_dist.tensors.plane import Plane
 
 log = logging.getLogger(__name__)
@@ -83,12 +84,16 @@ class Offered:
         self._divided = divided
         self._values = dict(values)
         self._packed: dict[object, asyncio.Task[dict[str, Any]]] = {}
+        #: Once it was asked for.
+        self._staying: frozenset[str] | None = None
         self._over = False
         self._probe(dict(divided))
 
     def staying(self) -> frozenset[str]:
         """The inputs whose values cannot travel."""
-        return frozenset(name for name, each in self._values.items() if not self._travels(each))
+        if self._staying is None:
+            self._staying = frozenset(name for name, each in self._values.items() if not self._travels(each))
+        return self._staying
 
     async def slices(self, chunk: Chunk, offsets: Mapping[str, int]) -> dict[str, Any]:
         """{opening node: {"content": hash, "packed"}} of a chunk. Raises CannotTravel."""
@@ -109,6 +114,7 @@ class Offered:
         """One more value, before anything was packed. Raises CannotTravel."""
         self._probe(value)
         self._values[name] = value
+        self._staying = None
 
     def close(self) -> None:
         """Nothing is packed from now on."""
@@ -137,10 +143,11 @@ class Offered:
     async def _pack(self, values: Mapping[str, Values]) -> dict[str, Any]:
         packed: dict[str, Any] = {}
         for name, each in values.items():
-            content = await asyncio.to_thread(content_of, each)
             if self._over:
                 # What would be held now nobody would ever release.
                 raise LinkRefused("The region is done.")
             named = self._plane.pack(each, self._owner, at_once=True)
+            small = next(refs(named), None) is None
+            content = content_of(each) if small else await asyncio.to_thread(content_of, each)
             packed[name] = {"content": content, "packed": named}
         return packed

@@ -15,6 +15,7 @@ from comfy_dist.tensors import packing
 from comfy_dist.tensors.asking import Asker
 from comfy_dist.tensors.fetching import Fetcher
 from comfy_dist.tensors.holding import Holder
+from comfy_dist.tensors.loop_thread import LoopThread
 from comfy_dist.tensors.ref import TensorRef
 from comfy_dist.tensors.relayed import Relay, answer
 from comfy_dist.tensors.server import PlaneServer
@@ -29,8 +30,9 @@ T = TypeVar("T")
 
 
 class Plane:
-    """One per process. Its event loop (`loop`) runs in a daemon thread of its own, so that a node that computes
-    keeps nobody waiting. Every method may be called from any thread, and every coroutine awaited on any loop."""
+    """One per process. It works on the event loop of a thread, its own unless it is given one, so that a node that
+    computes keeps nobody waiting. Every method may be called from any thread, and every coroutine awaited on any
+    loop."""
 
     def __init__(
         self,
@@ -41,12 +43,13 @@ class Plane:
         lossy: bool = False,
         shared: Path | None = SHARED,
         patience: float = 30.0,
+        thread: LoopThread | None = None,
     ) -> None:
         """`place` is what the worker says of this process: {"listen": host, "port": 0 for any, "advertise": host,
         "advertised_port": 0 for that port, "via": "worker/lane"}; without "listen" it serves nothing but the
         relay. `codec` (comfy_dist.tensors.codecs) is what it asks of others, and `lossy` whether that may change
         values. `shared`: where memory is shared with processes of the same machine. `patience`: seconds that the
-        other end of a transfer may be silent."""
+        other end of a transfer may be silent. Not to be made from the `thread` itself."""
         self._holder = Holder(host_id(), place.get("via", ""))
         self._server = PlaneServer(self._holder, place, shared, patience)
         ways = Ways()
@@ -55,11 +58,11 @@ class Plane:
         )
         self._asker = Asker(relay, ways)
         self._shared = shared
-        self.loop: asyncio.AbstractEventLoop
         self._stop = asyncio.Event()
+        self._owns_thread = thread is None
+        self._thread = thread or LoopThread("tensor plane")
         started = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(started,), name="tensor plane", daemon=True)
-        self._thread.start()
+        self._serving = asyncio.run_coroutine_threadsafe(self._serve(started), self._thread.loop)
         started.wait()
 
     # What others may have of this process.
@@ -111,10 +114,12 @@ class Plane:
         return await self._here(self._asker.ask(peer, body, timeout))
 
     def close(self) -> None:
-        """The end of everything held and on its way. Not from the plane's own thread."""
-        if self._thread.is_alive():
-            self.loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join()
+        """The end of everything held and on its way. Not from the plane's thread."""
+        if not self._serving.done():
+            self._thread.loop.call_soon_threadsafe(self._stop.set)
+            self._serving.exception()
+        if self._owns_thread:
+            self._thread.close()
         self._holder.clear()
 
     async def _unpack(self, packed: Any) -> Any:
@@ -142,28 +147,20 @@ class Plane:
             return await asyncio.to_thread(to_gpu, tensor, torch.device("cuda"))
         return tensor
 
-    def _run(self, started: threading.Event) -> None:
-        # Not uvloop, where a process has it: sending takes connections over, which it does not let go.
+    async def _serve(self, started: threading.Event) -> None:
         try:
-            with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-                self.loop = runner.get_loop()
-                runner.run(self._serve(started))
+            await asyncio.to_thread(sweep, self._shared)
+            async with self._server, self._asker:
+                started.set()
+                sweeper = asyncio.create_task(self._holder.sweep())
+                try:
+                    await self._stop.wait()
+                finally:
+                    sweeper.cancel()
+                    await asyncio.wait([sweeper])
         finally:
             started.set()
 
-    async def _serve(self, started: threading.Event) -> None:
-        await asyncio.to_thread(sweep, self._shared)
-        async with self._server, self._asker:
-            started.set()
-            sweeper = asyncio.create_task(self._holder.sweep())
-            try:
-                await self._stop.wait()
-            finally:
-                sweeper.cancel()
-                await asyncio.wait([sweeper])
-
     async def _here(self, work: Coroutine[Any, Any, T]) -> T:
         """On the plane's loop, cancelled with its caller."""
-        if asyncio.get_running_loop() is self.loop:
-            return await work
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.loop))
+        return await self._thread.run(work)

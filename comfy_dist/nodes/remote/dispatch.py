@@ -17,7 +17,6 @@ from comfy_dist.calls.errors import Stopped
 from comfy_dist.calls.planning import restore
 from comfy_dist.calls.remote_prompts import Prompt, Rewritten, fetches_of, for_remote, handing, is_wanted, showing
 from comfy_dist.calls.sent_workflows import Workflow, in_place, shown_by
-from comfy_dist.calls.thread import LoopThread
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.nodes.cluster.worker import interrupting, worker
 from comfy_dist.nodes.remote.interruptible import interruptible
@@ -26,6 +25,7 @@ from comfy_dist.nodes.remote.received import images_in
 from comfy_dist.nodes.remote.remote_client import OwnCluster, Progress, Told, execute_on
 from comfy_dist.nodes.remote.remote_info import ANY_OUTPUT, RemoteInfo
 from comfy_dist.nodes.remote.uploads import output_nodes, uploads_of
+from comfy_dist.tensors.loop_thread import LoopThread
 
 if TYPE_CHECKING:
     import torch

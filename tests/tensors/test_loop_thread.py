@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from comfy_dist.calls.thread import LoopThread
+from comfy_dist.tensors.loop_thread import LoopThread
 
 
 async def test_what_is_raised_there_is_raised_here() -> None:

@@ -14,7 +14,10 @@ class LoopThread:
     """A daemon thread, running from the first until `close`. `loop` is its loop."""
 
     def __init__(self, name: str) -> None:
-        self.loop = asyncio.new_event_loop()
+        # Not uvloop, where a process has it: sending tensors takes connections over, which it does not let go.
+        self._runner = asyncio.Runner(loop_factory=asyncio.SelectorEventLoop)
+        self._stop = asyncio.Event()
+        self.loop = self._runner.get_loop()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -25,14 +28,17 @@ class LoopThread:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_noted(work), self.loop))
 
     def close(self) -> None:
-        """End the loop. Not from the thread itself."""
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
-        self.loop.close()
+        """End the loop, and what still runs on it. Not from the thread itself."""
+        if self._thread.is_alive():
+            self.loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join()
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
+        with self._runner:
+            self._runner.run(self._until_stopped())
+
+    async def _until_stopped(self) -> None:
+        await self._stop.wait()
 
 
 async def _noted(work: Coroutine[Any, Any, T]) -> T:
