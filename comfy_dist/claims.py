@@ -153,6 +153,9 @@ class Claims:
             self._ended.popitem(last=False)
 
     def _fold_live(self, fact: _LiveFact) -> None:
+        if isinstance(fact, (AttemptFailedFact, ReleasedFact, SurvivedFact)) and fact.job not in self._jobs:
+            # Of an attempt that was never claimed.
+            return
         claimed = self._jobs.setdefault(fact.job, _Claimed())
         if isinstance(fact, CancelledFact):
             if claimed.cancelled_by is None:

@@ -28,6 +28,8 @@ class Guest:
     #: Called as others did not come.
     spare: bool = False
     attempt: int = 0
+    #: The attempt of which it was told that it has come.
+    told: int = 0
     worker: str = ""
     ended: bool = False
     #: How many of its results in a row could not be had.
@@ -125,6 +127,11 @@ def out_of_reach(error: Mapping[str, Any]) -> bool:
     """Whether a rank failed only because values cannot get from the parent to it, or back, or what it asks for to
     its worker."""
     return _is(error, ".NotPulled", ".CannotTravel", ".LinkLost")
+
+
+def died(error: Mapping[str, Any]) -> bool:
+    """Whether too many engines or workers have died under it."""
+    return error.get("exception_type") == "EngineDied"
 
 
 def cannot_travel(error: Mapping[str, Any]) -> bool:

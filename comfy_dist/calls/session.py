@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from comfy_dist.calls.asking import Answer, Done, Question, Sent
 from comfy_dist.calls.attendance import Attendance
 from comfy_dist.calls.errors import LinkLost, LinkRefused, RankFailed
-from comfy_dist.calls.guests import Guest, Guests, cannot_travel, out_of_reach
+from comfy_dist.calls.guests import Guest, Guests, cannot_travel, died, out_of_reach
 from comfy_dist.calls.here import Here
 from comfy_dist.calls.offered import Offered, Values
 from comfy_dist.calls.participants import Invitation
@@ -212,11 +212,12 @@ class Session:
             return Answer()
         if (guest := self._guests.get(asked.call)) is None:
             raise LinkRefused(f"This region was never called for by {asked.call}.")
-        if asked.attempt > guest.attempt and not guest.ended and self._tell is not None:
-            # It may be long before anybody else tells who executes it, and that one may be gone by then.
-            self._tell("came", call=asked.call, attempt=asked.attempt, worker=asked.worker_id)
         if not self._admit(guest, asked.call, asked.attempt):
             return Answer()
+        if asked.attempt > guest.told and asked.worker_id and self._tell is not None:
+            # It may be long before anybody else tells who executes it, and that one may be gone by then.
+            guest.told = asked.attempt
+            self._tell("came", call=asked.call, attempt=asked.attempt, worker=asked.worker_id)
         guest.worker = asked.worker or guest.worker
         if asked.done is not None:
             self._take(guest, asked.call, asked.done)
@@ -359,14 +360,16 @@ class Session:
     def _ended(self, guest: Guest, call: str, message: Mapping[str, Any]) -> None:
         guest.ended = True
         error = message.get("error") or {}
-        if message.get("status") == "failed" and not out_of_reach(error):
+        failed = message.get("status") == "failed"
+        if failed and not out_of_reach(error) and not died(error):
             self._failure = self._failure or RankFailed(guest.failure(error))
         elif message.get("status") == "finished":
             self.pool.lost(call)
         else:
             self._gone(guest, call)
-            if message.get("status") == "failed":
-                self._in_vain(guest.failure(error), again=not cannot_travel(error))
+            if failed:
+                # Whatever kills engines would kill those of others too.
+                self._in_vain(guest.failure(error), again=not cannot_travel(error) and not died(error))
         self._changed.set()
 
     def _in_vain(self, why: str, again: bool = True) -> None:

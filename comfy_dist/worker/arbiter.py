@@ -100,7 +100,8 @@ class Arbiter:
         self._has_untold.set()
 
     def ended_unclaimed(self, job_id: str) -> None:
-        """As ended(), of what no fact was told of: where none ever is, nobody need be told of its end."""
+        """As ended(), of what may never have been claimed: where no fact was told of it, nobody need be told of
+        its end, unless somebody cancels it yet."""
         if self.claims.knows(job_id):
             self.ended(job_id)
             return

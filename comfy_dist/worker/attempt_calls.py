@@ -107,10 +107,10 @@ class AttemptCalls:
         self._tell(call)
         return _push(call, "started")
 
-    def gone(self, call_id: str) -> dict[str, Any] | None:
-        """Whoever executed it is gone; None: that is known."""
+    def gone(self, call_id: str, attempt: int | None = None) -> dict[str, Any] | None:
+        """Whoever executed it, as that attempt or the last, is gone; None: that is known, or another has it."""
         call = self.calls[call_id]
-        if call.state != "running" or call.gone >= call.attempt:
+        if call.state != "running" or call.gone >= call.attempt or (attempt or call.attempt) < call.attempt:
             return None
         call.gone, call.state = call.attempt, "waiting"
         self._tell(call)

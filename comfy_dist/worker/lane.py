@@ -194,17 +194,17 @@ class Lane:
 
         helper = job.call is not None and job.call.helper
         # Whoever had it before may be at it without having claimed it.
-        number = delivery.before + 1 if helper else 1
+        least = 2 if helper and delivery.before else 1
 
         async def claim() -> Verdict:
-            return await self._insist(lambda: self._arbiter.claim(job.id, number))
+            return await self._insist(lambda: self._arbiter.claim(job.id, least))
 
         claims = self._arbiter.claims
-        unclaimed = not claims.knows(job.id) and not claims.has_ended(job.id)
+        unclaimed = not delivery.before and not claims.knows(job.id) and not claims.has_ended(job.id)
         if helper and unclaimed and self._engine.running:
             lost = functools.partial(self._arbiter.call_off, job.id, "the worker that has claimed it")
-            with LateClaim(number, claim, lost) as late:
-                await self._execute(delivery, number, late)
+            with LateClaim(claim, lost) as late:
+                await self._execute(delivery, late.ATTEMPT, late)
         else:
             await self._obey(delivery, await claim())
 
@@ -264,10 +264,11 @@ class Lane:
         if claim is not None and not (isinstance(ending, Finished) and claim.drop()):
             verdict = await claim.verdict()
             if verdict != Free(number):
-                log.info("Prompt %s is given up: it was executed elsewhere too.", job.id)
+                log.info("Prompt %s is given up: %s.", job.id, verdict)
                 self._standing.end(job.prompt, None)
                 await progress.sent()
                 await self._obey(delivery, verdict)
+                await self._panic_after(ending)
                 return
         log.info(
             "Prompt %s %s after %.2f s.",
@@ -351,6 +352,10 @@ class Lane:
         attempts = len(deaths)
         message = f"{reason} It was tried {times(attempts)} and given up: {'; '.join(map(str, deaths))}."
         ending = failed(delivery.job, self._worker, attempts, message=message, kind="EngineDied", node=node)
+        if delivery.job.call is not None:
+            # After all that the node was told of: there may have been more, which count against nobody.
+            last = self._arbiter.claims.attempts(delivery.job.id)
+            ending = ending.model_copy(update={"attempt": last + 1})
         await self._report(delivery.job, ending)
         await self._insist(lambda: delivery.bury(message))
 

@@ -1,8 +1,9 @@
 """The claim of what is begun before it is claimed: a call of which only counts what its session was given.
 
-The session tells attempts apart, so two who execute the same do no harm, and a rank need not wait until its claim
-comes back. It is made all the same where the call lasts, as it says whose it is should it be delivered again, and
-before anything is told of it but that it was done.
+Only who is the first to have it may begin so, as attempt 1. Whoever has it after that claims attempt 2 at least
+before it begins, and the session heeds the later attempt; so a rank need not wait until its claim comes back. That
+is made all the same where the call lasts, as it says whose it is should it be delivered again, and before anything
+is told of it but that it was done.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ CLAIM_SECONDS = 1.0
 class LateClaim:
     """Of an attempt that goes on while it is entered."""
 
-    def __init__(self, attempt: int, claim: Callable[[], Awaitable[Verdict]], lost: Callable[[], object]) -> None:
-        """`attempt`: its number. `lost` is called where it turns out to be somebody else's."""
-        self._attempt = attempt
+    ATTEMPT = 1
+
+    def __init__(self, claim: Callable[[], Awaitable[Verdict]], lost: Callable[[], object]) -> None:
+        """`lost` is called where it turns out to be somebody else's."""
         self._claim = claim
         self._lost = lost
         self._timer = asyncio.get_running_loop().call_later(CLAIM_SECONDS, self._make)
@@ -53,6 +55,6 @@ class LateClaim:
 
     async def _claimed(self) -> Verdict:
         verdict = await self._claim()
-        if verdict != Free(self._attempt):
+        if verdict != Free(self.ATTEMPT):
             self._lost()
         return verdict

@@ -101,7 +101,7 @@ class SentCalls:
             self.push(calls, calls.started(fact.job, fact.worker, name, fact.attempt))
         else:
             # Who takes it next may come late, or never.
-            self.push(calls, calls.gone(fact.job))
+            self.push(calls, calls.gone(fact.job, fact.attempt))
 
     async def _receive(self) -> None:
         async for ended in self._transport.results():

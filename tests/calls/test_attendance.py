@@ -170,13 +170,16 @@ async def test_without_others_an_orchestrator_fails_when_none_comes_back(
         await asyncio.wait_for(place.parent, PATIENCE)
 
 
-async def test_what_cannot_travel_fails_an_orchestrator(place: Place) -> None:
+@pytest.mark.parametrize("kind", ["comfy_dist.tensors.errors.CannotTravel", "EngineDied"])
+async def test_what_cannot_travel_or_kills_engines_fails_an_orchestrator(place: Place, kind: str) -> None:
     """Whoever is called makes the same again."""
     calling = await place.calling(Pool(4, 2, ranked=True), ORCHESTRATOR)
     await calling.ask(place.plane, "call-1")
     why = {"node_id": "5", "node_type": "Load", "exception_message": "result is a Model, which only …"}
-    error = why | {"exception_type": "comfy_dist.tensors.errors.CannotTravel"}
-    place.worker.push("call-1", "ended", status="failed", error=error)
+    error = why | {"exception_type": kind}
+    # After all of its attempts.
+    place.worker.push("call-1", "gone", attempt=1)
+    place.worker.push("call-1", "ended", status="failed", error=error, attempt=2)
     assert place.parent is not None
     with pytest.raises(RankFailed, match=r"at node 5 \(Load\): result is a Model"):
         await asyncio.wait_for(place.parent, PATIENCE)

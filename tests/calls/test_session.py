@@ -354,6 +354,7 @@ async def test_a_rank_that_fails_fails_the_parent_with_its_words(cluster: Cluste
         {"status": "cancelled"},
         {"status": "failed", "error": {"exception_type": "comfy_dist.tensors.errors.NotPulled", "node_id": "3"}},
         {"status": "failed", "error": {"exception_type": "comfy_dist.calls.errors.LinkLost", "node_id": "3"}},
+        {"status": "failed", "error": {"exception_type": "EngineDied", "node_id": "3"}},
     ],
 )
 async def test_a_call_that_ends_without_its_result_only_costs_time(

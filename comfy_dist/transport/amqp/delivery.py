@@ -36,7 +36,7 @@ class AmqpDelivery:
     def before(self) -> int:
         headers = self.message.header.properties.headers or {}
         count = headers.get("x-delivery-count")
-        return count if isinstance(count, int) else int(bool(self.message.redelivered))
+        return max(count if isinstance(count, int) else 0, int(bool(self.message.redelivered)))
 
     async def acknowledge(self) -> None:
         # Where the connection is gone the broker delivers it again, and the control stream tells that it is void.
