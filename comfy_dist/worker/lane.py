@@ -191,7 +191,6 @@ class Lane:
     async def _decide(self, delivery: Delivery) -> None:
         """Execute the job, or do what is to be done instead."""
         job = delivery.job
-
         helper = job.call is not None and job.call.helper
         # Whoever had it before may be at it without having claimed it.
         least = 2 if helper and delivery.before else 1

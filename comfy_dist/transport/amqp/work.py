@@ -253,13 +253,13 @@ class Taker:
     async def _cancel(channel: AbstractChannel, tags: list[str], before: asyncio.Task[None] | None) -> None:
         if before is not None:
             await asyncio.wait([before])
-        with contextlib.suppress(*LOST, TimeoutError):
+        try:
             async with asyncio.timeout(10):
                 underlay = await _underlay(channel)
                 await asyncio.gather(*(underlay.basic_cancel(tag) for tag in tags))
-            return
-        # Not orderly: close the channel, and the broker takes everything back.
-        await _close(channel)
+        except Exception as error:  # noqa: BLE001 - of a channel that is closed meanwhile aiormq raises a bare one
+            log.debug("The channel is closed, and the broker takes everything back: %r", error)
+            await _close(channel)
 
     def _give_back_result(self, getting: asyncio.Future[DeliveredMessage]) -> None:
         if getting.cancelled() or getting.exception() is not None:
