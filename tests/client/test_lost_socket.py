@@ -36,7 +36,11 @@ class Proxy:
         with suppress(OSError):
             while True:
                 client, _ = self._listening.accept()
-                server = socket.create_connection(self._to)
+                try:
+                    server = socket.create_connection(self._to)
+                except OSError:
+                    client.close()
+                    continue
                 for one, other in ((client, server), (server, client)):
                     threading.Thread(target=self._pump, args=(one, other), daemon=True).start()
 
@@ -45,17 +49,18 @@ class Proxy:
             while data := one.recv(65536):
                 # A connection that was used for requests may become a websocket.
                 if data.startswith(b"GET /ws"):
+                    # First: whoever refuses them from now on cuts it, or it is seen here.
+                    self._websockets += [one, other]
                     self.websockets += 1
                     if self.refuse_websockets:
                         _cut(one, other)
                         return
-                    self._websockets += [one, other]
                 other.sendall(data)
         with suppress(OSError):
             other.shutdown(socket.SHUT_WR)
 
     def cut_websockets(self) -> None:
-        _cut(*self._websockets)
+        _cut(*tuple(self._websockets))
 
     def close(self) -> None:
         self._listening.close()
