@@ -13,7 +13,7 @@ TRIES = 8
 
 
 async def look(channel: AbstractChannel, queue: str) -> tuple[int, int]:
-    """Raises ChannelNotFoundEntity where there is no such queue."""
+    """(messages that lie ready, consumers). Raises ChannelNotFoundEntity where there is no such queue."""
     for _ in range(TRIES):
         asked = time.monotonic()
         found = (await channel.declare_queue(queue, passive=True)).declaration_result
