@@ -42,6 +42,8 @@ class Question(_Said):
     values: bool = False
     #: The chunk that it began last, which it is at or has done: it asks for one after that.
     at: int | None = None
+    #: Items per second that it did of such a region before.
+    pace: float | None = None
     #: Milliseconds in which it expects to be done with what it is at; 0: it is. None: it asks for no chunk.
     free_in: int | None = Field(0, ge=0, le=2**40)
 
@@ -60,6 +62,8 @@ class Answer(_Said):
     chunk: Chunk | None = None
     #: With no chunk: ask once more, as what it has done is still being fetched from it.
     again: bool = False
+    #: With a chunk: all others have been taken, so that it is of no use to ask for one ahead of time.
+    last: bool = False
     #: By opening node.
     slices: dict[str, Sent] = {}
     #: By the Run node's inputs.
@@ -68,3 +72,11 @@ class Answer(_Said):
     staying: list[str] = []
     #: What ClusterInfo tells of the live workers.
     workers: str = ""
+
+
+class Opening(_Said):
+    """An answer that comes with the call, so that nothing need be asked before the first chunk is begun."""
+
+    answer: Answer
+    #: Milliseconds since 1970 by the parent's clock, until which nobody else is given that chunk.
+    until: int

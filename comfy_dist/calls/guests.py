@@ -54,7 +54,7 @@ class Guests:
     """Of one region, by their calls' ids. On the link's loop."""
 
     def __init__(self, node: str, heard: Heard, owned: Callable[[int, str], None]) -> None:
-        """`heard` is told what becomes of calls; `owned` whose share a call was sent for."""
+        """`heard` is told what becomes of calls; `owned` which share or chunk a call was sent for."""
         self._node = node
         self._heard = heard
         self._owned = owned
@@ -111,7 +111,7 @@ class Guests:
     async def _send(
         self, here: Here, call: Mapping[str, Any], invitations: Sequence[Invitation], spare: bool
     ) -> None:
-        each = [{"rank": each.rank, "target": each.target} for each in invitations]
+        each = [{"rank": each.rank, "target": each.target, "opening": each.opening} for each in invitations]
         try:
             ids = await here.send(call, each, self._heard)
         except ComfyDistError as error:

@@ -12,13 +12,17 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from comfy_dist.calls import running_job
 from comfy_dist.calls.errors import LinkLost, LinkRefused, Stopped
-from comfy_dist.calls.inbox import Inbox
+from comfy_dist.calls.inbox import Inbox, NotSent
 from comfy_dist.calls.link import ADDRESS_VARIABLE, ANSWER_SECONDS, Link
+from comfy_dist.calls.paces import Paces
 from comfy_dist.calls.running_job import RunningJob
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.messages import Peer
+from comfy_dist.tensors.errors import NotPulled
 from comfy_dist.tensors.loop_thread import LoopThread
+from comfy_dist.tensors.packing import at_hand
 from comfy_dist.tensors.plane import Plane
 
 log = logging.getLogger(__name__)
@@ -35,6 +39,7 @@ class Here:
         self.thread = LoopThread("calls")
         self.link = Link.of(environment, self)
         self.inbox = Inbox()
+        self.paces = Paces()
         #: Name and id of the worker, once `job` was asked for.
         self.worker = self.worker_id = ""
         self._plane: Plane | None = None
@@ -58,16 +63,41 @@ class Here:
 
     async def job(self) -> RunningJob:
         """The attempt that this process executes now. Raises LinkLost, or LinkRefused where there is none."""
+        # What happens to it is pushed to who is connected: then all is known that the worker would answer.
+        linked = self.link is not None and self.link.connected and self._plane is not None
+        told = running_job.told if linked else None
         await self._start()
-        found = await self.ask("job")
+        found = told or await self.ask("job")
         job = self._job
         if job is None or (job.id, job.attempt) != (found["id"], found["attempt"]):
             if job is not None:
                 job.end()
-            job = self._job = RunningJob(found["id"], found["attempt"], found["call"], found.get("spread"))
-            job.at_end(self, functools.partial(self._forget, job.id))
-            if found.get("over") or self._stopped == (job.id, job.attempt):
-                job.end()
+            job = self._running(found)
+        if found.get("over") or self._stopped == (job.id, job.attempt):
+            job.end()
+        return job
+
+    def job_now(self) -> RunningJob | None:
+        """The same where the worker need not be asked and nothing is over; None: ask. Any thread."""
+        told, before = running_job.told, self._job
+        if told is None or self.link is None or not self.link.connected or self._plane is None:
+            return None
+        attempt = told["id"], told["attempt"]
+        if before is not None and not before.over:
+            # Its end is on its way, where it is another one.
+            return before if (before.id, before.attempt) == attempt else None
+        if self._stopped == attempt or (before is not None and (before.id, before.attempt) == attempt):
+            return None
+        job = self._running(told)
+        if self._stopped == attempt:
+            # In the same moment.
+            self.thread.loop.call_soon_threadsafe(job.end)
+        return job
+
+    def _running(self, found: Mapping[str, Any]) -> RunningJob:
+        job = RunningJob(found["id"], found["attempt"], found["call"], found.get("spread"))
+        job.at_end(self, functools.partial(self._forget, job.id))
+        self._job = job
         return job
 
     async def receive(self, content: str) -> Any:
@@ -88,13 +118,29 @@ class Here:
             await job.wait(self._take(job, content))
         return await job.wait(self.plane.unpack(self.inbox.packed(content)))
 
+    def at_hand(self, content: str) -> tuple[Any] | None:
+        """The same where nothing need be waited for: it was brought, or written out. Any thread."""
+        job = self._job
+        if job is None or job.over:
+            return None
+        coming = self._coming.get(content)
+        if coming is not None and coming.done() and not coming.cancelled() and coming.exception() is None:
+            self._coming.pop(content, None)
+            return (coming.result(),)
+        try:
+            found = at_hand(self.inbox.packed(content))
+            return None if found is None else (found,)
+        except (NotSent, NotPulled):
+            # Said as whoever receives it would be told.
+            return None
+
     async def bring(self, contents: Iterable[str]) -> None:
         """Pull these values, which are in the inbox, to have them at hand when they are received; what cannot be
         pulled is tried again then. They take the place of those that were brought before and not received."""
         self._leave()
         for content in dict.fromkeys(contents):
             self._coming[content] = asyncio.create_task(self.plane.unpack(self.inbox.packed(content)))
-        await asyncio.gather(*self._coming.values(), return_exceptions=True)
+        await asyncio.gather(*tuple(self._coming.values()), return_exceptions=True)
 
     def why_over(self) -> ComfyDistError:
         """What a node is told that belongs to what is over."""
@@ -147,7 +193,9 @@ class Here:
             elif self._sending:
                 self._early.append(message)
         elif message["push"] == "stop":
-            job, self._stopped = self._job, (message["job"], message["attempt"])
+            # In this order: `job_now` sets the one and then looks at the other.
+            self._stopped = message["job"], message["attempt"]
+            job = self._job
             if job is not None and (job.id, job.attempt) == self._stopped:
                 job.end()
 
@@ -202,9 +250,10 @@ class Here:
             self._plane.release(job)
 
     def _leave(self) -> None:
-        for task in self._coming.values():
+        # `at_hand` takes some away on another thread.
+        coming, self._coming = self._coming, {}
+        for task in tuple(coming.values()):
             task.cancel()
-        self._coming.clear()
 
     async def _close(self) -> None:
         if self.link is not None:

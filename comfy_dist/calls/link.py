@@ -80,6 +80,10 @@ class Link:
         address, token = environment.get(ADDRESS_VARIABLE), environment.get(TOKEN_VARIABLE)
         return cls(address, token, listener) if address and token else None
 
+    @property
+    def connected(self) -> bool:
+        return self._socket is not None
+
     async def ask(self, op: str, *, timeout: float | None = ANSWER_SECONDS, **arguments: Any) -> Any:
         """The worker's answer. Raises LinkRefused with its sentence, or LinkLost.
 

@@ -11,7 +11,7 @@ from comfy_dist.calls.errors import LinkRefused
 from comfy_dist.calls.shares import Chunk
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.tensors.batches import UnusableBatch, cut, items_of, shape_of
-from comfy_dist.tensors.content import content_of
+from comfy_dist.tensors.content import content_of, nbytes_of
 from comfy_dist.tensors.errors import CannotTravel
 from comfy_dist.tensors.packing import refs
 from comfy_dist.tensors.plane import Plane
@@ -115,6 +115,16 @@ class Offered:
         self._probe(value)
         self._values[name] = value
         self._staying = None
+
+    def nbytes_of(self, chunk: Chunk) -> int:
+        """Bytes of the tensors in a chunk's slices, about."""
+        whole = sum(map(nbytes_of, self._divided.values()))
+        return whole * chunk.items // max(1, max(map(items_in, self._divided.values()), default=1))
+
+    def nbytes_of_values(self) -> int:
+        """The same of the values that can travel."""
+        staying = self.staying()
+        return sum(nbytes_of(each) for name, each in self._values.items() if name not in staying)
 
     def close(self) -> None:
         """Nothing is packed from now on."""

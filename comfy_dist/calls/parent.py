@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
+from statistics import fmean
 from typing import Any, TypeVar
 
 from comfy_dist.calls.attendance import FALLING_BACK, Attendance
@@ -14,6 +15,7 @@ from comfy_dist.calls.errors import LinkLost, LinkRefused
 from comfy_dist.calls.here import Here
 from comfy_dist.calls.layout import Layout
 from comfy_dist.calls.offered import Offered, Values, bounds, items_in, items_of_all
+from comfy_dist.calls.paces import kind_of
 from comfy_dist.calls.participants import (
     Invitation,
     NobodyElse,
@@ -25,7 +27,7 @@ from comfy_dist.calls.participants import (
 from comfy_dist.calls.parts import Local, expansion, values_needed
 from comfy_dist.calls.recruiting import Recruiting
 from comfy_dist.calls.running_job import RunningJob
-from comfy_dist.calls.session import Session
+from comfy_dist.calls.session import PARENT, Session
 from comfy_dist.calls.share_pool import Share, SharePool
 from comfy_dist.calls.shares import MAX_CHUNKS, Pool
 from comfy_dist.calls.turns import Expansion, turns, wait_for
@@ -63,6 +65,7 @@ class Parent:
         self._node_of = node_of
         self._given = given
         self._here = here
+        self._kind = kind_of(layout, node_of)
         self._job = job
         self._divided = {node: _divided(layout, node, given) for node in layout.openers}
         self._offsets = {node: _offset(layout, node, given) for node in layout.openers}
@@ -98,6 +101,7 @@ class Parent:
             attendance=attendance,
             recruiting=recruiting,
             tell=here.tell if here is not None else None,
+            before=here.paces.of(self._kind) if here is not None else None,
         )
         self._since = 0
 
@@ -122,7 +126,8 @@ class Parent:
         world = max(1, min(items, engines, MAX_CHUNKS))
         # Who is alone shares with nobody: one chunk, as batches are for.
         alone = world == 1 and found.parent
-        return Pool(items, world, self.layout.ranked, 1 if alone else self.layout.chunks_per_worker)
+        usual = self._here.paces.of_others(self._kind) if self._here is not None else None
+        return Pool(items, world, self.layout.ranked, 1 if alone else self.layout.chunks_per_worker, usual)
 
     def _invitations(self) -> list[Invitation]:
         pool = self.session.pool
@@ -148,8 +153,12 @@ class Parent:
     async def next(self, done: int, results: Mapping[str, Values]) -> Expansion | None:
         """As of a Turn. Raises Stopped, RankFailed."""
         if self._here is not None:
-            self.session.note("execute", self._here.worker, 0, done, self._since, now_ms())
+            self.session.report.note("execute", self._here.worker, 0, done, self._since, now_ms())
         return await self._next(done, results)
+
+    def next_now(self, done: int, results: Mapping[str, Values]) -> Expansion | None:
+        """None: the session hands out chunks on its own thread."""
+        return None
 
     def outputs(self) -> list[Values]:
         """As of a Turn. Raises UnusableBatch."""
@@ -172,6 +181,7 @@ class Parent:
             raise
         if chunk is None:
             self._end()
+            self._learn()
             return None
         self._since = now_ms()
         part = Local(
@@ -182,6 +192,16 @@ class Parent:
             self.session.workers,
         )
         return Expansion(*expansion(self.layout, self._node_of, chunk, part, self.session.id))
+
+    def _learn(self) -> None:
+        """How fast each was."""
+        if self._here is None or not isinstance(pool := self.session.pool, Pool):
+            return
+        others = pool.speeds
+        if (own := others.pop(PARENT, None)) is not None:
+            self._here.paces.note(self._kind, own)
+        if others:
+            self._here.paces.note_others(self._kind, fmean(others.values()))
 
     async def _settle(self) -> None:
         """Tell the worker what counts of what calls have shown, and that nobody need take those that wait."""
@@ -229,7 +249,7 @@ class Parent:
             "session": peer,
             "helper": not layout.outputs and not layout.shares,
         }
-        self.session.invite(call, called)
+        await self.session.invite(call, called)
 
     def _whole(self) -> Any:
         """The batch that results are joined like: what is given to slices alone is taken away again."""

@@ -66,8 +66,12 @@ class Invitation:
     #: The name of the worker that is meant; None: whoever has time.
     target: str | None
     rank: int
-    #: Whose share of a workflow it is, where it is one's.
+    #: What it is for: a share of a workflow, or the chunk to begin with. None: what is left when it comes.
     share: int | None = None
+    #: Whether somebody has nothing else to do, and so will take it at once.
+    awaited: bool = False
+    #: What is to be begun with (asking.Opening), as JSON.
+    opening: Mapping[str, Any] | None = None
 
 
 def invitations(found: Participants, own: str, count: int) -> list[Invitation]:
@@ -75,14 +79,16 @@ def invitations(found: Participants, own: str, count: int) -> list[Invitation]:
 
     Each worker gets one before any gets a second for another of its engines. `own`: the parent's worker's name.
     """
+    idle = {str(each["name"]) for each in found.others if each["state"] == "idle"}
     if found.parent and not found.chosen:
-        return [Invitation(None, rank) for rank in range(1, count + 1)]
+        ready = sum(engines_of(each) for each in found.others if each["name"] in idle)
+        return [Invitation(None, rank, awaited=rank <= ready) for rank in range(1, count + 1)]
     engines = [(str(each["name"]), engines_of(each)) for each in found.others]
     if found.parent:
         engines.append((own, found.beside))
     rounds = max((many for _, many in engines), default=0)
     names = [name for number in range(rounds) for name, many in engines if many > number]
-    return [Invitation(name, rank) for rank, name in enumerate(names[:count], 1)]
+    return [Invitation(name, rank, awaited=name in idle) for rank, name in enumerate(names[:count], 1)]
 
 
 def shares(found: Participants, own: tuple[str, str], spread: Spread) -> list[Share]:

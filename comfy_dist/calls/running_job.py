@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
@@ -12,9 +13,13 @@ from comfy_dist.messages import EVERYWHERE, Participation, Spread
 
 T = TypeVar("T")
 
+#: What the engine of this process was told of the attempt that it executes, as its worker would tell it (link op
+#: "job"); None in one whose engine is told nothing, as a stock ComfyUI's.
+told: Mapping[str, Any] | None = None
+
 
 class RunningJob:
-    """Made when a node first asks for it, ended by the worker's word. Everything is called on the link's loop."""
+    """Made when a node first asks for it, ended by the worker's word. On the link's loop, but for `at_end`."""
 
     def __init__(
         self,
@@ -32,6 +37,7 @@ class RunningJob:
         self.why_over: ComfyDistError | None = None
         self._waiting: set[asyncio.Task[Any]] = set()
         self._ends: dict[object, Callable[[], object]] = {}
+        self._lock = threading.Lock()
 
     @property
     def root(self) -> str:
@@ -50,10 +56,13 @@ class RunningJob:
         return self.why_over is not None
 
     def at_end(self, who: object, end: Callable[[], object]) -> None:
-        """Call `end` when the attempt is over, unless `forget(who)` comes first."""
-        self._ends[who] = end
-        if self.over:
-            self._ends.pop(who)()
+        """Call `end` when the attempt is over, unless `forget(who)` comes first. Any thread."""
+        with self._lock:
+            over = self.over
+            if not over:
+                self._ends[who] = end
+        if over:
+            end()
 
     def forget(self, who: object) -> None:
         self._ends.pop(who, None)
@@ -78,7 +87,8 @@ class RunningJob:
 
     def end(self, why: ComfyDistError | None = None) -> None:
         """It is over: nobody waits any longer, and nothing of it is left. `why`: by default it was stopped."""
-        self.why_over = self.why_over or why or Stopped("The job was interrupted.")
+        with self._lock:
+            self.why_over = self.why_over or why or Stopped("The job was interrupted.")
         for task in self._waiting:
             task.cancel()
         while self._ends:

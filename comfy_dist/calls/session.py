@@ -16,14 +16,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from comfy_dist.calls.asking import Answer, Done, Question, Sent
+from comfy_dist.calls.answers import Answers
+from comfy_dist.calls.asking import Answer, Done, Question
 from comfy_dist.calls.attendance import Attendance
 from comfy_dist.calls.errors import LinkLost, LinkRefused, RankFailed
 from comfy_dist.calls.guests import Guest, Guests, cannot_travel, died, out_of_reach
 from comfy_dist.calls.here import Here
 from comfy_dist.calls.offered import Offered, Values
+from comfy_dist.calls.openings import Openings
+from comfy_dist.calls.paces import usable
 from comfy_dist.calls.participants import Invitation
 from comfy_dist.calls.recruiting import Recruiting
+from comfy_dist.calls.report import Report
 from comfy_dist.calls.results import Results
 from comfy_dist.calls.running_job import RunningJob
 from comfy_dist.calls.share_pool import SharePool
@@ -31,7 +35,8 @@ from comfy_dist.calls.shares import Chunk, Pool
 from comfy_dist.calls.turns import turns
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.messages import now_ms
-from comfy_dist.tensors.packing import refs
+from comfy_dist.tensors.errors import NotPulled
+from comfy_dist.tensors.packing import at_hand, refs
 
 log = logging.getLogger(__name__)
 
@@ -63,34 +68,43 @@ class Session:
         attendance: Attendance | None = None,
         recruiting: Recruiting | None = None,
         tell: Callable[..., object] | None = None,
+        before: float | None = None,
     ) -> None:
-        """`recruiting`: where the pool is not ranked. `tell`: Here.tell of this process, to show what is done."""
+        """`recruiting`: where the pool is not ranked. `tell`: Here.tell of this process, to show what is done.
+        `before`: items per second that the parent did of such a region before."""
         self.id = uuid.uuid4().hex
         self.pool = pool
         self.node = node
         self.workers = workers
-        self.offsets = offsets or {}
+        self._offsets = offsets or {}
         self._results = Results(closers)
         self._saves = saves
         self._attendance = attendance
         self._recruiting = recruiting
         self._tell = tell
+        self.report = Report(node, tell, self._counts)
         self._call: Mapping[str, Any] = {}
         self._guests = Guests(node, self.heard, self._owned)
         self._here: Here | None = None
         self._job: RunningJob | None = None
         self._offered: Offered | None = None
+        self._answers: Answers | None = None
+        self._openings: Openings | None = None
+        self._before = before
         self._changed = asyncio.Event()
         self._failure: ComfyDistError | None = None
         self._over = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._spans: list[dict[str, Any]] = []
 
     # The parent's
 
     def open(self, here: Here, job: RunningJob, offered: Offered) -> dict[str, Any]:
         """Answer ranks from now on, until it is closed or the job is over: where they ask."""
         self._here, self._job, self._offered = here, job, offered
+        self._answers = Answers(self.pool, offered, self._offsets, self.workers)
+        # Who may begin in vain must not save; and of ranked shares the parent has the first.
+        if isinstance(self.pool, Pool) and not self.pool.ranked and not self._saves:
+            self._openings = Openings(self.pool, offered, self._answers.first, self._changed.set)
         job.at_end(self, self.close)
 
         async def answer(body: dict[str, Any]) -> dict[str, Any]:
@@ -98,17 +112,29 @@ class Session:
 
         return here.plane.expose(answer, self.id).model_dump(mode="json")
 
-    def invite(self, call: Mapping[str, Any], invitations: Sequence[Invitation]) -> None:
-        """Send the call. Where that cannot be, the parent does everything."""
+    async def invite(self, call: Mapping[str, Any], invitations: Sequence[Invitation]) -> None:
+        """Send the call, without waiting until it is sent. Where that cannot be, the parent does everything."""
         assert self._here is not None
         self._call = call
-        self._start(self._guests.invite(self._here, call, invitations))
+        if self._openings is not None:
+            # Before the parent itself begins, which takes the processor: all others wait for it.
+            invitations = await self._openings.added(invitations)
+        self._start(self._send(self._here, call, invitations))
         if self._recruiting is not None and isinstance(self.pool, Pool):
             self._start(self._recruiting.run(self.pool, self._guests, call))
+
+    async def _send(self, here: Here, call: Mapping[str, Any], invitations: Sequence[Invitation]) -> None:
+        try:
+            await self._guests.invite(here, call, invitations)
+        finally:
+            if self._openings is not None:
+                self._openings.sent()
 
     def _owned(self, share: int, call: str) -> None:
         if isinstance(self.pool, SharePool):
             self.pool.owned(share, call)
+        elif self._openings is not None:
+            self._openings.owned(share, call)
 
     async def next(self, done: int | None = None, results: Mapping[str, Values] | None = None) -> Chunk | None:
         """The parent's next chunk, its last one having given `results`. None: all results are there.
@@ -122,7 +148,7 @@ class Session:
             if self._failure is not None:
                 raise self._failure
             takes = self._attendance is None or self._attendance.parent
-            if takes and (chunk := self.pool.take(PARENT, time.monotonic())) is not None:
+            if takes and (chunk := self.pool.take(PARENT, time.monotonic(), before=self._before)) is not None:
                 return chunk
             if self._complete:
                 return None
@@ -166,6 +192,9 @@ class Session:
             self._attendance.over()
         for task in self._tasks:
             task.cancel()
+        self.report.close()
+        if self._openings is not None:
+            self._openings.close()
         if self._offered is not None:
             self._offered.close()
         if self._job is not None:
@@ -186,9 +215,13 @@ class Session:
         return {call: {"attempt": guests[call].attempt, "chunks": by(call)} for call in guests}
 
     @property
+    def _all_here(self) -> bool:
+        return self.pool.finished and len(self._results) >= len(self.pool.chunks)
+
+    @property
     def _complete(self) -> bool:
         """Every chunk's result is here, and counts."""
-        if not self.pool.finished or len(self._results) < len(self.pool.chunks):
+        if not self._all_here:
             return False
         calls = (who for who in self._results.doers.values() if who != PARENT)
         return not self._saves or all(self._guests[call].ended for call in calls)
@@ -219,6 +252,8 @@ class Session:
             guest.told = asked.attempt
             self._tell("came", call=asked.call, attempt=asked.attempt, worker=asked.worker_id)
         guest.worker = asked.worker or guest.worker
+        if self._openings is not None:
+            self._openings.came(asked.call, asked.at)
         if asked.done is not None:
             self._take(guest, asked.call, asked.done)
         if asked.free_in is None:
@@ -227,16 +262,8 @@ class Session:
             if guest.fetching and not asked.free_in:
                 await asyncio.wait(guest.fetching, timeout=FETCH_SECONDS)
             return Answer(again=bool(guest.fetching))
-        assert self._offered is not None
-        slices = await self._offered.slices(chunk, self.offsets)
-        values = await self._offered.values() if asked.values else {}
-        return Answer(
-            chunk=chunk,
-            slices={node: Sent(**sent) for node, sent in slices.items()},
-            values={name: Sent(**sent) for name, sent in values.items()},
-            staying=sorted(self._offered.staying()) if asked.values else [],
-            workers=self.workers if asked.values else "",
-        )
+        assert self._answers is not None
+        return await (self._answers.first(chunk) if asked.values else self._answers.further(chunk))
 
     def _admit(self, guest: Guest, call: str, attempt: int) -> bool:
         """Whether that attempt may take chunks; a new one takes the place of the one before, unless that has come
@@ -255,7 +282,8 @@ class Session:
         # It asks again for what it has where the answer did not reach it.
         if (chunk := self.pool.not_begun(asked.call, asked.at)) is not None:
             return chunk
-        return self.pool.take(asked.call, time.monotonic(), free_in=(asked.free_in or 0) / 1000)
+        free_in = (asked.free_in or 0) / 1000
+        return self.pool.take(asked.call, time.monotonic(), free_in=free_in, before=usable(asked.pace))
 
     def _take(self, guest: Guest, call: str, done: Done) -> None:
         """Results of a rank: fetched at once, unless they are late or were told before."""
@@ -266,6 +294,13 @@ class Session:
         self._results.doers[done.chunk] = call
         now = now_ms()
         self._note_of(guest, "execute", done.chunk, now - done.took, now)
+        try:
+            if (results := at_hand(done.results)) is not None:
+                self._received(guest, call, done.chunk, results, now)
+                return
+        except Exception as error:  # noqa: BLE001 - as below
+            self._unusable(guest, call, done.chunk, error)
+            return
         task = self._start(self._fetch(guest, call, done))
         guest.fetching.add(task)
         task.add_done_callback(guest.fetching.discard)
@@ -275,34 +310,44 @@ class Session:
         began = now_ms()
         plane = self._here.plane
         try:
-            results = await plane.unpack(done.results)
-            if not all(isinstance(values, list) for values in results.values()):
-                raise LinkRefused("its results are no lists")
+            self._received(guest, call, done.chunk, await plane.unpack(done.results), began)
         except Exception as error:  # noqa: BLE001 - no memory for it, say: whatever it is, others do the chunk
-            log.warning("Chunk %d of node %s is done again: %s", done.chunk, self.node, error)
-            guest.failures += 1
-            if self._results.doers.get(done.chunk) == call:
-                self._undo([done.chunk])
-                self._in_vain(f"What rank {guest.rank} on worker {guest.worker} has made cannot be had: {error}")
+            self._unusable(guest, call, done.chunk, error)
             return
-        if not self._results.awaited(done.chunk, call):
-            return
-        guest.failures = 0
-        self._note_of(guest, "transfer", done.chunk, began, now_ms())
-        self._keep(done.chunk, call, results)
         for ref in refs(done.results):
             await plane.drop(ref)
+
+    def _received(self, guest: Guest, call: str, index: int, results: Mapping[str, Values], began: int) -> None:
+        """Raises NotPulled for what are no results."""
+        if not all(isinstance(values, list) for values in results.values()):
+            raise NotPulled("its results are no lists")
+        if self._results.awaited(index, call):
+            guest.failures = 0
+            self._note_of(guest, "transfer", index, began, now_ms())
+            self._keep(index, call, results)
+
+    def _unusable(self, guest: Guest, call: str, index: int, error: Exception) -> None:
+        log.warning("Chunk %d of node %s is done again: %s", index, self.node, error)
+        guest.failures += 1
+        if self._results.doers.get(index) == call:
+            self._undo([index])
+            self._in_vain(f"What rank {guest.rank} on worker {guest.worker} has made cannot be had: {error}")
 
     def _keep(self, index: int, who: str, results: Mapping[str, Values]) -> None:
         if who and self._attendance is not None:
             self._attendance.came()
         self._results.keep(index, who, results)
         self._changed.set()
-        counts = {"done": self._results.items(self.pool.chunks), "items": self.pool.items}
-        counts = counts if self.pool.world > 1 else {}
-        spans, self._spans = self._spans, []
-        if self._tell is not None:
-            self._tell("chunks", node=self.node, spans=spans, **counts)
+        if self._all_here:
+            self.report.now()
+        else:
+            self.report.soon()
+
+    def _counts(self) -> dict[str, int]:
+        """Of a region that nobody helps with, nothing is counted."""
+        if self.pool.world <= 1:
+            return {}
+        return {"done": self._results.items(self.pool.chunks), "items": self.pool.items}
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task that ends with the session at the latest."""
@@ -317,14 +362,8 @@ class Session:
             self.pool.undone(index)
         self._changed.set()
 
-    def note(self, kind: str, worker: str, rank: int, index: int, start: int, stop: int) -> None:
-        """For the timeline (messages/trace.py): when something was done for a chunk, in ms since 1970 by this
-        process's clock, whatever the ranks' say. It is told with the next result."""
-        about = {"name": f"chunk {index}", "worker": worker, "rank": rank, "node": self.node}
-        self._spans.append({"kind": kind, "start": start, "stop": stop, **about})
-
     def _note_of(self, guest: Guest, kind: str, index: int, start: int, stop: int) -> None:
-        self.note(kind, guest.worker, guest.rank, index, start, stop)
+        self.report.note(kind, guest.worker, guest.rank, index, start, stop)
 
     # What becomes of calls
 

@@ -86,7 +86,7 @@ class SharePool:
         """What it has taken and has yet to begin, the last that it began being `at` (None: it has begun none)."""
         return next((chunk for chunk in self.outstanding(who) if chunk.index != at), None)
 
-    def take(self, who: str, now: float, *, free_in: float = 0.0) -> Chunk | None:
+    def take(self, who: str, now: float, *, free_in: float = 0.0, before: float | None = None) -> Chunk | None:
         """The next share for `who`, None: nothing for now. Who has one gets none ahead of time."""
         if free_in and self.outstanding(who):
             return None

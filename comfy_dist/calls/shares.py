@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import takewhile
-from statistics import fmean
+from statistics import fmean, median
 
 #: Chunks of one region, however many ranks and items.
 MAX_CHUNKS = 64
@@ -18,6 +18,8 @@ MAX_CHUNKS = 64
 #: that were simulated (tests/calls/test_shares.py) these cost least.
 _FIRST = 1 / 8
 _PORTION = 3 / 4
+#: And one whose speed was known before.
+_KNOWN_PORTION = 9 / 10
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class _Taker:
     speeds: list[float] = field(default_factory=list)
     #: Seconds that its last chunk took besides: to be handed out and in.
     overhead: float = 0.0
+    #: Items per second that it did of such a region before.
+    before: float | None = None
 
     @property
     def speed(self) -> float | None:
@@ -74,11 +78,15 @@ class Pool:
     `chunks_per_worker`, cut off the front as they are taken. Never over 64. No items: one, empty, the parent's.
     """
 
-    def __init__(self, items: int, world: int, ranked: bool, chunks_per_worker: int = 4) -> None:
+    def __init__(
+        self, items: int, world: int, ranked: bool, chunks_per_worker: int = 4, usual: float | None = None
+    ) -> None:
+        """`usual`: items per second that each of the others did of such a region before, on average."""
         self.items = items
         self.world = max(1, min(world, MAX_CHUNKS) if ranked else world)
         self._chunks_per_worker = chunks_per_worker
-        self._ranked = ranked
+        self.ranked = ranked
+        self._usual = usual
         self._chunks: list[Chunk] = []
         self._back: set[int] = set()
         self._done: set[int] = set()
@@ -87,6 +95,8 @@ class Pool:
         #: All that ever came, as they were when they last asked.
         self._seen: dict[str, _Taker] = {}
         self._begun: float | None = None
+        #: Chunks that are kept for who has yet to come -> what they are taken as.
+        self._kept: dict[int, str] = {}
 
     @property
     def chunks(self) -> tuple[Chunk, ...]:
@@ -125,18 +135,19 @@ class Pool:
         later = taker.had[taker.had.index(at) + 1 :] if at in taker.had else taker.had
         return next((self._chunks[index] for index in later if index in taker.open), None)
 
-    def take(self, who: str, now: float, *, free_in: float = 0.0) -> Chunk | None:
+    def take(self, who: str, now: float, *, free_in: float = 0.0, before: float | None = None) -> Chunk | None:
         """The next chunk for `who`. None: nothing is left, or others will have done it before `who` could.
 
         The parent asks again when something has changed, and now and then while something is left: it gets that
         unless somebody is at work who will be in time for it.
 
         `free_in`: seconds in which `who` expects to be done with what it has, to go on without a pause then.
-        Nobody gets twice what it may have begun.
+        `before`: items per second that it did of such a region before. Nobody gets twice what it may have begun.
         """
         self._begun = now if self._begun is None else self._begun
         taker = self._takers[who] = self._seen.setdefault(who, _Taker())
-        if free_in and taker.open and self._ranked:
+        taker.before = before or taker.before
+        if free_in and taker.open and self.ranked:
             return None
         chunk = self._again(who, taker) if self._back.difference(taker.had) else self._next(who, now, free_in)
         if chunk is not None:
@@ -145,6 +156,37 @@ class Pool:
         elif not taker.open:
             del self._takers[who]
         return chunk
+
+    def keep(self, now: float) -> Chunk | None:
+        """The next chunk, for somebody who is sure to come and to begin with it. Who that is `owned` says."""
+        name = f"kept {len(self._seen)}"
+        if (chunk := self.take(name, now)) is not None:
+            self._kept[chunk.index] = name
+        else:
+            del self._seen[name]
+        return chunk
+
+    def owned(self, index: int, who: str | None) -> None:
+        """The chunk was kept for `who`, and it is as if it had taken it; None: for nobody, it goes back."""
+        name = self._kept.pop(index)
+        if who is None:
+            self.lost(name)
+            del self._seen[name]
+        else:
+            self._takers[who], self._seen[who] = self._takers.pop(name), self._seen.pop(name)
+
+    def begun(self, index: int, who: str, now: float) -> None:
+        """`who` is at that chunk, which was its own and went back: it is its own again, unless another has it."""
+        taker = self._takers[who] = self._seen.setdefault(who, _Taker())
+        taker.had.append(index)
+        if index in self._back:
+            self._back.remove(index)
+            taker.open[index] = now
+
+    @property
+    def speeds(self) -> dict[str, float]:
+        """Items per second that each was measured to do."""
+        return {who: taker.speed for who, taker in self._seen.items() if taker.speed}
 
     def done(self, index: int, who: str, now: float, took: float | None = None) -> bool:
         """The result of a chunk is there. False: `who` does not hold it, so the result is late or a duplicate.
@@ -192,7 +234,7 @@ class Pool:
 
     @property
     def _cut_all(self) -> bool:
-        if self._ranked and self.items:
+        if self.ranked and self.items:
             return len(self._chunks) == self.world
         return bool(self._chunks) and self._chunks[-1].stop == self.items
 
@@ -209,7 +251,7 @@ class Pool:
             return None
         index = len(self._chunks)
         start = self._chunks[-1].stop if self._chunks else 0
-        if self._ranked:
+        if self.ranked:
             size = self.items // self.world + (index < self.items % self.world)
         else:
             size = self._size(who, now, self.items - start, free_in)
@@ -222,13 +264,13 @@ class Pool:
     def _size(self, who: str, now: float, left: int, free_in: float) -> int:
         """How many of the items that are left `who` gets, to begin in so many seconds. 0: better none."""
         usual = self._usual_speed(now)
-        speed = self._takers[who].speed
+        speed = self._speed_of(self._takers[who])
         others = list(self._others(who, now, usual))
         awaited = self._awaited(now, usual)
         me = (free_in, speed or usual)
         share = _share(left, me, others + awaited)
         # Nobody is refused for those who may never come, the parent only for those at work and in time.
-        rivals = others if who else list(self._others(who, now, usual, sure=True))
+        rivals = list(self._others(who, now, usual, measured=True, sure=not who))
         if not share and not _share(left, me, rivals):
             return 0
         chunks_left = self._most - len(self._chunks)
@@ -236,29 +278,51 @@ class Pool:
             return left
         ranks = 1 + len(others) + len(awaited)
         rounds = chunks_left / ranks
+        if not self._takers[who].speeds:
+            # When others will come is a guess: nobody's first part is more than an equal one of what is not done.
+            held = sum(self._chunks[index].items for each in self._takers.values() for index in each.open)
+            share = min(share, (left + held) // ranks)
         if speed:
-            return max(1, int(share * _later(rounds)))
-        # When others will come is a guess: nobody's first part is more than an equal one of what is not done.
-        held = sum(self._chunks[index].items for each in self._takers.values() for index in each.open)
-        return max(1, int(min(share, (left + held) // ranks) * _first(rounds)))
+            # Alone, what one did says nothing of how it compares to others.
+            known = self._takers[who].before is not None and self._usual is not None
+            return max(1, int(share * _later(rounds, _KNOWN_PORTION if known else _PORTION)))
+        return max(1, int(share * _first(rounds)))
+
+    def _speed_of(self, taker: _Taker) -> float | None:
+        """As measured. As long as that is little, no less than before."""
+        if taker.before is None or self._usual is None or len(taker.speeds) > 1:
+            return taker.speed
+        return max(taker.before * self._since_before, taker.speed or 0.0)
+
+    @property
+    def _since_before(self) -> float:
+        """How many times as fast as before they are: the items may be others."""
+        ratios = [each.speed / each.before for each in self._seen.values() if each.speed and each.before]
+        return median(ratios) if ratios else 1.0
 
     def _usual_speed(self, now: float) -> float:
-        """Of ranks whose own is not known: the mean, before that the most that those at work can reach yet."""
-        if known := [taker.speed for taker in self._takers.values() if taker.speed]:
+        """Of ranks whose own is not known: as before, else the mean of the others, before that the most that those
+        at work can reach yet."""
+        if self._usual is not None:
+            return self._usual * self._since_before
+        if known := [speed for taker in self._takers.values() if (speed := self._speed_of(taker))]:
             return fmean(known)
         at_work = [taker for taker in self._takers.values() if taker.open and taker.since < now]
         return max(
             (self._chunks[next(iter(each.open))].items / (now - each.since) for each in at_work), default=1.0
         )
 
-    def _others(self, who: str, now: float, usual: float, sure: bool = False) -> Iterator[tuple[float, float]]:
+    def _others(
+        self, who: str, now: float, usual: float, *, measured: bool = False, sure: bool = False
+    ) -> Iterator[tuple[float, float]]:
         """In how long each of the others is likely to be free, and its speed. Who is late needs as long again.
 
-        `sure`: only those at work whose speed is known, and not if they are late by an item.
+        `measured`: not by what it was before. `sure`: only those at work whose speed is known, and not if they are
+        late by an item.
         """
         for name, taker in self._takers.items():
             if name != who:
-                speed = taker.speed or usual
+                speed = (taker.speed if measured else self._speed_of(taker)) or usual
                 items = sum(self._chunks[index].items for index in taker.open)
                 due = taker.since + taker.overhead + items / speed if taker.open else now
                 if not sure or (taker.open and taker.speed and due + 1 / taker.speed > now):
@@ -275,9 +339,9 @@ def _first(rounds: float) -> float:
     return max(_FIRST, 0.5 ** (math.ceil(rounds) - 1))
 
 
-def _later(rounds: float) -> float:
+def _later(rounds: float, portion: float) -> float:
     """The same of one whose speed is known: enough for the chunks that remain to be no larger."""
-    return min(1.0, max(_PORTION, 1 / rounds))
+    return min(1.0, max(portion, 1 / rounds))
 
 
 def _share(left: int, me: tuple[float, float], others: list[tuple[float, float]]) -> int:
@@ -288,7 +352,7 @@ def _share(left: int, me: tuple[float, float], others: list[tuple[float, float]]
     """
     workers = [me, *others]
     early, late = 0.0, min(free + left / each for free, each in workers)
-    for _ in range(40):
+    for _ in range(24):
         middle = (early + late) / 2
         if sum(math.floor((middle - free) * each) for free, each in workers if free < middle) >= left:
             late = middle

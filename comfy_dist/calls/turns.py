@@ -31,6 +31,9 @@ class Turn(Protocol):
     async def next(self, done: int, results: Mapping[str, Values]) -> Expansion | None:
         """What to execute next, a chunk having given `results`. None: nothing."""
 
+    def next_now(self, done: int, results: Mapping[str, Values]) -> Expansion | None:
+        """The same on the thread of whoever asks, where nothing need be waited for. None: ask `next`."""
+
     def outputs(self) -> list[Values]:
         """For each closing node what it is to close with, once `next` has given None."""
 

@@ -1,6 +1,7 @@
 """What executes a prompt. The worker knows only this protocol."""
 
 from comfy_dist.engine.protocol import (
+    NOT_OF_CALLS,
     Emit,
     Engine,
     EngineDied,
@@ -14,6 +15,7 @@ from comfy_dist.engine.protocol import (
 )
 
 __all__ = [
+    "NOT_OF_CALLS",
     "Emit",
     "Engine",
     "EngineDied",

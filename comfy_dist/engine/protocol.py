@@ -10,6 +10,10 @@ from comfy_dist.errors import ComfyDistError
 from comfy_dist.messages import Catalogue, Job, Message, Prompt, StatusMessages
 from comfy_dist.validation import Validation
 
+#: Events that are told to a prompt's own client, or to everyone. Of a call nobody is told them, so engines need
+#: not make them.
+NOT_OF_CALLS = frozenset({"execution_start", "execution_cached", "progress_state"})
+
 
 @dataclass(frozen=True, slots=True)
 class EngineEvent:
@@ -104,8 +108,9 @@ class Engine(Protocol):
 
     async def validate(self, prompt: Prompt, targets: tuple[str, ...] | None) -> Validation: ...
 
-    async def execute(self, job: Job, emit: Emit) -> Outcome:
-        """Run the job's output nodes. Raises EngineDied when the process ends under it."""
+    async def execute(self, job: Job, emit: Emit, *, attempt: int = 1) -> Outcome:
+        """Run the job's output nodes, as that attempt at it. Raises EngineDied when the process ends under
+        it."""
         ...
 
     async def interrupt(self, job_id: str) -> None:

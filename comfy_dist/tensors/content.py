@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import Any
 
+import numpy as np
 import torch
 
 from comfy_dist.tensors.memory import bytes_of, name_of, plain
@@ -18,6 +19,20 @@ def content_of(value: Any) -> str:
     it holds no interpreter lock while it reads tensors. Raises CannotTravel."""
     structure = json.dumps(pack(value, _hashed), sort_keys=True, allow_nan=False)
     return hashlib.sha256(structure.encode()).hexdigest()
+
+
+def nbytes_of(value: Any) -> int:
+    """Bytes of the tensors in a value that can travel, which is what hashing and moving it takes."""
+    match value:
+        case torch.Tensor() | np.ndarray():
+            return int(value.nbytes)
+        case bytes() | bytearray() | memoryview() | str():
+            return len(value)
+        case dict():
+            return sum(map(nbytes_of, value.values()))
+        case list() | tuple():
+            return sum(map(nbytes_of, value))
+    return 0
 
 
 def _hashed(tensor: torch.Tensor) -> TensorRef:

@@ -173,6 +173,15 @@ def unpack(packed: Any, pulled: Pulled, depth: int = 0) -> Any:
     raise NotPulled("This is no packed value.")
 
 
+def at_hand(packed: Any) -> Any:
+    """The value again, where all of it is written out; None: it has references, or is None. Raises NotPulled."""
+    return None if any(True for _ in refs(packed)) else unpack(packed, _no_reference)
+
+
+def _no_reference(ref: TensorRef) -> torch.Tensor:
+    raise NotPulled(f"{ref.id} is not at hand.")
+
+
 def _check_depth(depth: int) -> None:
     # A level of the value is up to three of its JSON.
     if depth > 3 * _DEPTH + 3:

@@ -134,6 +134,9 @@ class MemoryTaker:
     def serve(self, routes: Sequence[Route]) -> None:
         self._routes = (*COMMON, *routes)
 
+    def rest(self) -> None:
+        pass
+
     async def take(self) -> Delivery:
         route, order, job = await self._broker.get(lambda: self._turns.order(self._routes))
         self._turns.took(route)

@@ -94,6 +94,11 @@ class Taker(Protocol):
         """Take from these too; those that are common are always served. Holds from the next take()."""
         ...
 
+    def rest(self) -> None:
+        """Who has the last delivery will send calls, which are for others: none need come here before the next
+        take()."""
+        ...
+
     async def take(self) -> Delivery:
         """The next job: calls, then what was offered to this worker, then high before normal before low; first
         come, first served within a route. Between routes that are alike see `Turns`.

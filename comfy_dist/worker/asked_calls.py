@@ -24,6 +24,7 @@ class Asked:
     region: str
     session: Peer | None
     helper: bool
+    opening: dict[str, Any] | None
     handoff: Peer | None
     plan: bool
 
@@ -43,6 +44,7 @@ class Asked:
             region=str(asked.get("region", "")),
             session=Peer.model_validate(asked["session"]) if asked.get("session") else None,
             helper=bool(asked.get("session") and asked.get("helper")),
+            opening=asked.get("opening"),
             handoff=Peer.model_validate(asked["handoff"]) if asked.get("handoff") else None,
             plan=bool(asked.get("plan")),
         )
@@ -98,6 +100,7 @@ def job_of(asked: Asked, parent: Job, attempt: int, worker: str, progress: str) 
             region=asked.region,
             session=asked.session,
             helper=asked.helper,
+            opening=asked.opening,
             handoff=asked.handoff,
             plan=asked.plan,
         ),

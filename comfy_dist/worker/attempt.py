@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from comfy_dist.calls.errors import RegionError
 from comfy_dist.engine import (
+    NOT_OF_CALLS,
     Engine,
     EngineDied,
     EngineEvent,
@@ -53,8 +55,9 @@ class Attempt:
         interrupt_grace: float,
         files: JobFiles | None = None,
         split: Split | None = None,
+        will_call: Callable[[], object] | None = None,
     ) -> None:
-        """`split`: where its nodes can send calls."""
+        """`split`: where its nodes can send calls; `will_call` is told if they are likely to."""
         self.job = job
         self.number = number
         self._worker = worker
@@ -64,6 +67,7 @@ class Attempt:
         self._grace = interrupt_grace
         self._files = files
         self._split = split
+        self._will_call = will_call
         self._report = files.report(job) if files is not None else None
         #: While its files are brought here.
         self._supplying: asyncio.Task[Prompt] | None = None
@@ -92,7 +96,9 @@ class Attempt:
                     return self._cancelled(None)
                 if self._split is not None:
                     job = self._split.planned(job)
-                outcome = await self._engine.execute(job, self._emit)
+                    if self._will_call is not None and self._split.has_regions:
+                        self._will_call()
+                outcome = await self._engine.execute(job, self._emit, attempt=self.number)
         except RegionError as error:
             return failed(
                 self.job, self._worker, self.number, message=str(error), kind="RegionError", node=error.node_id
@@ -126,6 +132,8 @@ class Attempt:
             self._supplying = None
 
     def _emit(self, event: EngineEvent | Preview | NodeText) -> None:
+        if isinstance(event, EngineEvent) and event.event in NOT_OF_CALLS and self.job.call is not None:
+            return
         if self._split is not None and isinstance(event, EngineEvent):
             event = self._split.event(event)
         if self._report is not None and isinstance(event, EngineEvent) and event.event == "executed":

@@ -22,6 +22,7 @@ from comfy_dist.messages import (
     Job,
     Requirements,
     Route,
+    WorkerState,
     selected,
 )
 from comfy_dist.routing import needs_of
@@ -228,9 +229,10 @@ class Desk:
         }
 
     def _state_of(self, worker: Announcement) -> str:
-        """As announced; this one's own as it is, for the news of the job that asks may be on its way."""
+        """As announced, unless more is known: of this one, and of calls that have ended."""
         if worker.id != self._identity.id:
-            return worker.state.value
+            done = worker.jobs and all(self.sent.has_ended(job.id) for job in worker.jobs)
+            return (WorkerState.IDLE if done and worker.state is WorkerState.BUSY else worker.state).value
         own = [self._standings[lane].state for lane in range(self._own)]
         return min(own, key=READIEST.index).value
 

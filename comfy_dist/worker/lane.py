@@ -250,6 +250,7 @@ class Lane:
                 interrupt_grace=self._limits.interrupt_grace,
                 files=self._files,
                 split=Split(calls, self._standing.catalogue, self._before) if self._engine.linked else None,
+                will_call=self._taker.rest,
             )
             start = News(NEWS_SECONDS, lambda: self._tell(job, attempt.started()))
             try:

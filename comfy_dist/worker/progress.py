@@ -23,8 +23,6 @@ BATCH = 32
 FIRST_BURST = 6
 #: Seconds that the progress of a call is collected for, by its worker and by its parent's: it is shown in a bar.
 CALL_BURST = 0.1
-#: What only a prompt's own client would understand; a call has none.
-NOT_OF_CALLS = frozenset({"execution_start", "execution_cached", "progress_state"})
 #: Bytes that may travel with the end of a job.
 TRAIL_BYTES = 4096
 #: ComfyUI's binary event: a preview with metadata.
@@ -68,8 +66,6 @@ class ProgressSender:
         data = event.data
         # What a blocker's message is told by ends nothing: the rest is executed all the same.
         if event.event in TERMINAL and data.get("exception_type") != "ExecutionBlocked":
-            return
-        if event.event in NOT_OF_CALLS and self._job.call is not None:
             return
         node = data.get("display_node") or data.get("node")
         body = to_json({"type": event.event, "data": data}, inf_nan_mode="null")

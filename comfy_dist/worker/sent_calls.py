@@ -14,6 +14,9 @@ from comfy_dist.worker.link import LinkServer
 from comfy_dist.worker.lookout import Lookout
 from comfy_dist.worker.progress import ProgressSender
 
+#: Calls whose ends are remembered: until the next announcement of who had them.
+MOST_ENDED = 1024
+
 
 class SentCalls:
     """One for all lanes of a worker."""
@@ -39,6 +42,8 @@ class SentCalls:
         self._lookout = Lookout(worker, transport, arbiter, self.running, self.push, call_timeout)
         #: By the calls' ids.
         self._sent: dict[str, AttemptCalls] = {}
+        #: The last that have ended, whoever they were for.
+        self._ended: dict[str, None] = {}
         self._following = False
         self._has_calls = asyncio.Event()
 
@@ -87,6 +92,10 @@ class SentCalls:
         if self._sent.get(call_id) is calls:
             calls.started(call_id, worker, self._name_of(worker), attempt)
 
+    def has_ended(self, call_id: str) -> bool:
+        """Whether it was one of this worker's, of late, and its end has come here."""
+        return call_id in self._ended
+
     def fold(self, fact: Fact) -> None:
         """A fact of the control stream."""
         if not isinstance(fact, (StartedFact, AttemptFailedFact, ReleasedFact)):
@@ -105,6 +114,9 @@ class SentCalls:
 
     async def _receive(self) -> None:
         async for ended in self._transport.results():
+            self._ended[ended.call] = None
+            if len(self._ended) > MOST_ENDED:
+                del self._ended[next(iter(self._ended))]
             calls = self._sent.get(ended.call)
             # Where not: of an attempt before this one.
             if calls is not None:

@@ -42,6 +42,11 @@ class Split:
         self._prompt = planned.prompt
         return job.model_copy(update={"prompt": planned.prompt, "outputs_to_execute": tuple(planned.targets)})
 
+    @property
+    def has_regions(self) -> bool:
+        """Whether it was planned here."""
+        return bool(self._prompt)
+
     # With the ids that clients know
 
     def event(self, event: EngineEvent) -> EngineEvent:

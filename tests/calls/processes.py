@@ -120,13 +120,21 @@ class Calling:
 
     @classmethod
     async def of(
-        cls, here: Here, session: Session, divided: dict[str, Any], values: dict[str, Any] | None = None
+        cls,
+        here: Here,
+        session: Session,
+        divided: dict[str, Any],
+        values: dict[str, Any] | None = None,
+        invitations: list[Invitation] | None = None,
     ) -> Calling:
+        """By default everybody is called, and nobody is awaited."""
+
         async def opened() -> Calling:
             job = await here.job()
             offered = Offered(here.plane, session.id, divided, values or {})
             peer = session.open(here, job, offered)
-            session.invite({"session": peer}, [Invitation(None, rank) for rank in range(1, session.pool.world)])
+            called = invitations or [Invitation(None, rank) for rank in range(1, session.pool.world)]
+            await session.invite({"session": peer}, called)
             return cls(here, job, session, Peer.model_validate(peer))
 
         return await here.thread.run(opened())

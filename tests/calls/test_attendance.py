@@ -50,7 +50,7 @@ class Place:
             session = Session(pool, ("in",), node="9", attendance=attends)
             peer = session.open(here, job, Offered(here.plane, session.id, {}, {}))
             shares = [1, 2] if isinstance(pool, SharePool) else [None, None]
-            session.invite(
+            await session.invite(
                 {"session": peer},
                 [Invitation(f"w{rank}", rank, share) for rank, share in zip((1, 2), shares, strict=True)],
             )

@@ -91,7 +91,8 @@ class Region:
         return done
 
     def has_asked_ahead(self) -> bool:
-        return self.rank._ahead is not None and self.rank._ahead.done()
+        """Or need not, as there is nothing after it."""
+        return self.rank._last or (self.rank._ahead is not None and self.rank._ahead.done())
 
     def has_pulled_ahead(self) -> bool:
         return self.outstanding() == 2 and any(task.done() for task in list(self.far._coming.values()))
@@ -226,8 +227,9 @@ async def test_results_that_are_slow_to_be_told_are_not_made_twice(
 
     async def slow(peer: Peer, body: dict[str, Any], timeout: float) -> dict[str, Any]:
         if "free_in" in body and body["free_in"] is None:
-            await until(lambda: max(asked_ahead) > body["done"]["chunk"])
-            overtaken.append(body["done"]["chunk"])
+            done = body["done"]["chunk"]
+            await until(lambda: max(asked_ahead) > done or not region.session.pool.left)
+            overtaken.extend([done] if max(asked_ahead) > done else [])
         answer = await ask(peer, body, timeout)
         if body.get("free_in"):
             asked_ahead.add(body["at"])

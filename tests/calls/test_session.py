@@ -330,7 +330,7 @@ async def test_a_rank_whose_results_cannot_be_had_twice_in_a_row_goes_home(clust
         answer = await spoiled(answer)
         failures.append(answer)
         await until(lambda: calling.session._guests[cluster.call(1)].failures == len(failures))
-    assert len(failures) == 3, "it had the third before it was known of the second"
+    assert len(failures) == 2, "what is written out is known at once"
     assert _is_whole(await parent_does_the_rest(calling), 24)
     assert list(calling.session._results.doers.values()).count(cluster.call(1)) == 1
 
@@ -526,3 +526,23 @@ async def test_nothing_is_left_of_hundreds_of_regions(cluster: Cluster) -> None:
     assert cluster.here.plane.held.count == 0
     assert cluster.far.held.count == 0
     assert not cluster.here._heard
+
+
+@pytest.mark.parametrize("pace", [1e-310, -1.0, 0.0, 1e300, float("inf"), float("nan")])
+async def test_a_pace_that_makes_no_sense_is_not_heeded(cluster: Cluster, pace: float) -> None:
+    calling = await cluster.calling(ranked=False, items=24)
+    answer = await calling.ask(cluster.far, cluster.call(1), pace=pace)
+    assert answer["chunk"] is not None
+    await helps(calling, cluster.far, cluster.call(1), answer)
+    assert _is_whole(await parent_does_the_rest(calling), 24)
+
+
+async def test_results_that_nobody_can_read_are_made_by_others(cluster: Cluster) -> None:
+    calling = await cluster.calling(ranked=False, items=24)
+    answer = await calling.ask(cluster.far, cluster.call(1))
+    unreadable = {"$": "array", "tensor": {"$": "tensor", "dtype": "bfloat16", "shape": [1], "data": "AAA="}}
+    done = {"chunk": answer["chunk"]["index"], "results": {"in": [unreadable]}}
+    answer = await calling.ask(cluster.far, cluster.call(1), done)
+    assert answer["chunk"] is not None
+    await helps(calling, cluster.far, cluster.call(1), answer)
+    assert _is_whole(await parent_does_the_rest(calling), 24)

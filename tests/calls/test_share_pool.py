@@ -107,7 +107,20 @@ def test_calls_are_anybodys_but_where_only_some_may_take_them() -> None:
     assert sent(spread()) == [None] * 4
     assert sent(spread(["w0", "w1"])) == ["w0", "w1", "parent", "w0"]
     assert sent(spread(None, Participation.FALLBACK)) == ["w0", "w1", "w0"]
-    assert invitations(participants(everybody, OWN[1], spread(), "9"), "parent", 1) == [Invitation(None, 1)]
+    assert invitations(participants(everybody, OWN[1], spread(), "9"), "parent", 1) == [
+        Invitation(None, 1, awaited=True)
+    ]
+
+
+def test_only_who_is_idle_is_awaited() -> None:
+    everybody = [worker("parent", "busy"), worker("w0", "busy", engines=2), worker("w1"), worker("w2", engines=2)]
+
+    def awaited(how: Spread) -> list[bool]:
+        found = participants(everybody, OWN[1], how, "9")
+        return [each.awaited for each in invitations(found, "parent", found.engines - found.parent)]
+
+    assert awaited(spread()) == [True, True, True, False, False]
+    assert awaited(spread(None, Participation.FALLBACK)) == [False, True, True, False, True]
 
 
 # The pool

@@ -6,6 +6,7 @@ import heapq
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import pytest
 import torch
@@ -146,11 +147,19 @@ class Course:
 
 
 def _simulate(
-    items: int, paces: Sequence[float], overhead: float, late: float = 0.0, noise: float = 0.0, world: int = 0
+    items: int,
+    paces: Sequence[float],
+    overhead: float,
+    late: float = 0.0,
+    noise: float = 0.0,
+    world: int = 0,
+    before: Sequence[float] = (),
 ) -> Course:
-    """Workers of so many seconds per item, the parent first, and so many per chunk; all but it come `late`."""
+    """Workers of so many seconds per item, the parent first, and so many per chunk; all but it come `late`.
+    `before`: what they needed for an item the last time."""
     chance = random.Random(1)
-    pool = Pool(items, world or len(paces), ranked=False)
+    usual = fmean(1 / pace for pace in before[1:]) if before else None
+    pool = Pool(items, world or len(paces), ranked=False, usual=usual)
     done, chunks, end = [0] * len(paces), [0] * len(paces), 0.0
     refused = set()
     waits = False
@@ -165,7 +174,7 @@ def _simulate(
         if index >= 0:
             assert pool.done(index, who, now)
             end = now
-        if (chunk := pool.take(who, now)) is not None:
+        if (chunk := pool.take(who, now, before=1 / before[n] if before else None)) is not None:
             work = sum(paces[n] * (1 + noise * chance.uniform(-1, 1)) for _ in range(chunk.items))
             heapq.heappush(events, (now + overhead + work, n, chunk.index))
             done[n] += chunk.items
@@ -199,6 +208,75 @@ ONE_SLOW = [0.05] * 7 + [0.2]
 def test_unequal_workers_end_together(paces: Sequence[float], overhead: float, least: float) -> None:
     """64 items at 8 workers: of the ideal for their speeds, with what each chunk costs besides."""
     assert _ideal(64, paces) / _simulate(64, paces, overhead).seconds >= least
+
+
+@pytest.mark.parametrize(("paces", "least"), [(EQUAL, 0.965), (ONE_SLOW, 0.95), ([0.2] + [0.05] * 7, 0.95)])
+@pytest.mark.parametrize("times", [1.0, 2.0, 0.5])
+def test_who_is_known_is_given_what_it_can_do_at_once(paces: Sequence[float], least: float, times: float) -> None:
+    """Also where everybody is slower, or quicker, than the last time."""
+    course = _simulate(64, [pace * times for pace in paces], 0.004 * times, before=paces)
+    assert _ideal(64, paces) * times / course.seconds >= least
+    assert sum(course.chunks) <= 24
+    assert max(course.chunks) <= 4
+
+
+@pytest.mark.parametrize("slower", [2.0, 4.0])
+def test_who_is_slower_than_it_was_keeps_others_waiting_once(slower: float) -> None:
+    paces = [0.05] * 7 + [0.05 * slower]
+    course = _simulate(640, paces, 0.004, before=[0.05] * 8)
+    assert course.seconds <= 640 / 8 * 0.05 * slower
+    known = _simulate(640, paces, 0.004, before=paces)
+    assert _ideal(640, paces) / known.seconds >= 0.965
+
+
+@given(st.integers(1, 300), st.integers(2, 12), st.booleans(), st.data())
+def test_what_is_kept_is_done_once_whoever_it_is_for(
+    items: int, world: int, ranked: bool, data: st.DataObject
+) -> None:
+    pool = Pool(items, world, ranked)
+    first = pool.take("", 0.0)
+    kept = [chunk for _ in range(data.draw(st.integers(0, world - 1))) if (chunk := pool.keep(0.0)) is not None]
+    done = []
+    for number, chunk in enumerate(kept):
+        who = f"call {number}"
+        pool.owned(chunk.index, data.draw(st.sampled_from([who, None])))
+        fate = data.draw(st.sampled_from(["done", "not begun", "late", "never"]))
+        if pool.outstanding(who) and fate == "done":
+            assert pool.done(chunk.index, who, 1.0)
+            done.append(chunk.index)
+        elif pool.outstanding(who) and fate == "not begun":
+            assert pool.not_begun(who, None) == chunk
+            assert pool.not_begun(who, chunk.index) is None
+        elif pool.outstanding(who) and fate == "late":
+            pool.lost(who)
+            assert not pool.done(chunk.index, who, 1.0)
+            pool.begun(chunk.index, who, 1.0)
+            assert pool.done(chunk.index, who, 2.0)
+            done.append(chunk.index)
+        pool.lost(who)
+    while first is not None:
+        assert first.index not in done
+        assert pool.done(first.index, "", 3.0)
+        done.append(first.index)
+        first = pool.take("", 3.0)
+    assert pool.finished
+    assert sorted(done) == list(range(len(pool.chunks)))
+    assert _in_order(pool) == list(range(items))
+
+
+def test_who_has_begun_what_another_has_by_now_does_it_in_vain() -> None:
+    pool = Pool(24, 3, ranked=True)
+    chunk = pool.keep(0.0)
+    assert chunk is not None
+    pool.owned(chunk.index, "a")
+    pool.lost("a")
+    assert pool.take("b", 1.0) == chunk
+    pool.begun(chunk.index, "a", 2.0)
+    assert not pool.outstanding("a")
+    pool.lost("b")
+    assert pool.take("a", 3.0) != chunk, "it has done that"
+    assert not pool.done(chunk.index, "a", 4.0)
+    assert pool.take("", 5.0) == chunk
 
 
 @pytest.mark.parametrize(("items", "noise"), [(1000, 0.3), (10_000, 0.3), (640, 0.1)])

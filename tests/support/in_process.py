@@ -98,7 +98,7 @@ class Obedient:
     async def validate(self, prompt: Prompt, targets: tuple[str, ...] | None) -> Validation:
         return Validation(valid=True, outputs=("1",))
 
-    async def execute(self, job: Job, emit: Emit) -> Outcome:
+    async def execute(self, job: Job, emit: Emit, *, attempt: int = 1) -> Outcome:
         self._stage.executed.append((self._worker, job.id))
         self._stage.jobs[job.id] = job
         self._interrupted.clear()

@@ -34,7 +34,7 @@ class Painter(Obedient):
         gpu = Device(name=GPU, type="cuda", index=0, vram_total=141 * GIB, vram_free=100 * GIB)
         return found.model_copy(update={"nodes": nodes, "devices": (gpu,)})
 
-    async def execute(self, job: Job, emit: Emit) -> Outcome:
+    async def execute(self, job: Job, emit: Emit, *, attempt: int = 1) -> Outcome:
         about = {"node_id": "1", "prompt_id": job.id, "display_node_id": "1", "real_node_id": "1"}
         emit(EngineEvent("executing", {"node": "1", "display_node": "1", "prompt_id": job.id}))
         emit(EngineEvent("progress", {"node": "1", "value": 3, "max": 10, "prompt_id": job.id}))

@@ -16,12 +16,12 @@ from comfy_dist.workspace import Workspace
 
 
 class Faulty(GraphEngine):
-    async def execute(self, job: Job, emit: Emit) -> Outcome:
+    async def execute(self, job: Job, emit: Emit, *, attempt: int = 1) -> Outcome:
         raise ZeroDivisionError("by nothing")
 
 
 class Done(GraphEngine):
-    async def execute(self, job: Job, emit: Emit) -> Outcome:
+    async def execute(self, job: Job, emit: Emit, *, attempt: int = 1) -> Outcome:
         return Executed()
 
 

@@ -19,6 +19,7 @@ from comfy_dist.messages import (
     CallEnded,
     CancelledFact,
     Command,
+    CurrentJob,
     EndedFact,
     Job,
     StartedFact,
@@ -28,7 +29,10 @@ from comfy_dist.messages import (
 from comfy_dist.transport import Transport
 from comfy_dist.transport.amqp import AmqpTransport
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
-from comfy_dist.worker import peers, presence
+from comfy_dist.worker import peers, presence, sent_calls
+from comfy_dist.worker.arbiter import Arbiter
+from comfy_dist.worker.link import LinkServer
+from comfy_dist.worker.sent_calls import SentCalls
 from tests.support.in_process import Cluster, Running, in_process
 from tests.support.patience import PATIENCE
 
@@ -264,6 +268,64 @@ async def test_who_is_there_takes_part_however_late_it_answers_the_roll_call(
         await late.announce(answer.model_copy(update={"id": "late", "name": "also"}))
         assert [each["name"] for each in (await asked)["workers"]] == ["also", "here"]
     await late.close()
+
+
+async def test_who_is_announced_as_busy_with_a_call_that_has_ended_is_idle(
+    cluster: Cluster, client: Transport, join: Callable[[], Transport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The news of an end are faster than its worker's next announcement."""
+    monkeypatch.setattr(peers, "LATE_SECONDS", PATIENCE)
+    here, other = await running(cluster, client, "here"), join()
+    await cluster.worker("there")
+    async with node_of(here) as node:
+        (id_,) = (await node.link.ask("send", calls=[call("Quick")]))["ids"]
+        await node.until(lambda message: message.get("state") == "ended" and message["call"] == id_)
+        await other.open()
+        async with client.announcements() as announcements:
+            await client.send(Command(verb="announce"))
+            async with asyncio.timeout(PATIENCE):
+                while not (seen := await anext(announcements)).catalogue:
+                    pass
+        ended, runs = CurrentJob(id=id_), CurrentJob(id="job-here")
+        busy, idle = WorkerState.BUSY, WorkerState.IDLE
+        for number, (state, jobs, told) in enumerate(
+            [
+                (busy, (ended,), "idle"),
+                (busy, (ended, runs), "busy"),
+                (busy, (runs,), "busy"),
+                (busy, (), "busy"),
+                (idle, (), "idle"),
+            ]
+        ):
+            # Each under another name, by which it is seen that it was heard.
+            name = f"also-{number}"
+            about = {"id": "other", "name": name, "state": state, "jobs": jobs}
+            await other.announce(seen.model_copy(update=about))
+            answer = await peers_of(node, name, "here", "there")
+            assert answer["workers"][0]["state"] == told, name
+    await other.close()
+
+
+async def test_of_ended_calls_the_last_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sent_calls, "MOST_ENDED", 2)
+    broker = MemoryBroker()
+    transport, other = MemoryTransport(broker), MemoryTransport(broker)
+    await transport.open()
+    await transport.enlist("w")
+    arbiter = Arbiter(transport, "w", max_attempts=3)
+    sent = SentCalls("w", transport, arbiter, LinkServer(no_answer), lambda id_: id_, None)
+    running = asyncio.create_task(sent.run())
+    for number in range(4):
+        await other.send_result(CallEnded(call=str(number), parent="j", parent_attempt=1, status="finished"), "w")
+    await until(lambda: sent.has_ended("3"))
+    assert [number for number in range(5) if sent.has_ended(str(number))] == [2, 3]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await transport.close()
+
+
+async def no_answer(*_: object) -> None:
+    """Nobody asks."""
 
 
 async def test_nobody_is_waited_for_who_hangs(

@@ -185,7 +185,7 @@ class ComfyuiEngine:
         except ValidationError:
             raise ServerFault(f"The node pack of {self._host.where} is another version; update it.") from None
 
-    async def execute(self, job: Job, emit: Emit) -> Outcome:
+    async def execute(self, job: Job, emit: Emit, *, attempt: int = 1) -> Outcome:
         async with self._turn:
             connection = self._connected()
             run = self._run = Run(job, server=connection.server, publisher=connection.publisher, emit=emit)

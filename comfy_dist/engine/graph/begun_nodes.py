@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +52,9 @@ class BegunNodes:
 
     def __bool__(self) -> bool:
         return bool(self._begun)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._begun)
 
     def __contains__(self, node_id: str) -> bool:
         return node_id in self._begun

@@ -145,14 +145,14 @@ class GraphEngine:
         body = encode_json({"prompt": prompt, "targets": targets})
         return Validation.model_validate(await self._ask("validate", body))
 
-    async def execute(self, job: Job, emit: Emit) -> Outcome:
+    async def execute(self, job: Job, emit: Emit, *, attempt: int = 1) -> Outcome:
         while self._run is not None:
             # Its execute() was cancelled, and the child has not got to the end of it yet.
             await asyncio.wait([self._run.outcome])
         if self._child is None or not self._child.alive:
             raise EngineDied("Engine graph is not running; start it first.")
         run = self._run = _Run(job, emit)
-        self._child.send({"op": "execute", "job": job.id}, job.to_bytes())
+        self._child.send({"op": "execute", "job": job.id, "attempt": attempt}, job.to_bytes())
         try:
             return await asyncio.shield(run.outcome)
         except asyncio.CancelledError:

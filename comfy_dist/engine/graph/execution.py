@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterable, Mapping
@@ -35,6 +36,8 @@ from comfy_dist.engine.graph.returns import read_return
 
 _log = logging.getLogger(__name__)
 
+#: Seconds after which it is told that hidden nodes are waited for.
+TELL_SECONDS = 0.05
 #: Nodes that an error about a cycle names.
 _CYCLE_NODES_NAMED = 20
 
@@ -107,11 +110,22 @@ class Execution:
             if node_id is not None:
                 await self._step(node_id)
             elif self._begun:
-                self._record.flush()
-                for ended in await self._begun.wait():
+                for ended in await self._wait():
                     self._order.release(ended)
             else:
                 self._blame_cycle()
+
+    async def _wait(self) -> list[str]:
+        """The nodes whose calls have ended, one at least."""
+        if not all(self._graph.class_of(node_id).is_hidden for node_id in self._begun):
+            self._record.flush()
+            return await self._begun.wait()
+        # They rarely wait long, and what is told then can be told with what follows.
+        telling = asyncio.get_running_loop().call_later(TELL_SECONDS, self._record.flush)
+        try:
+            return await self._begun.wait()
+        finally:
+            telling.cancel()
 
     async def _look_up(self) -> None:
         """Find what the cache has of this prompt."""
@@ -142,7 +156,7 @@ class Execution:
                 self._done(node_id, cached, executed=False)
             else:
                 types = self._graph.types_of(node_id)
-                self._record.node_started(node_id)
+                self._record.node_started(node_id, hidden=self._graph.class_of(node_id).is_hidden)
                 values, missing = collect_inputs(self._graph.inputs_of(node_id), types, self._outputs_of)
                 values |= hidden_inputs(types, node_id, self._prompt, self._extra_data)
                 await self._begin(node_id, values, missing)

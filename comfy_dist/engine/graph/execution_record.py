@@ -14,6 +14,9 @@ from comfy_dist.engine.graph.progress import NodeProgress
 class Sender(Protocol):
     """Where events go."""
 
+    #: Whether the prompt is a call.
+    of_call: bool
+
     def event(self, event: str, data: dict[str, Any]) -> None:
         """Send with the next flush."""
         ...
@@ -46,12 +49,16 @@ class ExecutionRecord:
     def cached(self, node_ids: list[str]) -> None:
         self._message("execution_cached", {"nodes": node_ids, "prompt_id": self._prompt_id})
 
-    def node_started(self, node_id: str) -> None:
+    def node_started(self, node_id: str, *, hidden: bool = False) -> None:
+        """That of a hidden node is told with what comes next, or when it is waited for; of a call, not at all."""
         self._progress.start(node_id)
         display = self._prompt.get_display_node_id(node_id)
         data = {"node": node_id, "display_node": display, "prompt_id": self._prompt_id}
-        self._sender.event("executing", data)
-        self._sender.flush()
+        if not hidden:
+            self._sender.event("executing", data)
+            self._sender.flush()
+        elif not self._sender.of_call:
+            self._sender.event("executing", data)
 
     def node_reported(self, node_id: str, value: float, maximum: float, preview: Any) -> None:
         """A node's progress. It goes out at once."""

@@ -34,6 +34,9 @@ class NodeClass:
     not_idempotent: bool
     has_is_changed: bool
     has_lazy_status: bool
+    #: Plans and expansions put it in, no person does: it ends at once or waits for others, and its inputs are
+    #: always the same.
+    is_hidden: bool
     #: The names that its VALIDATE_INPUTS takes, ("*",) for **kwargs; None where it has none.
     validates: tuple[str, ...] | None
 
@@ -66,6 +69,7 @@ class NodeClass:
             not_idempotent=bool(getattr(node, "NOT_IDEMPOTENT", False)),
             has_is_changed=hasattr(node, "IS_CHANGED"),
             has_lazy_status=hasattr(node, "check_lazy_status"),
+            is_hidden=getattr(node, "COMFY_DIST_HIDDEN", False) is True,
             validates=_arguments(getattr(node, "VALIDATE_INPUTS", None)),
         )
 

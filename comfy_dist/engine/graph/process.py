@@ -24,6 +24,7 @@ import torch
 from pydantic_core import from_json
 
 from comfy_dist import __version__
+from comfy_dist.calls import running_job
 from comfy_dist.engine.channel import Channel
 from comfy_dist.engine.content_hash import short_hash
 from comfy_dist.engine.graph import compat, running
@@ -39,6 +40,7 @@ from comfy_dist.engine.graph.object_info import object_info
 from comfy_dist.engine.graph.packs import find_packs, load_packs
 from comfy_dist.engine.graph.process_registry import registry
 from comfy_dist.engine.graph.registry import Definitions, sentence
+from comfy_dist.engine.protocol import NOT_OF_CALLS
 from comfy_dist.nodes import folders, node_texts
 from comfy_dist.workspace import Workspace, model_files
 
@@ -56,8 +58,12 @@ class _Sender:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self.flush = channel.flush
+        #: Whether the prompt is a call: of that nobody is told everything.
+        self.of_call = False
 
     def event(self, event: str, data: dict[str, Any]) -> None:
+        if self.of_call and event in NOT_OF_CALLS:
+            return
         self._channel.queue({"op": "event", "event": event, "data": data})
 
     def preview(self, node: str, body: bytes) -> None:
@@ -113,7 +119,7 @@ class Process:
         while (frame := await self._work.get()) is not None:
             header, body = frame
             if header["op"] == "execute":
-                outcome = await self._execute(header["job"], body)
+                outcome = await self._execute(header["job"], header["attempt"], body)
                 # Before the answer: with it the next job may come, and be interrupted.
                 self._current_job = None
                 self._channel.send({"op": "done", **outcome})
@@ -121,10 +127,12 @@ class Process:
                 self._free()
                 self._channel.send({"op": "answer", "id": header["id"], "result": {}})
 
-    async def _execute(self, job_id: str, body: bytes) -> dict[str, Any]:
+    async def _execute(self, job_id: str, attempt: int, body: bytes) -> dict[str, Any]:
         job = from_json(body)
+        running_job.told = {"id": job_id, "attempt": attempt, "call": job.get("call"), "spread": job["spread"]}
         prompt = job["prompt"]
         extra_data = {"client_id": job.get("client_id")} | (job.get("extra_data") or {})
+        self._sender.of_call = job.get("call") is not None
         started = time.time_ns() // 1_000_000
         try:
             definitions = Definitions(registry)
@@ -150,6 +158,7 @@ class Process:
             return self._error(job_id, started, "", "", describe_failure(error, None))
         finally:
             self._execution = None
+            running_job.told = None
 
     def _refused(
         self, job_id: str, prompt: dict[str, Any], verdict: dict[str, Any], started: int

@@ -18,6 +18,8 @@ class Registry:
         self.display_names: dict[str, str] = {}
         #: {class name: why it cannot tell its inputs, when it was last asked}
         self.faults: dict[str, str] = {}
+        #: Inputs of hidden classes, which never change.
+        self.fixed: dict[str, tuple[Mapping[str, Any], InputTypes]] = {}
         self._nodes: dict[str, NodeClass] = {}
 
     def add(
@@ -81,13 +83,17 @@ class Definitions(Mapping[str, Mapping[str, Any]]):
         return self._registry.get(name) if isinstance(name, str) else None
 
     def input_types(self, node_class: NodeClass) -> InputTypes:
-        types = self._types.get(node_class.name)
-        if types is None:
-            declared = self._declared.get(node_class.name)
-            if declared is None:
-                declared = self._declared[node_class.name] = node_class.declared_inputs()
-            types = self._types[node_class.name] = InputTypes.of(declared)
-        return types
+        name = node_class.name
+        if name not in self._types:
+            self._declared[name], self._types[name] = self._registry.fixed.get(name) or self._read(node_class)
+        return self._types[name]
+
+    def _read(self, node_class: NodeClass) -> tuple[Mapping[str, Any], InputTypes]:
+        declared = node_class.declared_inputs()
+        read = declared, InputTypes.of(declared)
+        if node_class.is_hidden:
+            self._registry.fixed[node_class.name] = read
+        return read
 
     def __getitem__(self, name: str) -> Mapping[str, Any]:
         node_class = self._registry.get(name)

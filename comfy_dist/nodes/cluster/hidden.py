@@ -29,6 +29,8 @@ MOST = 64
 
 class _Hidden:
     CATEGORY = "Cluster/hidden"
+    #: To our engine (NodeClass.is_hidden).
+    COMFY_DIST_HIDDEN = True
     #: Menus hide such nodes.
     DEPRECATED = True
     FUNCTION = "execute"
@@ -121,7 +123,9 @@ class Step(_Hidden):
                 here = worker()
                 raise here.why_over() if here is not None else Stopped("What this node belongs to is over.")
             results = {closer: given[f"result_{n}"] for n, closer in enumerate(found.layout.closers)}
-            expansion = await found.wait(found.next(chunk[0], results))
+            expansion = found.next_now(chunk[0], results)
+            if expansion is None:
+                expansion = await found.wait(found.next(chunk[0], results))
         if expansion is not None:
             return _expanded(expansion, max(1, len(found.layout.closers)))
         outputs = found.outputs()
@@ -146,13 +150,16 @@ class Rank(_Hidden):
 
     async def execute(self, layout: str, prompt: Any) -> Any:
         """Raises NoCall, LinkLost, LinkRefused."""
-        from comfy_dist.calls.rank import NoCall, help_with
+        from comfy_dist.calls.rank import NoCall, help_now, help_with
 
         here = worker()
         if here is None:
             raise NoCall("This prompt helps with a region of another one; it is nothing to queue by itself.")
+        region = Layout.from_json(layout)
         with interrupting():
-            expansion = await here.thread.run(help_with(Layout.from_json(layout), prompt.get_node, here))
+            expansion = help_now(region, prompt.get_node, here)
+            if expansion is None:
+                expansion = await here.thread.run(help_with(region, prompt.get_node, here))
         return (None,) if expansion is None else _expanded(expansion, 1)
 
 
@@ -190,6 +197,8 @@ class Received(_Hidden):
         here = worker()
         if here is None:
             raise NotSent("This value was sent to a call that is over.")
+        if (at_hand := here.at_hand(content)) is not None:
+            return at_hand
         with interrupting():
             return (await here.thread.run(here.receive(content)),)
 

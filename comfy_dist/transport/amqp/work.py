@@ -7,7 +7,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
@@ -94,6 +94,8 @@ class Taker:
         #: By name of the queue; empty where the routes have changed.
         self._sources: dict[str, Source] = {}
         self._listening = False
+        #: Whether it listens to no calls meanwhile.
+        self._resting = False
         #: Resolved by the first message that comes; None while none is wanted.
         self._wanted: asyncio.Future[Found] | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -103,6 +105,12 @@ class Taker:
         if (wanted := (*COMMON, *routes)) != self._routes:
             self._stop()
             self._routes, self._sources = wanted, {}
+
+    def rest(self) -> None:
+        if self._listening and not self._resting and self._wanted is None and self._channel is not None:
+            self._resting = True
+            tags = [source.queue for source in self._call_sources]
+            self._stopping = asyncio.create_task(self._cancel(self._channel, tags, self._stopping))
 
     async def take(self) -> AmqpDelivery:
         """The next job. Unreadable messages go to the dead letters."""
@@ -134,7 +142,10 @@ class Taker:
         orderly = False
         try:
             if not self._listening:
-                await self._listen(channel)
+                await self._listen(channel, self._sources.values())
+                unless_cancelled()
+            elif self._resting:
+                await self._listen(channel, self._call_sources)
                 unless_cancelled()
             found = await self._wanted
             orderly = True
@@ -151,16 +162,17 @@ class Taker:
 
     async def _open(self) -> AbstractChannel:
         connection = await self._connection.ready()
-        if self._stopping is not None:
-            await asyncio.wait([self._stopping])
-            self._stopping = None
+        while (stopping := self._stopping) is not None:
+            await asyncio.wait([stopping])
+            if self._stopping is stopping:
+                self._stopping = None
         if self._channel is None or self._channel.is_closed:
             channel = await connection.channel()
             await channel.set_qos(prefetch_count=1)
             channel.close_callbacks.add(lambda *_: self._lost(channel), weak=False)
             underlay = await channel.get_underlay_channel()
             underlay.on_consumer_cancel_callbacks.add(lambda _: self._lost(channel))
-            self._listening = False
+            self._listening = self._resting = False
             self._channel, self._sources = channel, {}
         if not self._sources:
             self._sources = await self._look_up(self._channel)
@@ -227,10 +239,14 @@ class Taker:
                 return message, source
         return None
 
-    async def _listen(self, channel: AbstractChannel) -> None:
-        self._listening = True
+    @property
+    def _call_sources(self) -> list[Source]:
+        return [each for each in self._sources.values() if each.route and each.route.urgency is Urgency.CALL]
+
+    async def _listen(self, channel: AbstractChannel, sources: Iterable[Source]) -> None:
+        self._listening, self._resting = True, False
         underlay = await _underlay(channel)
-        await asyncio.gather(*(self._consume(underlay, source) for source in self._sources.values()))
+        await asyncio.gather(*(self._consume(underlay, source) for source in sources))
 
     async def _consume(self, underlay: Channel, source: Source) -> None:
         async def arrived(message: DeliveredMessage) -> None:
@@ -245,8 +261,9 @@ class Taker:
     def _stop(self) -> None:
         """Stop listening, behind what goes on; the next take waits for it."""
         if self._listening and self._channel is not None:
-            self._listening = False
-            tags = [source.queue for source in self._sources.values()]
+            resting = self._call_sources if self._resting else []
+            self._listening = self._resting = False
+            tags = [source.queue for source in self._sources.values() if source not in resting]
             self._stopping = asyncio.create_task(self._cancel(self._channel, tags, self._stopping))
 
     @staticmethod

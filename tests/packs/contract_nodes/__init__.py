@@ -6,6 +6,7 @@ Imports only what ComfyUI documents, so the pack loads in a stock ComfyUI too.
 import asyncio
 import collections
 import gc
+import json
 import weakref
 
 import comfy.utils
@@ -435,6 +436,24 @@ class ContractAsyncAfter(_Node):
         comfy.utils.ProgressBar(1).update(1)
         self.events[f"{value} ended"].set()
         return (value,)
+
+
+class ContractHiddenAfter(ContractAsyncAfter):
+    """The same of a class that our engine takes for one that plans put into prompts."""
+
+    COMFY_DIST_HIDDEN = True
+
+
+class ContractTold(_Node):
+    """Shows what an engine of ours was told of the attempt."""
+
+    OUTPUT_NODE = True
+    RETURN_TYPES = ()
+
+    def run(self, value=None):
+        from comfy_dist.calls import running_job
+
+        return {"ui": {"text": [json.dumps(running_job.told)]}}
 
 
 class ContractWaiting(_Node):

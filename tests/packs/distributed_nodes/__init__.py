@@ -335,6 +335,28 @@ class DistLog(_Node):
         return (value,)
 
 
+class DistJob(_Node):
+    """Tells what an engine of ours was told of the attempt, what its worker says, and what nodes get of both, in
+    a file of each worker's own: the lines are long.
+    """
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"value": (ANY, {}), "log": _text()}}
+
+    async def run(self, value, log):
+        from comfy_dist.calls import running_job
+        from comfy_dist.calls.here import here
+
+        way = here()
+        job = await way.thread.run(way.job())
+        now = way.job_now()
+        asked = await way.thread.run(way.ask("job"))
+        got = {"id": job.id, "attempt": job.attempt, "call": job.call}
+        _tell(f"{log}{WORKER}", told=running_job.told, asked=asked, got=got, same=now is job, over=job.over)
+        return (value,)
+
+
 class DistAsItIs(_Node):
     """Passes its input on, as the closing and opening nodes do on one worker."""
 
@@ -480,6 +502,7 @@ NODE_CLASS_MAPPINGS = {
         DistFail,
         DistCrash,
         DistLog,
+        DistJob,
         DistAsItIs,
         DistNumberImage,
         DistDigest,
