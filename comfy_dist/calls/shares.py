@@ -269,10 +269,14 @@ class Pool:
         awaited = self._awaited(now, usual)
         me = (free_in, speed or usual)
         share = _share(left, me, others + awaited)
-        # Nobody is refused for those who may never come, the parent only for those at work and in time.
-        rivals = list(self._others(who, now, usual, measured=True, sure=not who))
-        if not share and not _share(left, me, rivals):
+        if not share and self._is_refused(who, now, left, free_in):
             return 0
+        if free_in and not self._takers[who].speeds:
+            # Ahead of its first results nobody takes what those could begin with who have yet to come.
+            left_for_it = left - len(awaited)
+            if left_for_it <= 0:
+                return 0
+            share = min(share, left_for_it)
         chunks_left = self._most - len(self._chunks)
         if chunks_left <= 1:
             return left
@@ -288,6 +292,13 @@ class Pool:
             return max(1, int(share * _later(rounds, _KNOWN_PORTION if known else _PORTION)))
         return max(1, int(share * _first(rounds)))
 
+    def _is_refused(self, who: str, now: float, left: int, free_in: float) -> bool:
+        """Others will have done all before `who` could do an item. What they did before says nothing sure of that;
+        nor do those who may never come, and to the parent only those at work and in time."""
+        usual = self._usual_speed(now, measured=True)
+        rivals = list(self._others(who, now, usual, measured=True, sure=not who))
+        return not _share(left, (free_in, self._takers[who].speed or usual), rivals)
+
     def _speed_of(self, taker: _Taker) -> float | None:
         """As measured. As long as that is little, no less than before."""
         if taker.before is None or self._usual is None or len(taker.speeds) > 1:
@@ -300,12 +311,12 @@ class Pool:
         ratios = [each.speed / each.before for each in self._seen.values() if each.speed and each.before]
         return median(ratios) if ratios else 1.0
 
-    def _usual_speed(self, now: float) -> float:
+    def _usual_speed(self, now: float, *, measured: bool = False) -> float:
         """Of ranks whose own is not known: as before, else the mean of the others, before that the most that those
         at work can reach yet."""
-        if self._usual is not None:
+        if self._usual is not None and not measured:
             return self._usual * self._since_before
-        if known := [speed for taker in self._takers.values() if (speed := self._speed_of(taker))]:
+        if known := [taker.speed for taker in self._takers.values() if taker.speed]:
             return fmean(known)
         at_work = [taker for taker in self._takers.values() if taker.open and taker.since < now]
         return max(

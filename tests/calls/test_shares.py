@@ -229,6 +229,26 @@ def test_who_is_slower_than_it_was_keeps_others_waiting_once(slower: float) -> N
     assert _ideal(640, paces) / known.seconds >= 0.965
 
 
+@pytest.mark.parametrize("pace", [1e-5, 1.0, 1e3])
+def test_nobody_is_refused_for_what_was_before(pace: float) -> None:
+    """What a region waits for may be that all of them work on it at once."""
+    pool = Pool(5, 5, ranked=False, usual=500.0)
+    assert pool.take("", 0.0, before=1e3) is not None
+    for number in range(4):
+        assert pool.take(f"call {number}", 0.01, before=pace if number == 2 else 1e3) is not None
+
+
+@pytest.mark.parametrize("items", [5, 6, 9])
+def test_who_has_yet_to_come_finds_something(items: int) -> None:
+    pool = Pool(items, 5, ranked=False, usual=2.0)
+    assert pool.take("", 0.0, before=2.0) is not None
+    for number in range(3):
+        assert pool.take(f"call {number}", 0.01, before=2.0) is not None
+    for number in range(3):
+        pool.take(f"call {number}", 0.02, free_in=0.02, before=2.0)
+    assert pool.take("call 3", 0.03, before=2.0) is not None
+
+
 @given(st.integers(1, 300), st.integers(2, 12), st.booleans(), st.data())
 def test_what_is_kept_is_done_once_whoever_it_is_for(
     items: int, world: int, ranked: bool, data: st.DataObject
