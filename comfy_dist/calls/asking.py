@@ -43,7 +43,7 @@ class Question(_Said):
     #: The chunk that it began last, which it is at or has done: it asks for one after that.
     at: int | None = None
     #: Items per second that it did of such a region before.
-    pace: float | None = None
+    speed: float | None = None
     #: Milliseconds in which it expects to be done with what it is at; 0: it is. None: it asks for no chunk.
     free_in: int | None = Field(0, ge=0, le=2**40)
 
@@ -74,7 +74,7 @@ class Answer(_Said):
     workers: str = ""
 
 
-class Opening(_Said):
+class HeadStart(_Said):
     """An answer that comes with the call, so that nothing need be asked before the first chunk is begun."""
 
     answer: Answer

@@ -111,7 +111,7 @@ class Guests:
     async def _send(
         self, here: Here, call: Mapping[str, Any], invitations: Sequence[Invitation], spare: bool
     ) -> None:
-        each = [{"rank": each.rank, "target": each.target, "opening": each.opening} for each in invitations]
+        each = [{"rank": each.rank, "target": each.target, "head_start": each.head_start} for each in invitations]
         try:
             ids = await here.send(call, each, self._heard)
         except ComfyDistError as error:

@@ -16,8 +16,8 @@ from comfy_dist.calls import running_job
 from comfy_dist.calls.errors import LinkLost, LinkRefused, Stopped
 from comfy_dist.calls.inbox import Inbox, NotSent
 from comfy_dist.calls.link import ADDRESS_VARIABLE, ANSWER_SECONDS, Link
-from comfy_dist.calls.paces import Paces
 from comfy_dist.calls.running_job import RunningJob
+from comfy_dist.calls.speeds import Speeds
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.messages import Peer
 from comfy_dist.tensors.errors import NotPulled
@@ -39,7 +39,7 @@ class Here:
         self.thread = LoopThread("calls")
         self.link = Link.of(environment, self)
         self.inbox = Inbox()
-        self.paces = Paces()
+        self.speeds = Speeds()
         #: Name and id of the worker, once `job` was asked for.
         self.worker = self.worker_id = ""
         self._plane: Plane | None = None

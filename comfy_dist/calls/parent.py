@@ -15,7 +15,6 @@ from comfy_dist.calls.errors import LinkLost, LinkRefused
 from comfy_dist.calls.here import Here
 from comfy_dist.calls.layout import Layout
 from comfy_dist.calls.offered import Offered, Values, bounds, items_in, items_of_all
-from comfy_dist.calls.paces import kind_of
 from comfy_dist.calls.participants import (
     Invitation,
     NobodyElse,
@@ -30,6 +29,7 @@ from comfy_dist.calls.running_job import RunningJob
 from comfy_dist.calls.session import PARENT, Session
 from comfy_dist.calls.share_pool import Share, SharePool
 from comfy_dist.calls.shares import MAX_CHUNKS, Pool
+from comfy_dist.calls.speeds import kind_of
 from comfy_dist.calls.turns import Expansion, turns, wait_for
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.messages import EVERYWHERE, Participation, Spread, now_ms
@@ -101,7 +101,7 @@ class Parent:
             attendance=attendance,
             recruiting=recruiting,
             tell=here.tell if here is not None else None,
-            before=here.paces.of(self._kind) if here is not None else None,
+            before=here.speeds.of(self._kind) if here is not None else None,
         )
         self._since = 0
 
@@ -126,7 +126,7 @@ class Parent:
         world = max(1, min(items, engines, MAX_CHUNKS))
         # Who is alone shares with nobody: one chunk, as batches are for.
         alone = world == 1 and found.parent
-        usual = self._here.paces.of_others(self._kind) if self._here is not None else None
+        usual = self._here.speeds.of_others(self._kind) if self._here is not None else None
         return Pool(items, world, self.layout.ranked, 1 if alone else self.layout.chunks_per_worker, usual)
 
     def _invitations(self) -> list[Invitation]:
@@ -199,9 +199,9 @@ class Parent:
             return
         others = pool.speeds
         if (own := others.pop(PARENT, None)) is not None:
-            self._here.paces.note(self._kind, own)
+            self._here.speeds.note(self._kind, own)
         if others:
-            self._here.paces.note_others(self._kind, fmean(others.values()))
+            self._here.speeds.note_others(self._kind, fmean(others.values()))
 
     async def _settle(self) -> None:
         """Tell the worker what counts of what calls have shown, and that nobody need take those that wait."""

@@ -70,8 +70,8 @@ class Invitation:
     share: int | None = None
     #: Whether somebody has nothing else to do, and so will take it at once.
     awaited: bool = False
-    #: What is to be begun with (asking.Opening), as JSON.
-    opening: Mapping[str, Any] | None = None
+    #: What is to be begun with (asking.HeadStart), as JSON.
+    head_start: Mapping[str, Any] | None = None
 
 
 def invitations(found: Participants, own: str, count: int) -> list[Invitation]:

@@ -14,16 +14,16 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from comfy_dist.calls.asking import Answer, Opening
+from comfy_dist.calls.asking import Answer, HeadStart
 from comfy_dist.calls.clones import Carried, NodeOf, carry
 from comfy_dist.calls.here import Here
 from comfy_dist.calls.layout import Layout
 from comfy_dist.calls.links import Link, Node
 from comfy_dist.calls.offered import Values
-from comfy_dist.calls.paces import kind_of
 from comfy_dist.calls.parts import Remote, expansion, received_values, value_id
 from comfy_dist.calls.running_job import RunningJob
 from comfy_dist.calls.shares import Chunk
+from comfy_dist.calls.speeds import kind_of
 from comfy_dist.calls.turns import Expansion, turns, wait_for
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.messages import Peer, now_ms
@@ -84,9 +84,9 @@ class Rank:
         #: The chunk that it began last, and when its slices were known.
         self._chunk: Chunk | None = None
         self._since = 0.0
-        #: By what its pace is remembered, and items per second of its last two chunks.
+        #: By what its speed is remembered, and items per second of its last two chunks.
         self._kind = kind_of(layout, node_of)
-        self._paces: list[float] = []
+        self._speeds: list[float] = []
         #: Whether it has asked anything yet.
         self._asked = False
         #: Seconds that it took to have what a chunk needs that was asked for ahead.
@@ -112,10 +112,10 @@ class Rank:
 
     def begin_now(self) -> Expansion | None:
         """The same where the call has brought the first chunk, on the thread of whoever asks. None: begin."""
-        if (opening := self._opening()) is None:
+        if (head_start := self._head_start()) is None:
             return None
         self._enter()
-        expansion = self._first(opening)
+        expansion = self._first(head_start)
         self._here.thread.loop.call_soon_threadsafe(self._has_begun)
         self._drop_if_over()
         return expansion
@@ -137,22 +137,22 @@ class Rank:
             self._look_ahead_at_first()
 
     def _look_ahead_at_first(self) -> None:
-        if (pace := self._here.paces.of(self._kind)) is not None:
-            self._look_ahead(self._chunk, 1 / pace)
+        if (speed := self._here.speeds.of(self._kind)) is not None:
+            self._look_ahead(self._chunk, 1 / speed)
 
-    def _opening(self) -> Answer | None:
+    def _head_start(self) -> Answer | None:
         """What the call brings to begin with, if nobody else has been given it."""
         assert self._job.call is not None
+        if not (given := self._job.call.get("head_start")):
+            return None
         try:
-            opening = Opening.model_validate(self._job.call["opening"]) if self._job.call.get("opening") else None
+            head_start = HeadStart.model_validate(given)
         except ValidationError as error:
             log.warning("What call %s brings is not understood: %s", self._job.id, error)
             return None
-        if opening is None or opening.answer.chunk is None:
+        if head_start.answer.chunk is None or self._job.attempt != 1 or now_ms() >= head_start.until:
             return None
-        if self._job.attempt != 1 or now_ms() >= opening.until:
-            return None
-        return opening.answer
+        return head_start.answer
 
     def _tell_of_coming(self) -> None:
         """That it has come, where nothing else that is asked tells it."""
@@ -204,9 +204,9 @@ class Rank:
 
     def _go_on(self, made: _Made, chunk: Chunk | None) -> None:
         """With that chunk, having made these results."""
-        self._paces = [*self._paces[-1:], made.items / max(made.took, 1e-6)]
+        self._speeds = [*self._speeds[-1:], made.items / max(made.took, 1e-6)]
         # The better one, as the pool does: the first one may have loaded a model.
-        self._here.paces.note(self._kind, max(self._paces))
+        self._here.speeds.note(self._kind, max(self._speeds))
         self._look_ahead(chunk, made.took / made.items)
 
     def outputs(self) -> list[Values]:
@@ -303,7 +303,7 @@ class Rank:
             "worker": self._here.worker,
             "worker_id": self._here.worker_id,
             "at": None if self._chunk is None else self._chunk.index,
-            "pace": self._here.paces.of(self._kind),
+            "speed": self._here.speeds.of(self._kind),
             **more,
         }
         for seconds in (*RETRY_SECONDS, None):

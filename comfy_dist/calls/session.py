@@ -21,10 +21,9 @@ from comfy_dist.calls.asking import Answer, Done, Question
 from comfy_dist.calls.attendance import Attendance
 from comfy_dist.calls.errors import LinkLost, LinkRefused, RankFailed
 from comfy_dist.calls.guests import Guest, Guests, cannot_travel, died, out_of_reach
+from comfy_dist.calls.head_starts import HeadStarts
 from comfy_dist.calls.here import Here
 from comfy_dist.calls.offered import Offered, Values
-from comfy_dist.calls.openings import Openings
-from comfy_dist.calls.paces import usable
 from comfy_dist.calls.participants import Invitation
 from comfy_dist.calls.recruiting import Recruiting
 from comfy_dist.calls.report import Report
@@ -32,6 +31,7 @@ from comfy_dist.calls.results import Results
 from comfy_dist.calls.running_job import RunningJob
 from comfy_dist.calls.share_pool import SharePool
 from comfy_dist.calls.shares import Chunk, Pool
+from comfy_dist.calls.speeds import usable
 from comfy_dist.calls.turns import turns
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.messages import now_ms
@@ -89,7 +89,7 @@ class Session:
         self._job: RunningJob | None = None
         self._offered: Offered | None = None
         self._answers: Answers | None = None
-        self._openings: Openings | None = None
+        self._head_starts: HeadStarts | None = None
         self._before = before
         self._changed = asyncio.Event()
         self._failure: ComfyDistError | None = None
@@ -104,7 +104,7 @@ class Session:
         self._answers = Answers(self.pool, offered, self._offsets, self.workers)
         # Who may begin in vain must not save; and of ranked shares the parent has the first.
         if isinstance(self.pool, Pool) and not self.pool.ranked and not self._saves:
-            self._openings = Openings(self.pool, offered, self._answers.first, self._changed.set)
+            self._head_starts = HeadStarts(self.pool, offered, self._answers.first, self._changed.set)
         job.at_end(self, self.close)
 
         async def answer(body: dict[str, Any]) -> dict[str, Any]:
@@ -116,9 +116,9 @@ class Session:
         """Send the call, without waiting until it is sent. Where that cannot be, the parent does everything."""
         assert self._here is not None
         self._call = call
-        if self._openings is not None:
+        if self._head_starts is not None:
             # Before the parent itself begins, which takes the processor: all others wait for it.
-            invitations = await self._openings.added(invitations)
+            invitations = await self._head_starts.added(invitations)
         self._start(self._send(self._here, call, invitations))
         if self._recruiting is not None and isinstance(self.pool, Pool):
             self._start(self._recruiting.run(self.pool, self._guests, call))
@@ -127,14 +127,14 @@ class Session:
         try:
             await self._guests.invite(here, call, invitations)
         finally:
-            if self._openings is not None:
-                self._openings.sent()
+            if self._head_starts is not None:
+                self._head_starts.sent()
 
     def _owned(self, share: int, call: str) -> None:
         if isinstance(self.pool, SharePool):
             self.pool.owned(share, call)
-        elif self._openings is not None:
-            self._openings.owned(share, call)
+        elif self._head_starts is not None:
+            self._head_starts.owned(share, call)
 
     async def next(self, done: int | None = None, results: Mapping[str, Values] | None = None) -> Chunk | None:
         """The parent's next chunk, its last one having given `results`. None: all results are there.
@@ -193,8 +193,8 @@ class Session:
         for task in self._tasks:
             task.cancel()
         self.report.close()
-        if self._openings is not None:
-            self._openings.close()
+        if self._head_starts is not None:
+            self._head_starts.close()
         if self._offered is not None:
             self._offered.close()
         if self._job is not None:
@@ -252,8 +252,8 @@ class Session:
             guest.told = asked.attempt
             self._tell("came", call=asked.call, attempt=asked.attempt, worker=asked.worker_id)
         guest.worker = asked.worker or guest.worker
-        if self._openings is not None:
-            self._openings.came(asked.call, asked.at)
+        if self._head_starts is not None:
+            self._head_starts.came(asked.call, asked.at)
         if asked.done is not None:
             self._take(guest, asked.call, asked.done)
         if asked.free_in is None:
@@ -283,7 +283,7 @@ class Session:
         if (chunk := self.pool.not_begun(asked.call, asked.at)) is not None:
             return chunk
         free_in = (asked.free_in or 0) / 1000
-        return self.pool.take(asked.call, time.monotonic(), free_in=free_in, before=usable(asked.pace))
+        return self.pool.take(asked.call, time.monotonic(), free_in=free_in, before=usable(asked.speed))
 
     def _take(self, guest: Guest, call: str, done: Done) -> None:
         """Results of a rank: fetched at once, unless they are late or were told before."""

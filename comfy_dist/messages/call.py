@@ -43,8 +43,8 @@ class Call(Message):
     #: Whether nothing counts of it but what its session was given, which knows who executes it from whoever asks:
     #: it may begin before it is claimed.
     helper: bool = False
-    #: What its session has for it to begin with (calls/asking.py Opening).
-    opening: dict[str, Any] | None = None
+    #: What its session has for it to begin with (calls/asking.py HeadStart).
+    head_start: dict[str, Any] | None = None
     #: Where its prompt has values from and hands others to (calls/handoff.py).
     handoff: Peer | None = None
     #: Whether the prompt may have regions of its own that are still to be found.

@@ -24,7 +24,7 @@ class Asked:
     region: str
     session: Peer | None
     helper: bool
-    opening: dict[str, Any] | None
+    head_start: dict[str, Any] | None
     handoff: Peer | None
     plan: bool
 
@@ -44,7 +44,7 @@ class Asked:
             region=str(asked.get("region", "")),
             session=Peer.model_validate(asked["session"]) if asked.get("session") else None,
             helper=bool(asked.get("session") and asked.get("helper")),
-            opening=asked.get("opening"),
+            head_start=asked.get("head_start"),
             handoff=Peer.model_validate(asked["handoff"]) if asked.get("handoff") else None,
             plan=bool(asked.get("plan")),
         )
@@ -100,7 +100,7 @@ def job_of(asked: Asked, parent: Job, attempt: int, worker: str, progress: str) 
             region=asked.region,
             session=asked.session,
             helper=asked.helper,
-            opening=asked.opening,
+            head_start=asked.head_start,
             handoff=asked.handoff,
             plan=asked.plan,
         ),

@@ -528,10 +528,10 @@ async def test_nothing_is_left_of_hundreds_of_regions(cluster: Cluster) -> None:
     assert not cluster.here._heard
 
 
-@pytest.mark.parametrize("pace", [1e-310, -1.0, 0.0, 1e300, float("inf"), float("nan")])
-async def test_a_pace_that_makes_no_sense_is_not_heeded(cluster: Cluster, pace: float) -> None:
+@pytest.mark.parametrize("speed", [1e-310, -1.0, 0.0, 1e300, float("inf"), float("nan")])
+async def test_a_speed_that_makes_no_sense_is_not_heeded(cluster: Cluster, speed: float) -> None:
     calling = await cluster.calling(ranked=False, items=24)
-    answer = await calling.ask(cluster.far, cluster.call(1), pace=pace)
+    answer = await calling.ask(cluster.far, cluster.call(1), speed=speed)
     assert answer["chunk"] is not None
     await helps(calling, cluster.far, cluster.call(1), answer)
     assert _is_whole(await parent_does_the_rest(calling), 24)

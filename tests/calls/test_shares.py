@@ -229,13 +229,13 @@ def test_who_is_slower_than_it_was_keeps_others_waiting_once(slower: float) -> N
     assert _ideal(640, paces) / known.seconds >= 0.965
 
 
-@pytest.mark.parametrize("pace", [1e-5, 1.0, 1e3])
-def test_nobody_is_refused_for_what_was_before(pace: float) -> None:
+@pytest.mark.parametrize("speed", [1e-5, 1.0, 1e3])
+def test_nobody_is_refused_for_what_was_before(speed: float) -> None:
     """What a region waits for may be that all of them work on it at once."""
     pool = Pool(5, 5, ranked=False, usual=500.0)
     assert pool.take("", 0.0, before=1e3) is not None
     for number in range(4):
-        assert pool.take(f"call {number}", 0.01, before=pace if number == 2 else 1e3) is not None
+        assert pool.take(f"call {number}", 0.01, before=speed if number == 2 else 1e3) is not None
 
 
 @pytest.mark.parametrize("items", [5, 6, 9])

@@ -16,7 +16,7 @@ from comfy_dist.calls.links import class_of
 MOST = 256
 
 #: Items per second that make sense: who is quicker has computed nothing, but found it in its cache.
-LEAST_PACE, MOST_PACE = 1e-5, 1e3
+LEAST_SPEED, MOST_SPEED = 1e-5, 1e3
 
 #: The classes of a region's nodes.
 Kind: TypeAlias = tuple[str, ...]
@@ -26,7 +26,7 @@ def kind_of(layout: Layout, node_of: NodeOf) -> Kind:
     return tuple(class_of(node_of(each)) for each in layout.members)
 
 
-class Paces:
+class Speeds:
     """Items per second. Any thread."""
 
     def __init__(self) -> None:
@@ -41,22 +41,22 @@ class Paces:
         """Of each of the others that have helped with such a region, on average."""
         return self._others.get(kind)
 
-    def note(self, kind: Kind, pace: float) -> None:
-        _put(self._own, kind, pace)
+    def note(self, kind: Kind, speed: float) -> None:
+        _put(self._own, kind, speed)
 
-    def note_others(self, kind: Kind, pace: float) -> None:
-        _put(self._others, kind, pace)
-
-
-def usable(pace: float | None) -> float | None:
-    """The pace, unless it makes no sense."""
-    return pace if pace is not None and LEAST_PACE <= pace <= MOST_PACE else None
+    def note_others(self, kind: Kind, speed: float) -> None:
+        _put(self._others, kind, speed)
 
 
-def _put(paces: dict[Kind, float], kind: Kind, pace: float) -> None:
-    if usable(pace) is None:
+def usable(speed: float | None) -> float | None:
+    """The speed, unless it makes no sense."""
+    return speed if speed is not None and LEAST_SPEED <= speed <= MOST_SPEED else None
+
+
+def _put(speeds: dict[Kind, float], kind: Kind, speed: float) -> None:
+    if usable(speed) is None:
         return
-    paces.pop(kind, None)
-    paces[kind] = pace
-    if len(paces) > MOST:
-        del paces[next(iter(paces))]
+    speeds.pop(kind, None)
+    speeds[kind] = speed
+    if len(speeds) > MOST:
+        del speeds[next(iter(speeds))]

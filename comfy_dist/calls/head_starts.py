@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
-from comfy_dist.calls.asking import Answer, Opening
+from comfy_dist.calls.asking import Answer, HeadStart
 from comfy_dist.calls.offered import Offered
 from comfy_dist.calls.participants import Invitation
 from comfy_dist.calls.shares import Chunk, Pool
@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 
 #: Seconds for which a chunk is kept for who was to come at once.
 KEPT_SECONDS = 1.0
-#: Bytes that are hashed for all openings of a region: the calls wait for it. Of larger ones ranks ask.
+#: Bytes that are hashed for all head starts of a region: the calls wait for it. Of larger ones ranks ask.
 MOST_BYTES = 4 * 2**20
 #: Characters of one, which goes through the broker.
 MOST_CHARACTERS = 2**16
 
 
-class Openings:
+class HeadStarts:
     """Of one region that is divided. On the link's loop."""
 
     def __init__(
@@ -52,13 +52,13 @@ class Openings:
         self._timer: asyncio.TimerHandle | None = None
 
     async def added(self, invitations: Sequence[Invitation]) -> list[Invitation]:
-        """The invitations, with openings where that can be. They are to be sent now."""
+        """The invitations, with head starts where that can be. They are to be sent now."""
         until = now_ms() + round(KEPT_SECONDS * 1000)
         self._room = MOST_BYTES - self._offered.nbytes_of_values()
         found = []
         for each in invitations:
             if each.awaited and self._room > 0:
-                each = await self._with_opening(each, until)
+                each = await self._with_head_start(each, until)
             found.append(each)
         self._timer = asyncio.get_running_loop().call_later(KEPT_SECONDS, self._give_up)
         return found
@@ -88,24 +88,24 @@ class Openings:
         if self._timer is not None:
             self._timer.cancel()
 
-    async def _with_opening(self, invitation: Invitation, until: int) -> Invitation:
+    async def _with_head_start(self, invitation: Invitation, until: int) -> Invitation:
         """Where that cannot be, others are given none either."""
         if (chunk := self._pool.keep(time.monotonic())) is not None:
             self._unsent.add(chunk.index)
             self._room -= self._offered.nbytes_of(chunk)
-            if self._room >= 0 and (opening := await self._opening(chunk, until)) is not None:
-                return replace(invitation, share=chunk.index, opening=opening)
+            if self._room >= 0 and (head_start := await self._head_start(chunk, until)) is not None:
+                return replace(invitation, share=chunk.index, head_start=head_start)
             self._give_back(chunk.index)
         self._room = 0
         return invitation
 
-    async def _opening(self, chunk: Chunk, until: int) -> dict[str, object] | None:
+    async def _head_start(self, chunk: Chunk, until: int) -> dict[str, object] | None:
         try:
-            opening = Opening(answer=await self._answer(chunk), until=until)
+            head_start = HeadStart(answer=await self._answer(chunk), until=until)
         except Exception as error:  # noqa: BLE001 - no memory for it, say: who comes asks
             log.debug("Chunk %d is not sent along: %s", chunk.index, error)
             return None
-        told = opening.model_dump(mode="json", exclude_defaults=True)
+        told = head_start.model_dump(mode="json", exclude_defaults=True)
         return told if len(json.dumps(told)) <= MOST_CHARACTERS else None
 
     def _give_back_unsent(self) -> None:

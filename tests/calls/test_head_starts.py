@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 import torch
 
-from comfy_dist.calls import openings, running_job
-from comfy_dist.calls.asking import Answer, Opening
+from comfy_dist.calls import head_starts, running_job
+from comfy_dist.calls.asking import Answer, HeadStart
 from comfy_dist.calls.here import Here
 from comfy_dist.calls.layout import Layout, Opener
 from comfy_dist.calls.participants import Invitation
@@ -58,16 +58,16 @@ class Place:
         invitations = [Invitation(None, rank, awaited=rank <= idle) for rank in (1, 2)]
         return await Calling.of(self.near, session, {"out": [batch]}, {"in_1": [{"seed": 7}]}, invitations)
 
-    def opening(self, call: int = 1) -> Opening | None:
+    def head_start(self, call: int = 1) -> HeadStart | None:
         """What came with a call."""
         sent = self.worker.sent[call - 1]
-        return Opening.model_validate(sent["opening"]) if sent["opening"] else None
+        return HeadStart.model_validate(sent["head_start"]) if sent["head_start"] else None
 
     async def rank(self, *, attempt: int = 1, until_ms: int | None = None) -> Rank:
         """Who has the first call, as an engine that was told of it."""
         sent = self.worker.sent[0]
-        opening = sent["opening"] if until_ms is None else {**sent["opening"], "until": until_ms}
-        call = {"root": "parent", "session": sent["session"], "opening": opening}
+        head_start = sent["head_start"] if until_ms is None else {**sent["head_start"], "until": until_ms}
+        call = {"root": "parent", "session": sent["session"], "head_start": head_start}
         self.worker.jobs[RANK] = {"id": "call-1", "attempt": attempt, "call": call}
         return Rank(LAYOUT, NODES.__getitem__, self.far, await self.far.thread.run(self.far.job()))
 
@@ -111,13 +111,13 @@ async def place() -> AsyncIterator[Place]:
 @pytest.fixture
 def for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is kept is kept until the end."""
-    monkeypatch.setattr(openings, "KEPT_SECONDS", 10 * PATIENCE)
+    monkeypatch.setattr(head_starts, "KEPT_SECONDS", 10 * PATIENCE)
 
 
 @pytest.fixture
 def not_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is kept is given up before anybody has come."""
-    monkeypatch.setattr(openings, "KEPT_SECONDS", 0.001)
+    monkeypatch.setattr(head_starts, "KEPT_SECONDS", 0.001)
 
 
 @pytest.fixture
@@ -134,11 +134,11 @@ async def sent(place: Place) -> None:
 async def test_a_rank_begins_without_a_question(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     calling = await place.calling()
     await sent(place)
-    opening = place.opening()
-    assert opening is not None
-    assert opening.answer.chunk is not None
-    assert opening.answer.values["in_1"].packed == [{"seed": 7}]
-    assert place.opening(2) is None, "nobody is idle who could take it"
+    head_start = place.head_start()
+    assert head_start is not None
+    assert head_start.answer.chunk is not None
+    assert head_start.answer.values["in_1"].packed == [{"seed": 7}]
+    assert place.head_start(2) is None, "nobody is idle who could take it"
     rank = await place.rank()
     asked: list[dict[str, Any]] = []
     ask = place.far.plane.ask
@@ -153,7 +153,7 @@ async def test_a_rank_begins_without_a_question(place: Place, monkeypatch: pytes
     assert not asked
     parent = asyncio.ensure_future(calling.next())
     done = await place.does(rank, expansion)
-    assert done[0] == opening.answer.chunk.index
+    assert done[0] == head_start.answer.chunk.index
     assert len(set(done)) == len(done)
     chunk = await parent
     if chunk is not None:
@@ -168,7 +168,7 @@ async def test_who_must_not_begin_in_vain_asks(place: Place, ranked: bool, saves
     """And of ranked shares the parent has the first."""
     calling = await place.calling(idle=2, ranked=ranked, saves=saves)
     await sent(place)
-    assert place.opening(1) is place.opening(2) is None
+    assert place.head_start(1) is place.head_start(2) is None
     chunk = await calling.next()
     assert chunk is not None
     assert chunk.index == 0
@@ -188,7 +188,7 @@ async def test_who_begins_long_work_says_that_it_has_come(place: Place) -> None:
 async def test_others_do_what_was_kept_for_who_does_not_come(place: Place) -> None:
     calling = await place.calling()
     await sent(place)
-    assert place.opening() is not None
+    assert place.head_start() is not None
     assert torch.equal(await parent_does_the_rest(calling), -WHOLE)
     assert set(calling.session._results.doers.values()) == {""}
 
@@ -212,10 +212,10 @@ async def test_whose_clock_is_slow_may_have_begun_in_vain(place: Place, taken: b
     """What it does of a chunk that another has by then counts for nothing; of one that nobody has, it counts."""
     calling = await place.calling()
     await sent(place)
-    opening = place.opening()
-    assert opening is not None
-    assert opening.answer.chunk is not None
-    kept = opening.answer.chunk.index
+    head_start = place.head_start()
+    assert head_start is not None
+    assert head_start.answer.chunk is not None
+    kept = head_start.answer.chunk.index
     await until(lambda: not calling.session.pool.outstanding("call-1"))
     own = None
     while taken and (own is None or own.index != kept):
@@ -239,29 +239,29 @@ def _of(chunk: Any) -> dict[str, Any]:
 async def test_another_attempt_is_given_what_the_first_has_not_begun(place: Place) -> None:
     calling = await place.calling()
     await sent(place)
-    opening = place.opening()
-    assert opening is not None
+    head_start = place.head_start()
+    assert head_start is not None
     rank = await place.rank(attempt=2)
     assert rank.begin_now() is None
     async with asyncio.timeout(PATIENCE):
         done = await place.does(rank, await place.far.thread.run(rank.wait(rank.begin())))
-    assert opening.answer.chunk is not None
-    assert done[0] == opening.answer.chunk.index
+    assert head_start.answer.chunk is not None
+    assert done[0] == head_start.answer.chunk.index
     assert torch.equal(await parent_does_the_rest(calling), -WHOLE)
 
 
 @pytest.mark.usefixtures("for_ever")
 async def test_what_is_large_is_asked_for(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openings, "MOST_BYTES", 7 * INLINE_AT_ONCE)
+    monkeypatch.setattr(head_starts, "MOST_BYTES", 7 * INLINE_AT_ONCE)
     large = torch.ones(ITEMS, 1, INLINE_AT_ONCE, 1)
     calling = await place.calling(large, idle=2)
     await sent(place)
-    assert place.opening() is not None
-    assert place.opening(2) is None, "there was room for one"
-    monkeypatch.setattr(openings, "MOST_CHARACTERS", 100)
+    assert place.head_start() is not None
+    assert place.head_start(2) is None, "there was room for one"
+    monkeypatch.setattr(head_starts, "MOST_CHARACTERS", 100)
     again = await place.calling(idle=2)
     await until(lambda: len(place.worker.sent) == 4)
-    assert place.worker.sent[2]["opening"] is place.worker.sent[3]["opening"] is None
+    assert place.worker.sent[2]["head_start"] is place.worker.sent[3]["head_start"] is None
     assert not again.session.pool.outstanding("call-3")
     assert torch.equal(await parent_does_the_rest(again), -WHOLE)
     await place.near.thread.run(_closed(calling.session))
@@ -283,7 +283,7 @@ async def test_nothing_is_kept_where_nothing_could_be_sent(place: Place, monkeyp
 
 @pytest.mark.usefixtures("for_ever")
 @pytest.mark.parametrize(
-    "opening",
+    "head_start",
     [
         {},
         {"answer": None, "until": 2**50},
@@ -293,10 +293,10 @@ async def test_nothing_is_kept_where_nothing_could_be_sent(place: Place, monkeyp
         {"answer": {"chunk": {"index": 0, "start": 0, "stop": 1, "rank": 0, "world": 1}, "slices": 7}, "until": 1},
     ],
 )
-async def test_an_opening_that_is_none_is_passed_over(place: Place, opening: dict[str, Any]) -> None:
+async def test_a_head_start_that_is_none_is_passed_over(place: Place, head_start: dict[str, Any]) -> None:
     calling = await place.calling(idle=0)
     await sent(place)
-    place.worker.sent[0]["opening"] = opening
+    place.worker.sent[0]["head_start"] = head_start
     rank = await place.rank()
     assert rank.begin_now() is None
     async with asyncio.timeout(PATIENCE):
@@ -309,7 +309,7 @@ async def test_an_engine_that_was_told_need_not_ask(place: Place) -> None:
     """Once it is connected, as what happens to its job is pushed to it then."""
     await place.calling()
     await sent(place)
-    call = {"root": "parent"} | {key: place.worker.sent[0][key] for key in ("session", "opening")}
+    call = {"root": "parent"} | {key: place.worker.sent[0][key] for key in ("session", "head_start")}
     place.worker.jobs[RANK] = {"id": "before", "attempt": 1, "call": None}
     running_job.told = {"id": "call-1", "attempt": 1, "call": call}
     assert help_now(LAYOUT, NODES.__getitem__, place.far) is None, "it is not connected"
