@@ -263,9 +263,10 @@ class Pool:
 
     def _size(self, who: str, now: float, left: int, free_in: float) -> int:
         """How many of the items that are left `who` gets, to begin in so many seconds. 0: better none."""
-        usual = self._usual_speed(now)
-        speed = self._speed_of(self._takers[who])
-        others = list(self._others(who, now, usual))
+        since = self._since_before
+        usual = self._measured_speed(now) if self._usual is None else self._usual * since
+        speed = self._speed_of(self._takers[who], since)
+        others = list(self._others(who, now, usual, since))
         awaited = self._awaited(now, usual)
         me = (free_in, speed or usual)
         share = _share(left, me, others + awaited)
@@ -295,15 +296,15 @@ class Pool:
     def _is_refused(self, who: str, now: float, left: int, free_in: float) -> bool:
         """Others will have done all before `who` could do an item. What they did before says nothing sure of that;
         nor do those who may never come, and to the parent only those at work and in time."""
-        usual = self._usual_speed(now, measured=True)
-        rivals = list(self._others(who, now, usual, measured=True, sure=not who))
+        usual = self._measured_speed(now)
+        rivals = list(self._others(who, now, usual, sure=not who))
         return not _share(left, (free_in, self._takers[who].speed or usual), rivals)
 
-    def _speed_of(self, taker: _Taker) -> float | None:
-        """As measured. As long as that is little, no less than before."""
-        if taker.before is None or self._usual is None or len(taker.speeds) > 1:
+    def _speed_of(self, taker: _Taker, since: float | None) -> float | None:
+        """As measured. As long as that is little, no less than before, times `since`; None: that is not heeded."""
+        if since is None or taker.before is None or self._usual is None or len(taker.speeds) > 1:
             return taker.speed
-        return max(taker.before * self._since_before, taker.speed or 0.0)
+        return max(taker.before * since, taker.speed or 0.0)
 
     @property
     def _since_before(self) -> float:
@@ -311,11 +312,8 @@ class Pool:
         ratios = [each.speed / each.before for each in self._seen.values() if each.speed and each.before]
         return median(ratios) if ratios else 1.0
 
-    def _usual_speed(self, now: float, *, measured: bool = False) -> float:
-        """Of ranks whose own is not known: as before, else the mean of the others, before that the most that those
-        at work can reach yet."""
-        if self._usual is not None and not measured:
-            return self._usual * self._since_before
+    def _measured_speed(self, now: float) -> float:
+        """Of ranks whose own is not known: the mean, before that the most that those at work can reach yet."""
         if known := [taker.speed for taker in self._takers.values() if taker.speed]:
             return fmean(known)
         at_work = [taker for taker in self._takers.values() if taker.open and taker.since < now]
@@ -324,16 +322,16 @@ class Pool:
         )
 
     def _others(
-        self, who: str, now: float, usual: float, *, measured: bool = False, sure: bool = False
+        self, who: str, now: float, usual: float, since: float | None = None, *, sure: bool = False
     ) -> Iterator[tuple[float, float]]:
         """In how long each of the others is likely to be free, and its speed. Who is late needs as long again.
 
-        `measured`: not by what it was before. `sure`: only those at work whose speed is known, and not if they are
-        late by an item.
+        `since`: as of `_speed_of`. `sure`: only those at work whose speed is known, and not if they are late by an
+        item.
         """
         for name, taker in self._takers.items():
             if name != who:
-                speed = (taker.speed if measured else self._speed_of(taker)) or usual
+                speed = self._speed_of(taker, since) or usual
                 items = sum(self._chunks[index].items for index in taker.open)
                 due = taker.since + taker.overhead + items / speed if taker.open else now
                 if not sure or (taker.open and taker.speed and due + 1 / taker.speed > now):
