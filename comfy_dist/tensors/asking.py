@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any, Self
 
 import aiohttp
@@ -11,18 +10,19 @@ import aiohttp
 from comfy_dist.errors import ComfyDistError, text_of
 from comfy_dist.messages import Peer
 from comfy_dist.tensors.errors import Declined, NotAnswered, Refused, WayFailed
-from comfy_dist.tensors.questions import MAX_BYTES
+from comfy_dist.tensors.question_sockets import QuestionSockets
 from comfy_dist.tensors.relayed import Relay
-from comfy_dist.tensors.ways import CONNECT_SECONDS, Ways, host_and_port
+from comfy_dist.tensors.ways import CONNECT_SECONDS, Ways
 
 
 class Asker:
-    """HTTP, else the relay. A question that may have arrived is not asked again by another way."""
+    """A websocket, else the relay. A question that may have arrived is not asked again by another way."""
 
     def __init__(self, relay: Relay | None, ways: Ways) -> None:
         self._relay = relay
         self._ways = ways
         self._session: aiohttp.ClientSession
+        self._sockets: QuestionSockets
 
     async def __aenter__(self) -> Self:
         # Answers may be awaited for long; each question has its own limit.
@@ -34,10 +34,13 @@ class Asker:
             # Answers are not compressed; what says that it is may be larger than what was counted.
             auto_decompress=False,
             trust_env=False,
+            trace_configs=[_no_redirects()],
         )
+        self._sockets = QuestionSockets(self._session)
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self._sockets.close()
         await self._session.close()
 
     async def ask(self, peer: Peer, body: dict[str, Any], timeout: float) -> dict[str, Any]:
@@ -57,14 +60,14 @@ class Asker:
         reasons = []
         if peer.address and (self._ways.good(peer.address) or not (peer.via and self._relay)):
             try:
-                found = await self._over_http(peer, body)
+                found = await self._sockets.ask(peer.address, peer.token, body)
             except WayFailed as error:
                 self._ways.failed(peer.address, error)
                 reasons.append(str(error))
             except Refused as error:
                 # Another process may have this address here, as in containers. It did not hear the question.
                 if not (peer.via and self._relay):
-                    raise Declined(str(error)) from None
+                    raise Declined(f"{_name(peer)} refuses a question: {error}") from None
                 reasons.append(str(error))
             else:
                 self._ways.worked(peer.address)
@@ -77,30 +80,16 @@ class Asker:
                 reasons.append(str(error))
         raise NotAnswered(f"{_name(peer)} cannot be reached: {' '.join(reasons) or 'no way leads there.'}")
 
-    async def _over_http(self, peer: Peer, body: dict[str, Any]) -> Any:
-        host, port = host_and_port(peer.address)
-        url = f"http://[{host}]:{port}/questions" if ":" in host else f"http://{host}:{port}/questions"
-        headers = {"Authorization": f"Bearer {peer.token}"}
-        try:
-            async with self._session.post(url, json=body, headers=headers, allow_redirects=False) as response:
-                if response.content_type != "application/json":
-                    raise WayFailed(f"{peer.address} is not the plane of a worker (status {response.status}).")
-                data = bytearray()
-                async for chunk in response.content.iter_any():
-                    data += chunk
-                    if len(data) > MAX_BYTES:
-                        raise NotAnswered(f"{_name(peer)} answers with over {MAX_BYTES} bytes.")
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, ValueError) as error:
-            raise WayFailed(f"{peer.address} cannot be reached ({text_of(error)}).") from None
-        except aiohttp.ClientError as error:
-            raise NotAnswered(f"{_name(peer)} broke off before it answered ({text_of(error)}).") from None
-        try:
-            found = json.loads(data)
-        except (ValueError, RecursionError):
-            return None
-        if response.status == 403 and isinstance(found, dict):
-            raise Refused(403, f"{_name(peer)} refuses a question: {text_of(found.get('error'))}")
-        return found
+
+def _no_redirects() -> aiohttp.TraceConfig:
+    """Nobody is sent elsewhere by who is asked."""
+
+    async def refuse(_session: object, _context: object, about: aiohttp.TraceRequestRedirectParams) -> None:
+        raise WayFailed(f"{about.url.host} is not the plane of a worker (status {about.response.status}).")
+
+    config = aiohttp.TraceConfig()
+    config.on_request_redirect.append(refuse)
+    return config
 
 
 def _name(peer: Peer) -> str:

@@ -13,7 +13,7 @@ from aiohttp import web
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.tensors.errors import Refused
 from comfy_dist.tensors.holding import Holder
-from comfy_dist.tensors.questions import MAX_BYTES, answered
+from comfy_dist.tensors.question_sockets import Questioned
 from comfy_dist.tensors.sending import send, share
 from comfy_dist.tensors.ways import seconds_for
 
@@ -34,10 +34,11 @@ class PlaneServer:
         self._advertised_port = int(place.get("advertised_port", 0))
         self._folder = folder
         self._patience = patience
-        app = web.Application(client_max_size=MAX_BYTES)
+        app = web.Application()
         app.router.add_get("/tensors/{id}", self._get, allow_head=False)
         app.router.add_delete("/tensors/{id}", self._drop)
-        app.router.add_post("/questions", self._question)
+        app.router.add_get("/questions", self._question, allow_head=False)
+        self._questioned = Questioned(holder, patience)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
 
     async def __aenter__(self) -> Self:
@@ -61,6 +62,7 @@ class PlaneServer:
 
     async def __aexit__(self, *_: object) -> None:
         self._holder.address = ""
+        self._questioned.close()
         await self._runner.cleanup()
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
@@ -89,19 +91,9 @@ class PlaneServer:
 
     async def _question(self, request: web.Request) -> web.StreamResponse:
         try:
-            # Before anything is read of it: who has no token takes no memory here.
-            self._holder.handlers.open(_token(request))
-            async with asyncio.timeout(self._patience):
-                body: Any = await request.json()
-            return web.json_response(await answered(self._holder, _token(request), body))
+            return await self._questioned.serve(request, _token(request))
         except Refused as error:
             return _refusal(error.status, error)
-        except web.HTTPRequestEntityTooLarge:
-            return _refusal(413, ComfyDistError(f"A question has at most {MAX_BYTES} bytes."))
-        except TimeoutError:
-            return _refusal(408, ComfyDistError(f"The question did not come within {self._patience:g} s."))
-        except (ValueError, RecursionError):
-            return _refusal(400, ComfyDistError("This is no question in JSON."))
 
 
 def _token(request: web.Request) -> str:
