@@ -166,8 +166,6 @@ class Attempt:
             await self._engine.kill()
 
     def _of_outcome(self, outcome: Outcome) -> Ending:
-        if self._split is not None:
-            self._split.calls.tell_now()
         outputs, meta, messages, home = outcome.outputs, outcome.meta, outcome.messages, ""
         if self._report is not None:
             outputs, home = self._report.shown(outputs), self._report.home

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,8 +21,9 @@ log = logging.getLogger(__name__)
 
 #: Of a call's events, those that only its own client would understand.
 _ITS_OWN = frozenset({"executing", "execution_success", "execution_error"})
-#: Seconds after which what ranks are at is told, together with what follows it at once.
-TELL_SECONDS = 0.05
+#: Seconds after which what ranks are at is told, together with what follows it at once. What has changed when the
+#: job ends is not told any more.
+TELL_SECONDS = 0.1
 #: Of the data of a rank's execution_error, what is told of the parent's.
 _OF_A_RANK = ("node_id", "node_type", "traceback", "current_inputs")
 #: Of a preview's metadata, what names its node.
@@ -88,14 +89,16 @@ class AttemptCalls:
         #: Where the job is a call itself: whether the worker that waits for it was not seen alive the last time.
         self.parent_missed = False
         self._progress = progress
-        #: What is to be told soon, the last word of each: calls, and regions' counts.
-        self._news: dict[str, Callable[[], None]] = {}
+        #: By region's node: how many items are done, of how many.
+        self._counts: dict[str, tuple[int, int]] = {}
+        #: Of which calls and regions there is something to be told soon. As an ordered set.
+        self._news: dict[str, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._spans: list[Any] = []
 
     def add(self, call: Job) -> None:
         self.calls[call.id] = SentCall(call, now_ms())
-        self._tell(self.calls[call.id])
+        self._tell_soon(call.id)
 
     def started(self, call_id: str, holder: str, worker: str, attempt: int) -> dict[str, Any] | None:
         """A worker executes it: what to tell its node; None: nothing new."""
@@ -104,7 +107,7 @@ class AttemptCalls:
             return None
         call.holder, call.worker, call.attempt, call.missed = holder, worker, attempt, False
         call.claimed_at, call.state = now_ms(), "running"
-        self._tell(call)
+        self._tell_soon(call_id)
         return _push(call, "started")
 
     def gone(self, call_id: str, attempt: int | None = None) -> dict[str, Any] | None:
@@ -113,7 +116,7 @@ class AttemptCalls:
         if call.state != "running" or call.gone >= call.attempt or (attempt or call.attempt) < call.attempt:
             return None
         call.gone, call.state = call.attempt, "waiting"
-        self._tell(call)
+        self._tell_soon(call_id)
         return _push(call, "gone")
 
     def end(self, ended: CallEnded) -> dict[str, Any] | None:
@@ -128,7 +131,7 @@ class AttemptCalls:
             call.state = "done" if ended.status == "finished" else "failed"
             for message in ended.trail:
                 self._forward(call, message.event, message.body)
-            self._tell(call)
+            self._tell_soon(ended.call)
         told = {"status": ended.status, "outputs": ended.outputs, "error": ended.error}
         about = {"attempt": ended.attempt, "worker": ended.worker or call.worker}
         return _push(call, "ended") | about | told
@@ -201,11 +204,11 @@ class AttemptCalls:
         data = {**data, "prompt_id": self.job.id}
         if event == "executing":
             call.node, call.value, call.max = data.get("display_node") or data.get("node"), 0, 1
-            self._tell_soon(call.job.id, lambda: self._tell(call))
+            self._tell_soon(call.job.id)
         elif event == "progress":
             call.node = data.get("display_node") or data.get("node")
             call.value, call.max = data.get("value", 0), data.get("max", 1)
-            self._tell_soon(call.job.id, lambda: self._tell(call))
+            self._tell_soon(call.job.id)
         if not _about(call).region:
             # Its nodes are of another workflow: what its client knows of that is the node that called it.
             if event == "progress":
@@ -229,9 +232,43 @@ class AttemptCalls:
         head = json.dumps(metadata).encode()
         return node, _LENGTH.pack(len(head)) + head + body[picture:]
 
-    def _tell(self, call: SentCall) -> None:
+    def on_chunks(self, node: str, done: int, items: int) -> None:
+        """So many items of a region's are done."""
+        self._counts[node] = done, items
+        if done == items:
+            self._tell_count(node)
+        else:
+            self._tell_soon(node)
+
+    def close(self) -> None:
+        """The attempt is over."""
+        self.over.set()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _tell_soon(self, about: str) -> None:
+        """`about`: a call, or the node of a region."""
+        self._news[about] = None
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(TELL_SECONDS, self._tell)
+
+    def _tell(self) -> None:
+        self._timer = None
+        news, self._news = self._news, {}
+        for about in news:
+            if (call := self.calls.get(about)) is not None:
+                self._tell_state(call)
+            else:
+                self._tell_count(about)
+
+    def _tell_count(self, node: str) -> None:
+        self._news.pop(node, None)
+        done, items = self._counts[node]
+        data = {"prompt_id": self.job.id, "region": node, "done": done, "items": items}
+        self._progress.emit(EngineEvent("distributed_progress", data), of_call=True)
+
+    def _tell_state(self, call: SentCall) -> None:
         about = _about(call)
-        self._news.pop(call.job.id, None)
         if not about.region:
             return
         data = {
@@ -247,34 +284,6 @@ class AttemptCalls:
             "max": call.max,
         }
         self._progress.emit(EngineEvent("distributed_progress", data), of_call=True)
-
-    def on_chunks(self, node: str, done: int, items: int) -> None:
-        """So many items of a region's are done."""
-        data = {"prompt_id": self.job.id, "region": node, "done": done, "items": items}
-        self._tell_soon(node, lambda: self._progress.emit(EngineEvent("distributed_progress", data), of_call=True))
-        if done == items:
-            self.tell_now()
-
-    def _tell_soon(self, about: str, tell: Callable[[], None]) -> None:
-        self._news[about] = tell
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(TELL_SECONDS, self.tell_now)
-
-    def close(self) -> None:
-        """The attempt is over."""
-        self.over.set()
-        self._news.clear()
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def tell_now(self) -> None:
-        """What is to be told of ranks, where it has not been told."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        news, self._news = self._news, {}
-        for tell in news.values():
-            tell()
 
     # Its timeline
 

@@ -55,11 +55,14 @@ async def test_of_a_prompt_after_a_call_everything_is_told(engine: GraphEngine) 
     assert events(ran) >= NOT_OF_CALLS
     assert ran.names[:2] == ["execution_start", "execution_cached"]
     assert sorted(ran.order()) == ["1", "2", "3", "4", "5"]
-    # In the order of what happened, whenever it is sent.
+    told = [data["nodes"] for name, data in ran.events if name == "progress_state"]
     for node_id in "12345":
-        states = [data["nodes"].get(node_id, {}) for name, data in ran.events if name == "progress_state"]
-        assert next(state["state"] for state in states if state) == "running"
-        assert states[-1]["state"] == "finished"
+        states = [nodes[node_id]["state"] for nodes in told if node_id in nodes]
+        # Those of hidden nodes with those of others, and only where there is time for it.
+        assert states[0] == "running" or node_id in "23"
+        assert states[-1] == "finished"
+    # When each begins and ends that is not hidden, and the end of a hidden one that was told to run.
+    assert 6 <= len(told) <= 8
 
 
 async def test_that_a_hidden_node_is_waited_for_is_told_within_that_wait(engine: GraphEngine) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import struct
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from comfy_dist.engine import NodeText, Preview
 from comfy_dist.messages import Call, CallEnded, InputFile, Job, Progress, Trailing
 from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
+from comfy_dist.worker import attempt_calls
 from comfy_dist.worker.asked_calls import files_in
 from comfy_dist.worker.attempt_calls import AttemptCalls
 from comfy_dist.worker.progress import PREVIEW_WITH_METADATA, ProgressSender, text_frame
+from tests.support.patience import PATIENCE
 
 
 class Noted(ProgressSender):
@@ -28,8 +33,8 @@ class Noted(ProgressSender):
         self.emitted.append(event)
 
 
-@pytest.fixture
-def calls() -> AttemptCalls:
+@pytest_asyncio.fixture
+async def calls() -> AsyncIterator[AttemptCalls]:
     """Of "part", for a region, and "whole", for a workflow that node 7 executes."""
     job = Job(id="parent", prompt={})
     calls = AttemptCalls(0, job, 1, Noted(job))
@@ -38,7 +43,8 @@ def calls() -> AttemptCalls:
             parent="parent", attempt=1, root="parent", home="w", worker="w", rank=rank, node=node, region=region
         )
         calls.add(Job(id=name, prompt={}, call=about))
-    return calls
+    yield calls
+    calls.close()
 
 
 def emitted(calls: AttemptCalls) -> list[Any]:
@@ -56,7 +62,7 @@ def told(message: dict[str, Any] | None) -> tuple[str, int] | None:
     return None if message is None else (message["state"], message["attempt"])
 
 
-def test_of_every_attempt_at_a_call_its_node_is_told(calls: AttemptCalls) -> None:
+async def test_of_every_attempt_at_a_call_its_node_is_told(calls: AttemptCalls) -> None:
     """Its first worker was cut off, and comes back to an end when another has begun."""
     assert told(calls.started("part", "a", "w1", 1)) == ("started", 1)
     assert told(calls.gone("part")) == ("gone", 1)
@@ -72,7 +78,7 @@ def test_of_every_attempt_at_a_call_its_node_is_told(calls: AttemptCalls) -> Non
     assert [ended.worker for ended in calls.ended] == ["w3"]
 
 
-def test_a_worker_that_begins_after_an_end_is_followed(calls: AttemptCalls) -> None:
+async def test_a_worker_that_begins_after_an_end_is_followed(calls: AttemptCalls) -> None:
     calls.started("part", "a", "w1", 1)
     calls.gone("part")
     calls.end(end(1))
@@ -80,7 +86,7 @@ def test_a_worker_that_begins_after_an_end_is_followed(calls: AttemptCalls) -> N
     assert told(calls.gone("part")) == ("gone", 2)
 
 
-def test_what_was_saved_by_an_attempt_that_does_not_count_is_not_shown(calls: AttemptCalls) -> None:
+async def test_what_was_saved_by_an_attempt_that_does_not_count_is_not_shown(calls: AttemptCalls) -> None:
     def saved(*chunks: int) -> dict[str, dict[str, Any]]:
         return {f"2.region.{chunk}.5": {"images": [chunk]} for chunk in chunks}
 
@@ -93,6 +99,30 @@ def test_what_was_saved_by_an_attempt_that_does_not_count_is_not_shown(calls: At
     assert calls.shown == [(saved(0), {})]
     calls.count("part", 3, [])
     assert calls.shown == [({}, {})]
+
+
+async def test_what_changes_at_once_is_told_once(calls: AttemptCalls) -> None:
+    """By its last word; what happens to no region is nobody's to see."""
+    calls.started("part", "a", "w1", 1)
+    calls.started("whole", "a", "w1", 1)
+    calls.on_chunks("9", 1, 4)
+    calls.on_chunks("9", 2, 4)
+    assert not emitted(calls)
+    async with asyncio.timeout(PATIENCE):
+        while not emitted(calls):
+            await asyncio.sleep(0.01)
+    states, counts = [each.data for each in emitted(calls)]
+    assert (states["call"], states["state"], states["worker"]) == ("part", "running", "w1")
+    assert (counts["region"], counts["done"], counts["items"]) == ("9", 2, 4)
+
+
+async def test_that_all_is_done_is_told_at_once_and_nothing_after_the_end(calls: AttemptCalls) -> None:
+    calls.started("part", "a", "w1", 1)
+    calls.on_chunks("9", 4, 4)
+    assert [each.data["done"] for each in emitted(calls)] == [4]
+    calls.close()
+    await asyncio.sleep(2 * attempt_calls.TELL_SECONDS)
+    assert len(emitted(calls)) == 1
 
 
 def progress(call: str, event: str, body: bytes, *, binary: bool) -> Progress:
@@ -119,7 +149,7 @@ def preview(node: str) -> bytes:
         ("progress", b"[" * 100_000, False),
     ],
 )
-def test_progress_that_makes_no_sense_harms_nobody(
+async def test_progress_that_makes_no_sense_harms_nobody(
     calls: AttemptCalls, event: str, body: bytes, binary: bool
 ) -> None:
     before = len(emitted(calls))
@@ -130,7 +160,7 @@ def test_progress_that_makes_no_sense_harms_nobody(
 
 
 @pytest.mark.parametrize(("call", "node"), [("part", "3"), ("whole", "7")])
-def test_a_preview_is_of_a_node_that_the_client_knows(calls: AttemptCalls, call: str, node: str) -> None:
+async def test_a_preview_is_of_a_node_that_the_client_knows(calls: AttemptCalls, call: str, node: str) -> None:
     calls.on_progress(progress(call, "preview", preview("3"), binary=True))
     shown = emitted(calls)[-1]
     assert isinstance(shown, Preview)
@@ -141,7 +171,7 @@ def test_a_preview_is_of_a_node_that_the_client_knows(calls: AttemptCalls, call:
     assert shown.body[4 + length :] == b"picture"
 
 
-def test_texts_of_another_workflow_s_nodes_are_not_shown(calls: AttemptCalls) -> None:
+async def test_texts_of_another_workflow_s_nodes_are_not_shown(calls: AttemptCalls) -> None:
     for call in ("whole", "part"):
         calls.on_progress(progress(call, "text", text_frame(NodeText("3", call)), binary=True))
     assert [each.text for each in emitted(calls) if isinstance(each, NodeText)] == ["part"]

@@ -51,7 +51,7 @@ class ExecutionRecord:
 
     def node_started(self, node_id: str, *, hidden: bool = False) -> None:
         """That of a hidden node is told with what comes next, or when it is waited for; of a call, not at all."""
-        self._progress.start(node_id)
+        self._progress.start(node_id, hidden=hidden)
         display = self._prompt.get_display_node_id(node_id)
         data = {"node": node_id, "display_node": display, "prompt_id": self._prompt_id}
         if not hidden:
@@ -99,6 +99,8 @@ class ExecutionRecord:
         self._sender.flush()
 
     def flush(self) -> None:
+        """Tell everything now."""
+        self._progress.tell()
         self._sender.flush()
 
     def succeeded(self) -> dict[str, Any]:

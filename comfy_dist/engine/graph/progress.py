@@ -47,9 +47,22 @@ class NodeProgress:
         self._running: dict[str, State] = {}
         self._finished: dict[str, State] = {}
         self._finished_characters = 0
+        #: Hidden nodes that run and are not known to. As an ordered set.
+        self._untold: dict[str, None] = {}
 
-    def start(self, node_id: str) -> None:
-        self._send(node_id, self._run(node_id, 0.0, 1.0))
+    def start(self, node_id: str, *, hidden: bool = False) -> None:
+        """Sends progress_state; of a `hidden` node it tells if it still runs when more is sent, or at `tell`."""
+        state = self._run(node_id, 0.0, 1.0)
+        if hidden:
+            self._untold[node_id] = None
+        else:
+            self._send(node_id, state)
+
+    def tell(self) -> None:
+        """What has been held back."""
+        if self._untold:
+            node_id = next(reversed(self._untold))
+            self._send(node_id, self._running[node_id])
 
     def update(self, node_id: str, value: float, maximum: float, preview: Preview | None = None) -> None:
         """A node is at `value` of `maximum`. Sends progress_state, the preview, and progress."""
@@ -77,7 +90,10 @@ class NodeProgress:
             oldest = next(iter(self._finished))
             del self._finished[oldest]
             self._finished_characters -= len(oldest)
-        self._send(node_id, state)
+        if node_id in self._untold:
+            del self._untold[node_id]
+        else:
+            self._send(node_id, state)
 
     def _run(self, node_id: str, value: float, maximum: float) -> State:
         state = self._running.get(node_id)
@@ -102,6 +118,7 @@ class NodeProgress:
         }
 
     def _send(self, node_id: str, state: State) -> None:
+        self._untold.clear()
         running: Mapping[str, State] = self._running
         if len(running) > RUNNING_SHOWN:
             running = dict(itertools.islice(running.items(), RUNNING_SHOWN))
