@@ -30,7 +30,9 @@ class Guest:
     attempt: int = 0
     #: The attempt of which it was told that it has come.
     told: int = 0
+    #: Name and id of its worker.
     worker: str = ""
+    worker_id: str = ""
     ended: bool = False
     #: How many of its results in a row could not be had.
     failures: int = 0

@@ -17,6 +17,7 @@ from comfy_dist.calls.offered import Offered
 from comfy_dist.calls.participants import Invitation
 from comfy_dist.calls.shares import Chunk, Pool
 from comfy_dist.messages import now_ms
+from comfy_dist.tensors.packing import INLINE_AT_ONCE
 
 log = logging.getLogger(__name__)
 
@@ -49,12 +50,17 @@ class HeadStarts:
         self._unsent: set[int] = set()
         #: Bytes that may still be hashed.
         self._room = 0
+        #: Whether chunks are to be small.
+        self._little = True
         self._timer: asyncio.TimerHandle | None = None
 
     async def added(self, invitations: Sequence[Invitation]) -> list[Invitation]:
         """The invitations, with head starts where that can be. They are to be sent now."""
         until = now_ms() + round(KEPT_SECONDS * 1000)
         self._room = MOST_BYTES - self._offered.nbytes_of_values()
+        # What is not written out has to be pulled: then a little is begun with, and the rest is pulled meanwhile.
+        share = self._pool.items // self._pool.world
+        self._little = self._offered.nbytes_of(share) > INLINE_AT_ONCE
         found = []
         for each in invitations:
             if each.awaited and self._room > 0:
@@ -90,9 +96,9 @@ class HeadStarts:
 
     async def _with_head_start(self, invitation: Invitation, until: int) -> Invitation:
         """Where that cannot be, others are given none either."""
-        if (chunk := self._pool.keep(time.monotonic())) is not None:
+        if (chunk := self._pool.keep(time.monotonic(), little=self._little)) is not None:
             self._unsent.add(chunk.index)
-            self._room -= self._offered.nbytes_of(chunk)
+            self._room -= self._offered.nbytes_of(chunk.items)
             if self._room >= 0 and (head_start := await self._head_start(chunk, until)) is not None:
                 return replace(invitation, share=chunk.index, head_start=head_start)
             self._give_back(chunk.index)

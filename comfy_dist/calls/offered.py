@@ -116,10 +116,10 @@ class Offered:
         self._values[name] = value
         self._staying = None
 
-    def nbytes_of(self, chunk: Chunk) -> int:
-        """Bytes of the tensors in a chunk's slices, about."""
+    def nbytes_of(self, items: int) -> int:
+        """Bytes of the tensors in the slices of a chunk of so many items, about."""
         whole = sum(map(nbytes_of, self._divided.values()))
-        return whole * chunk.items // max(1, max(map(items_in, self._divided.values()), default=1))
+        return whole * items // max(1, max(map(items_in, self._divided.values()), default=1))
 
     def nbytes_of_values(self) -> int:
         """The same of the values that can travel."""

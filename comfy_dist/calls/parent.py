@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
-from statistics import fmean
 from typing import Any, TypeVar
 
 from comfy_dist.calls.attendance import FALLING_BACK, Attendance
@@ -32,7 +31,7 @@ from comfy_dist.calls.shares import MAX_CHUNKS, Pool
 from comfy_dist.calls.speeds import kind_of
 from comfy_dist.calls.turns import Expansion, turns, wait_for
 from comfy_dist.errors import ComfyDistError
-from comfy_dist.messages import EVERYWHERE, Participation, Spread, now_ms
+from comfy_dist.messages import EVERYWHERE, Participation, Prompt, Spread, now_ms
 from comfy_dist.tensors.batches import is_latent, join
 from comfy_dist.tensors.errors import CannotTravel
 
@@ -55,9 +54,10 @@ class Parent:
         here: Here | None = None,
         job: RunningJob | None = None,
         peers: Mapping[str, Any] | None = None,
+        prompt: Prompt | None = None,
         say: Callable[[str], None] = log.info,
     ) -> None:
-        """`peers` is what the worker says of who can help; `say` is told what people should know.
+        """`peers` is what the worker says of who can help with `prompt`; `say` is told what people should know.
 
         Raises NothingDivided, UnevenBatches, NobodyElse.
         """
@@ -84,8 +84,8 @@ class Parent:
         else:
             pool = self._pool(int(peers.get("engines", 1)))
         attendance = recruiting = None
-        if here is not None and job is not None:
-            prompt = rank_prompt(layout, node_of, rank_id_of(layout))
+        self._prompt = prompt
+        if here is not None and job is not None and prompt is not None:
             parent = self._found.parent
             if layout.shares or not parent:
                 attendance = Attendance(here, own, spread, prompt, layout.shown, parent=parent, say=say)
@@ -126,8 +126,12 @@ class Parent:
         world = max(1, min(items, engines, MAX_CHUNKS))
         # Who is alone shares with nobody: one chunk, as batches are for.
         alone = world == 1 and found.parent
-        usual = self._here.speeds.of_others(self._kind) if self._here is not None else None
-        return Pool(items, world, self.layout.ranked, 1 if alone else self.layout.chunks_per_worker, usual)
+        chunks_per_worker = 1 if alone else self.layout.chunks_per_worker
+        if self._here is None:
+            return Pool(items, world, self.layout.ranked, chunks_per_worker)
+        speeds, kind = self._here.speeds, self._kind
+        least = speeds.least_of(kind, [str(each["id"]) for each in found.others])
+        return Pool(items, world, self.layout.ranked, chunks_per_worker, speeds.of_others(kind), least)
 
     def _invitations(self) -> list[Invitation]:
         pool = self.session.pool
@@ -197,11 +201,11 @@ class Parent:
         """How fast each was."""
         if self._here is None or not isinstance(pool := self.session.pool, Pool):
             return
-        others = pool.speeds
-        if (own := others.pop(PARENT, None)) is not None:
-            self._here.speeds.note(self._kind, own)
-        if others:
-            self._here.speeds.note_others(self._kind, fmean(others.values()))
+        for who, speed in pool.speeds.items():
+            if who == PARENT:
+                self._here.speeds.note(self._kind, speed)
+            elif worker := self.session.worker_of(who):
+                self._here.speeds.note_other(self._kind, worker, speed)
 
     async def _settle(self) -> None:
         """Tell the worker what counts of what calls have shown, and that nobody need take those that wait."""
@@ -209,7 +213,7 @@ class Parent:
             return
         if self.layout.outputs:
             await self._here.ask("counted", calls=self.session.counted())
-        self._here.tell("void", calls=calls)
+        self._here.tell("void", calls=calls, going=self.session.going)
 
     def _end(self) -> None:
         self.session.close()
@@ -241,7 +245,7 @@ class Parent:
         peer = self.session.open(here, job, offered)
         rank_id = rank_id_of(layout)
         call = {
-            "prompt": rank_prompt(layout, node_of, rank_id, staying),
+            "prompt": rank_prompt(layout, node_of, rank_id, staying) if staying else self._prompt,
             "targets": [rank_id],
             "world": self.session.pool.world,
             "node": layout.shown,
@@ -271,7 +275,7 @@ async def share_out(
 
     Raises Stopped, NothingDivided, UnevenBatches, NobodyElse, RankFailed.
     """
-    job, peers = None, {}
+    job, peers, prompt = None, {}, None
     if here is not None:
         try:
             job = await here.job()
@@ -279,7 +283,7 @@ async def share_out(
             peers = await job.wait(here.ask("peers", prompt=prompt))
         except (LinkLost, LinkRefused) as error:
             log.warning("Nobody is asked to help with node %s: %s", layout.shown, error)
-    parent = Parent(layout, node_of, given, here, job, peers, say)
+    parent = Parent(layout, node_of, given, here, job, peers, prompt, say)
     expansion = await (parent.begin() if job is None else job.wait(parent.begin()))
     return parent.outputs() if expansion is None else expansion
 

@@ -208,6 +208,16 @@ class Session:
         """Ids of those that were sent."""
         return list(self._guests)
 
+    @property
+    def going(self) -> list[str]:
+        """Of those calls, the ones that have come and have nothing to do any more."""
+        return [each for each in self._guests if self._guests[each].attempt and not self.pool.outstanding(each)]
+
+    def worker_of(self, call: str) -> str:
+        """Id of the worker that has the call, "" where it has asked nothing."""
+        guest = self._guests.get(call)
+        return guest.worker_id if guest is not None else ""
+
     def counted(self) -> dict[str, Any]:
         """At the end of a region that saves: of each call the attempt and the chunks that count. Whoever was taken
         for gone may have saved too, and said so since."""
@@ -251,7 +261,7 @@ class Session:
             # It may be long before anybody else tells who executes it, and that one may be gone by then.
             guest.told = asked.attempt
             self._tell("came", call=asked.call, attempt=asked.attempt, worker=asked.worker_id)
-        guest.worker = asked.worker or guest.worker
+        guest.worker, guest.worker_id = asked.worker or guest.worker, asked.worker_id or guest.worker_id
         if self._head_starts is not None:
             self._head_starts.came(asked.call, asked.at)
         if asked.done is not None:

@@ -79,14 +79,22 @@ class Pool:
     """
 
     def __init__(
-        self, items: int, world: int, ranked: bool, chunks_per_worker: int = 4, usual: float | None = None
+        self,
+        items: int,
+        world: int,
+        ranked: bool,
+        chunks_per_worker: int = 4,
+        usual: float | None = None,
+        least: float | None = None,
     ) -> None:
-        """`usual`: items per second that each of the others did of such a region before, on average."""
+        """`usual`: items per second that each of the others did of such a region before, on average; `least`: the
+        slowest of all that may come, None: not all have done such."""
         self.items = items
         self.world = max(1, min(world, MAX_CHUNKS) if ranked else world)
         self._chunks_per_worker = chunks_per_worker
         self.ranked = ranked
         self._usual = usual
+        self._least = least
         self._chunks: list[Chunk] = []
         self._back: set[int] = set()
         self._done: set[int] = set()
@@ -157,11 +165,15 @@ class Pool:
             del self._takers[who]
         return chunk
 
-    def keep(self, now: float) -> Chunk | None:
-        """The next chunk, for somebody who is sure to come and to begin with it. Who that is `owned` says."""
+    def keep(self, now: float, *, little: bool = True) -> Chunk | None:
+        """The next chunk, for somebody who is sure to come and to begin with it. Who that is `owned` says.
+
+        `little`: as for one of unknown speed; else whoever it is gets what the slowest would."""
         name = f"kept {len(self._seen)}"
-        if (chunk := self.take(name, now)) is not None:
+        if (chunk := self.take(name, now, before=None if little else self._least)) is not None:
             self._kept[chunk.index] = name
+            # Only one of them is the slowest.
+            self._seen[name].before = None
         else:
             del self._seen[name]
         return chunk
@@ -363,7 +375,11 @@ def _share(left: int, me: tuple[float, float], others: list[tuple[float, float]]
     early, late = 0.0, min(free + left / each for free, each in workers)
     for _ in range(24):
         middle = (early + late) / 2
-        if sum(math.floor((middle - free) * each) for free, each in workers if free < middle) >= left:
+        done = 0
+        for free, each in workers:
+            if free < middle:
+                done += int((middle - free) * each)
+        if done >= left:
             late = middle
         else:
             early = middle

@@ -283,8 +283,10 @@ class Desk:
         self.sent.begun(str(arguments["call"]), worker, int(arguments["attempt"]), self.attempt(lane))
 
     async def _void(self, lane: int, arguments: dict[str, Any]) -> None:
-        """Calls that nobody need take any more."""
+        """Calls that nobody need take any more, and those whose workers have nothing to do any more for them."""
         calls = self.attempt(lane)
+        for call_id in arguments.get("going", ()):
+            self.sent.is_over(str(call_id), calls)
         for call_id in arguments["calls"]:
             call = calls.calls.get(call_id)
             if call is not None and call.state == "waiting":

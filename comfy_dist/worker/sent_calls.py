@@ -92,9 +92,19 @@ class SentCalls:
         if self._sent.get(call_id) is calls:
             calls.started(call_id, worker, self._name_of(worker), attempt)
 
+    def is_over(self, call_id: str, calls: AttemptCalls) -> None:
+        """The nodes of the attempt that has sent the call say that its end is on its way."""
+        if self._sent.get(call_id) is calls:
+            self._remember(call_id)
+
     def has_ended(self, call_id: str) -> bool:
-        """Whether it was one of this worker's, of late, and its end has come here."""
+        """Whether it was one of this worker's, of late, and its end has come here or is on its way."""
         return call_id in self._ended
+
+    def _remember(self, call_id: str) -> None:
+        self._ended[call_id] = None
+        if len(self._ended) > MOST_ENDED:
+            del self._ended[next(iter(self._ended))]
 
     def fold(self, fact: Fact) -> None:
         """A fact of the control stream."""
@@ -114,9 +124,7 @@ class SentCalls:
 
     async def _receive(self) -> None:
         async for ended in self._transport.results():
-            self._ended[ended.call] = None
-            if len(self._ended) > MOST_ENDED:
-                del self._ended[next(iter(self._ended))]
+            self._remember(ended.call)
             calls = self._sent.get(ended.call)
             # Where not: of an attempt before this one.
             if calls is not None:

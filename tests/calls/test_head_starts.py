@@ -50,10 +50,16 @@ class Place:
         self.far = far
 
     async def calling(
-        self, batch: torch.Tensor = WHOLE, *, idle: int = 1, ranked: bool = False, saves: bool = False
+        self,
+        batch: torch.Tensor = WHOLE,
+        *,
+        idle: int = 1,
+        ranked: bool = False,
+        saves: bool = False,
+        speed: float | None = None,
     ) -> Calling:
-        """Of a region for three, of whom so many others are idle."""
-        pool = Pool(ITEMS, 3, ranked)
+        """Of a region for three, of whom so many others are idle. `speed`: what they did of such before."""
+        pool = Pool(ITEMS, 3, ranked, usual=speed, least=speed)
         session = Session(pool, ("in",), node="in", saves=saves, tell=self.near.tell)
         invitations = [Invitation(None, rank, awaited=rank <= idle) for rank in (1, 2)]
         return await Calling.of(self.near, session, {"out": [batch]}, {"in_1": [{"seed": 7}]}, invitations)
@@ -269,6 +275,20 @@ async def test_what_is_large_is_asked_for(place: Place, monkeypatch: pytest.Monk
 
 async def _closed(session: Session) -> None:
     session.close()
+
+
+@pytest.mark.usefixtures("for_ever")
+@pytest.mark.parametrize(("elements", "most"), [(1, ITEMS), (INLINE_AT_ONCE, 1)])
+async def test_of_what_has_to_be_pulled_little_is_begun_with(place: Place, elements: int, most: int) -> None:
+    """The rest is pulled while that is executed."""
+    batch = torch.arange(ITEMS, dtype=torch.float32).reshape(ITEMS, 1, 1, 1).expand(ITEMS, 1, elements, 1)
+    calling = await place.calling(batch, speed=10.0)
+    await sent(place)
+    head_start = place.head_start()
+    assert head_start is not None
+    assert head_start.answer.chunk is not None
+    assert (head_start.answer.chunk.items > 1) == (most > 1)
+    await place.near.thread.run(_closed(calling.session))
 
 
 @pytest.mark.usefixtures("for_ever")

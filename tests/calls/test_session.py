@@ -278,6 +278,16 @@ async def test_a_result_that_did_not_come_before_the_next_is_made_by_others(clus
     assert calling.session._results.doers[first["chunk"]["index"]] == ""
 
 
+async def test_whose_end_is_on_its_way(cluster: Cluster) -> None:
+    """Who has come and has nothing, not who may yet come."""
+    calling = await cluster.calling()
+    first = await calling.ask(cluster.far, cluster.call(1))
+    assert calling.session.going == []
+    await helps(calling, cluster.far, cluster.call(1), first)
+    assert calling.session.going == [cluster.call(1)]
+    assert _is_whole(await parent_does_the_rest(calling))
+
+
 async def test_what_is_no_question_of_its_ranks_is_refused_and_harms_nobody(cluster: Cluster) -> None:
     calling = await cluster.calling()
     call = cluster.call(1)

@@ -253,9 +253,14 @@ def test_who_has_yet_to_come_finds_something(items: int) -> None:
 def test_what_is_kept_is_done_once_whoever_it_is_for(
     items: int, world: int, ranked: bool, data: st.DataObject
 ) -> None:
-    pool = Pool(items, world, ranked)
+    least = data.draw(st.sampled_from([None, 0.1, 20.0]))
+    pool = Pool(items, world, ranked, usual=20.0 if least else None, least=least)
     first = pool.take("", 0.0)
-    kept = [chunk for _ in range(data.draw(st.integers(0, world - 1))) if (chunk := pool.keep(0.0)) is not None]
+    kept = [
+        chunk
+        for _ in range(data.draw(st.integers(0, world - 1)))
+        if (chunk := pool.keep(0.0, little=data.draw(st.booleans()))) is not None
+    ]
     done = []
     for number, chunk in enumerate(kept):
         who = f"call {number}"
@@ -282,6 +287,18 @@ def test_what_is_kept_is_done_once_whoever_it_is_for(
     assert pool.finished
     assert sorted(done) == list(range(len(pool.chunks)))
     assert _in_order(pool) == list(range(items))
+
+
+@pytest.mark.parametrize(
+    ("least", "little", "most"), [(20.0, False, 7), (20.0, True, 1), (5.0, False, 1), (None, False, 1)]
+)
+def test_whoever_comes_gets_what_the_slowest_would(least: float | None, little: bool, most: int) -> None:
+    """More than an item only where all are known."""
+    pool = Pool(64, 8, ranked=False, usual=20.0, least=least)
+    assert pool.take("", 0.0, before=20.0) is not None
+    kept = [pool.keep(0.0, little=little) for _ in range(7)]
+    assert max(chunk.items for chunk in kept if chunk is not None) == most
+    assert None not in kept
 
 
 def test_who_has_begun_what_another_has_by_now_does_it_in_vain() -> None:

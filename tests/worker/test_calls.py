@@ -32,6 +32,7 @@ from comfy_dist.transport.memory import MemoryBroker, MemoryTransport
 from comfy_dist.worker import peers, presence, sent_calls
 from comfy_dist.worker.arbiter import Arbiter
 from comfy_dist.worker.link import LinkServer
+from comfy_dist.worker.progress import ProgressSender
 from comfy_dist.worker.sent_calls import SentCalls
 from tests.support.in_process import Cluster, Running, in_process
 from tests.support.patience import PATIENCE
@@ -322,6 +323,27 @@ async def test_of_ended_calls_the_last_are_remembered(monkeypatch: pytest.Monkey
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await transport.close()
+
+
+async def test_a_call_whose_end_is_on_its_way_counts_as_ended(memory: MemoryTransport) -> None:
+    """For who has sent it; of others' calls nobody can say so."""
+    arbiter = Arbiter(memory, "w", max_attempts=3)
+    sent = SentCalls("w", memory, arbiter, LinkServer(no_answer), lambda id_: id_, None)
+    job = Job(id="job", prompt={})
+    one, another = (sent.begin(lane, job, 1, ProgressSender(memory, job, 1)) for lane in (0, 1))
+    sent.add(one, Job(id="part", prompt={}, call=Call(parent="job", attempt=1, root="job", home="w", worker="w")))
+    for calls, ended in ((another, False), (one, True)):
+        sent.is_over("part", calls)
+        sent.is_over("stranger", calls)
+        assert sent.has_ended("part") is ended
+    assert not sent.has_ended("stranger")
+    for calls in (one, another):
+        calls.close()
+
+
+@pytest.fixture
+def memory() -> MemoryTransport:
+    return MemoryTransport(MemoryBroker())
 
 
 async def no_answer(*_: object) -> None:
