@@ -28,7 +28,7 @@ class Guest:
     #: Called as others did not come.
     spare: bool = False
     attempt: int = 0
-    #: The attempt of which it was told that it has come.
+    #: The last attempt of which it has told itself that it has come.
     told: int = 0
     #: Name and id of its worker.
     worker: str = ""

@@ -57,10 +57,11 @@ class HeadStarts:
     async def added(self, invitations: Sequence[Invitation]) -> list[Invitation]:
         """The invitations, with head starts where that can be. They are to be sent now."""
         until = now_ms() + round(KEPT_SECONDS * 1000)
-        self._room = MOST_BYTES - self._offered.nbytes_of_values()
+        nbytes_of_values = self._offered.nbytes_of_values()
+        self._room = MOST_BYTES - nbytes_of_values
         # What is not written out has to be pulled: then a little is begun with, and the rest is pulled meanwhile.
         share = self._pool.items // self._pool.world
-        self._little = self._offered.nbytes_of(share) > INLINE_AT_ONCE
+        self._little = self._offered.nbytes_of(share) + nbytes_of_values > INLINE_AT_ONCE
         found = []
         for each in invitations:
             if each.awaited and self._room > 0:

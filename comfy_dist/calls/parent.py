@@ -130,7 +130,8 @@ class Parent:
         if self._here is None:
             return Pool(items, world, self.layout.ranked, chunks_per_worker)
         speeds, kind = self._here.speeds, self._kind
-        least = speeds.least_of(kind, [str(each["id"]) for each in found.others])
+        able = [str(each["id"]) for each in found.others] + [self._here.worker_id] * bool(found.beside)
+        least = speeds.least_of(kind, able)
         return Pool(items, world, self.layout.ranked, chunks_per_worker, speeds.of_others(kind), least)
 
     def _invitations(self) -> list[Invitation]:
@@ -201,11 +202,15 @@ class Parent:
         """How fast each was."""
         if self._here is None or not isinstance(pool := self.session.pool, Pool):
             return
+        others: dict[str, float] = {}
         for who, speed in pool.speeds.items():
             if who == PARENT:
                 self._here.speeds.note(self._kind, speed)
             elif worker := self.session.worker_of(who):
-                self._here.speeds.note_other(self._kind, worker, speed)
+                # Of its engines the slowest.
+                others[worker] = min(speed, others.get(worker, speed))
+        for worker, speed in others.items():
+            self._here.speeds.note_other(self._kind, worker, speed)
 
     async def _settle(self) -> None:
         """Tell the worker what counts of what calls have shown, and that nobody need take those that wait."""

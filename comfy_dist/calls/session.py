@@ -211,7 +211,8 @@ class Session:
     @property
     def going(self) -> list[str]:
         """Of those calls, the ones that have come and have nothing to do any more."""
-        return [each for each in self._guests if self._guests[each].attempt and not self.pool.outstanding(each)]
+        come = (each for each in self._guests if 0 < self._guests[each].attempt == self._guests[each].told)
+        return [each for each in come if not self.pool.outstanding(each)]
 
     def worker_of(self, call: str) -> str:
         """Id of the worker that has the call, "" where it has asked nothing."""
@@ -257,10 +258,11 @@ class Session:
             raise LinkRefused(f"This region was never called for by {asked.call}.")
         if not self._admit(guest, asked.call, asked.attempt):
             return Answer()
-        if asked.attempt > guest.told and asked.worker_id and self._tell is not None:
-            # It may be long before anybody else tells who executes it, and that one may be gone by then.
+        if asked.attempt > guest.told and asked.worker_id:
             guest.told = asked.attempt
-            self._tell("came", call=asked.call, attempt=asked.attempt, worker=asked.worker_id)
+            if self._tell is not None:
+                # It may be long before anybody else tells who executes it, and that one may be gone by then.
+                self._tell("came", call=asked.call, attempt=asked.attempt, worker=asked.worker_id)
         guest.worker, guest.worker_id = asked.worker or guest.worker, asked.worker_id or guest.worker_id
         if self._head_starts is not None:
             self._head_starts.came(asked.call, asked.at)

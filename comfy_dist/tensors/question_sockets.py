@@ -1,6 +1,6 @@
 """Questions between two planes over a websocket that stays until nothing is asked for a while: its two ends.
 
-A request of its own for each question costs ten times as much processor time at both ends, and ranks ask many.
+A request of its own for each question costs several times the processor time at both ends, and ranks ask many.
 
 A question goes `{"id", "token", "question"}`, and is answered `{"id", "answer"}` or `{"id", "error": sentence,
 "status"}`, in any order. To open the websocket takes a token too, so that nothing is read of strangers.
@@ -25,7 +25,7 @@ from comfy_dist.tensors.questions import MAX_BYTES, answered
 from comfy_dist.tensors.ways import host_and_port
 
 #: Seconds for the other end to accept it: nodes may hold Python there.
-OPEN_SECONDS = 30.0
+OPEN_SECONDS = 60.0
 #: Seconds without a question after which the asker closes it; who is asked waits longer, see `patience`.
 IDLE_SECONDS = 15.0
 #: Questions of one asker that are being answered at once; it is not read further meanwhile.
@@ -43,6 +43,7 @@ class Questioned:
         self._holder = holder
         self._patience = patience
         self._transports: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
+        self._answering: set[asyncio.Task[None]] = set()
 
     async def serve(self, request: web.Request, token: str) -> web.StreamResponse:
         """Raises Refused for who has no token, before anything is read."""
@@ -58,27 +59,37 @@ class Questioned:
         await socket.prepare(request)
         if (transport := request.transport) is not None:
             self._transports.add(transport)
-            await _Asker(socket, transport, self._holder, self._patience).run()
+            await _Asker(socket, transport, self._holder, self._patience, self._answering).run()
         return socket
 
     def close(self) -> None:
-        """Cut all off."""
+        """Cut all off, and answer nobody any more."""
         for transport in tuple(self._transports):
             transport.abort()
+        for task in self._answering:
+            task.cancel()
 
 
 class _Asker:
     """One websocket, at who is asked."""
 
     def __init__(
-        self, socket: web.WebSocketResponse, transport: asyncio.Transport, holder: Holder, patience: float
+        self,
+        socket: web.WebSocketResponse,
+        transport: asyncio.Transport,
+        holder: Holder,
+        patience: float,
+        answering: set[asyncio.Task[None]],
     ) -> None:
+        """`answering`: who answers, of all askers."""
         self._socket = socket
         self._transport = transport
         self._holder = holder
         self._patience = patience
+        self._answering = answering
         self._room = asyncio.Semaphore(MOST_AT_ONCE)
-        self._answering: set[asyncio.Task[None]] = set()
+        #: Questions that are being answered.
+        self._open = 0
         self._loop = asyncio.get_running_loop()
         self._heard = self._loop.time()
         self._silence = self._loop.call_later(patience, self._look)
@@ -96,7 +107,7 @@ class _Asker:
     def _look(self) -> None:
         """Cut off who says nothing, or never comes to the end of what it says."""
         left = self._patience - (self._loop.time() - self._heard)
-        if left <= 0 and not self._answering:
+        if left <= 0 and not self._open:
             self._transport.abort()
         else:
             self._silence = self._loop.call_later(max(left, self._patience / 2), self._look)
@@ -111,6 +122,7 @@ class _Asker:
             case {"id": int(number), "token": str(token), "question": question}:
                 await self._room.acquire()
                 # Not cancelled with the connection: what was asked may have begun to have an effect.
+                self._open += 1
                 task = asyncio.create_task(self._answer(number, token, question))
                 self._answering.add(task)
                 task.add_done_callback(self._answered)
@@ -124,14 +136,19 @@ class _Asker:
                 raise Refused(413, _TOO_LARGE)
         except Refused as error:
             text = json.dumps({"id": number, "error": str(error), "status": error.status})
+        except Exception as error:  # noqa: BLE001 - an answer that is no JSON: who asked is to learn of it
+            text = json.dumps({"id": number, "error": f"{type(error).__name__}: {text_of(error)}", "status": 500})
         # Who has gone asks again if it still wants to know.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, RuntimeError):
             if not self._socket.closed:
                 await self._socket.send_str(text)
 
     def _answered(self, task: asyncio.Task[None]) -> None:
         self._room.release()
         self._answering.discard(task)
+        self._open -= 1
+        # What it answers has time to get there.
+        self._heard = self._loop.time()
 
 
 class QuestionSockets:
@@ -161,8 +178,7 @@ class QuestionSockets:
             opening.cancel()
 
     async def _line(self, address: str, token: str) -> _Line:
-        opening = self._lines.get(address)
-        if opening is not None and not (opening.done() and not _is_open(opening)):
+        while (opening := self._lines.get(address)) is not None and not (opening.done() and not _is_open(opening)):
             # It is opened with another's token: that one may be no good.
             with contextlib.suppress(Refused):
                 return await asyncio.shield(opening)
@@ -187,7 +203,7 @@ class QuestionSockets:
                 ) from None
             raise WayFailed(f"{address} is not the plane of a worker (status {error.status}).") from None
         except TimeoutError:
-            raise WayFailed(f"{address} has opened no websocket within {OPEN_SECONDS:g} s.") from None
+            raise NotAnswered(f"{address} has opened no websocket within {OPEN_SECONDS:g} s.") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise WayFailed(f"{address} cannot be reached ({text_of(error)}).") from None
         return _Line(address, socket)
@@ -202,31 +218,48 @@ class _Line:
         self._ids = itertools.count(1)
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._loop = asyncio.get_running_loop()
-        self.is_open = True
-        self._asked = self._loop.time()
+        self._open = True
+        #: When something was asked last, and answered.
+        self._asked = self._answered = self._loop.time()
         self._idle = self._loop.call_later(IDLE_SECONDS, self._look)
         self._reading = asyncio.create_task(self._read())
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the other end is likely to hear what is asked: it waits a while longer than this one."""
+        return self._open and (bool(self._answers) or self._loop.time() - self._last < IDLE_SECONDS)
+
+    @property
+    def _last(self) -> float:
+        return max(self._asked, self._answered)
+
     async def ask(self, text: str) -> Any:
         """`text`: the question as a JSON object, which gets its id here. Raises NotAnswered."""
-        number, self._asked = next(self._ids), self._loop.time()
+        number, asked = next(self._ids), self._loop.time()
+        self._asked = asked
         answer = self._answers[number] = self._loop.create_future()
         try:
             await self._socket.send_str(f'{{"id": {number}, {text[1:]}')
             return await answer
         except (aiohttp.ClientError, OSError) as error:
             raise self._lost(error) from None
+        except asyncio.CancelledError:
+            # Who waits no longer may do so as nobody is there any more: the next one is not to find that out too.
+            self._open = self._open and self._answered > asked
+            raise
         finally:
             self._answers.pop(number, None)
+            if answer.done() and not answer.cancelled():
+                answer.exception()
 
     async def close(self) -> None:
         self._reading.cancel()
         await asyncio.gather(self._reading, return_exceptions=True)
 
     def _look(self) -> None:
-        idle = self._loop.time() - self._asked
-        if idle >= IDLE_SECONDS and not self._answers:
-            self.is_open = False
+        idle = self._loop.time() - self._last
+        if not self._answers and (idle >= IDLE_SECONDS or not self._open):
+            self._open = False
             self._reading.cancel()
         else:
             self._idle = self._loop.call_later(max(IDLE_SECONDS - idle, 1.0), self._look)
@@ -237,7 +270,7 @@ class _Line:
                 if message.type is WSMsgType.TEXT:
                     self._take(message.data)
         finally:
-            self.is_open = False
+            self._open = False
             self._idle.cancel()
             for answer in self._answers.values():
                 if not answer.done():
@@ -246,6 +279,7 @@ class _Line:
 
     def _take(self, text: str) -> None:
         """What is no answer is not for anybody."""
+        self._answered = self._loop.time()
         try:
             found = json.loads(text)
         except (ValueError, RecursionError):

@@ -236,9 +236,16 @@ class AttemptCalls:
         """So many items of a region's are done."""
         self._counts[node] = done, items
         if done == items:
+            # What its ranks were at before that is no news any more.
+            self._news = {
+                each: None for each in self._news if each not in self.calls or not self._helps(each, node)
+            }
             self._tell_count(node)
         else:
             self._tell_soon(node)
+
+    def _helps(self, call_id: str, node: str) -> bool:
+        return _about(self.calls[call_id]).node == node
 
     def close(self) -> None:
         """The attempt is over."""

@@ -279,9 +279,11 @@ async def test_a_result_that_did_not_come_before_the_next_is_made_by_others(clus
 
 
 async def test_whose_end_is_on_its_way(cluster: Cluster) -> None:
-    """Who has come and has nothing, not who may yet come."""
+    """Who has come and has nothing, not who may yet come, nor who is gone."""
     calling = await cluster.calling()
-    first = await calling.ask(cluster.far, cluster.call(1))
+    first = await calling.ask(cluster.far, cluster.call(1), worker_id="far-id")
+    await calling.ask(cluster.other, cluster.call(2), worker_id="other-id")
+    await cluster.push(2, "gone")
     assert calling.session.going == []
     await helps(calling, cluster.far, cluster.call(1), first)
     assert calling.session.going == [cluster.call(1)]

@@ -148,16 +148,30 @@ async def test_who_says_nothing_or_never_comes_to_an_end_is_cut_off() -> None:
         writer.close()
 
 
-async def test_who_waits_for_an_answer_is_not_cut_off() -> None:
-    answers = asyncio.Event()
+async def test_who_waits_for_an_answer_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long ago it asked."""
+    heard, answers = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    looked: list[bool] = []
+    look = question_sockets._Asker._look
 
     async def slow(body: dict[str, Any]) -> dict[str, Any]:
+        loop.call_soon_threadsafe(heard.set)
         await answers.wait()
         return {}
 
-    with a_plane(patience=0.05) as holder, a_plane() as asker:
+    def noted(self: Any) -> None:
+        looked.append(self._open > 0)
+        self._heard -= 1000.0
+        look(self)
+
+    monkeypatch.setattr(question_sockets._Asker, "_look", noted)
+    with a_plane(patience=0.1) as holder, a_plane() as asker:
         asking = asyncio.create_task(asker.ask(holder.expose(slow), {}, PATIENCE))
-        await asyncio.sleep(0.3)
+        async with asyncio.timeout(PATIENCE):
+            await heard.wait()
+            while True not in looked:
+                await asyncio.sleep(0.01)
         holder._thread.loop.call_soon_threadsafe(answers.set)
         assert await asking == {}
 
@@ -180,7 +194,6 @@ async def test_a_stranger_has_nothing_read() -> None:
 
 async def test_many_questions_go_over_one_websocket(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is closed when nothing was asked for a while, and opened again."""
-    monkeypatch.setattr(question_sockets, "IDLE_SECONDS", 0.05)
     opened: list[str] = []
     serve = Questioned.serve
 
@@ -194,24 +207,62 @@ async def test_many_questions_go_over_one_websocket(monkeypatch: pytest.MonkeyPa
         for _ in range(3):
             await asyncio.gather(*(asker.ask(peer, {}) for peer in peers))
         assert len(opened) == 1
-        sockets = asker._asker._sockets
+        (line,) = [opening.result() for opening in asker._asker._sockets._lines.values()]
+        line._asked = line._answered = line._asked - question_sockets.IDLE_SECONDS
+        line._loop.call_soon_threadsafe(line._look)
         async with asyncio.timeout(PATIENCE):
-            while any(opening.result().is_open for opening in sockets._lines.values()):
+            while not line._reading.done():
                 await asyncio.sleep(0.01)
         assert await asker.ask(peers[0], {}) == {"heard": {}}
         assert len(opened) == 2
 
 
 async def test_a_token_that_is_no_good_spoils_nobody_elses_question() -> None:
-    """Also where both are asked at once, and the wrong one first."""
+    """Also where all are asked at once, and the wrong one first."""
     with a_plane() as holder, a_plane() as asker:
         peer = holder.expose(handler)
         forged = peer.model_copy(update={"token": "forged"})
-        wrong, right = await asyncio.gather(
-            asker.ask(forged, {}), asker.ask(peer, {"x": 1}), return_exceptions=True
+        wrong, *right = await asyncio.gather(
+            asker.ask(forged, {}), *(asker.ask(peer, {"x": i}) for i in range(9)), return_exceptions=True
         )
         assert isinstance(wrong, Declined)
-        assert right == {"heard": {"x": 1}}
+        assert right == [{"heard": {"x": i}} for i in range(9)]
+        assert len(holder._server._questioned._transports) == 1
+
+
+async def test_who_does_not_answer_at_all_is_asked_anew_on_another_websocket() -> None:
+    """The first may lead nowhere any more, of which nobody is told."""
+    sockets = 0
+
+    async def first_is_dead(request: web.Request) -> web.StreamResponse:
+        nonlocal sockets
+        sockets += 1
+        mute = sockets == 1
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for message in socket:
+            if not mute:
+                await socket.send_str(
+                    json.dumps({"id": json.loads(message.data)["id"], "answer": {"socket": sockets}})
+                )
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/questions", first_is_dead)
+    async with TestServer(app, host="127.0.0.1") as server, AsyncExitStack() as stack:
+        holder, asker = (stack.enter_context(a_plane()) for _ in range(2))
+        peer = holder.expose(handler).model_copy(update={"address": f"http://127.0.0.1:{server.port}"})
+        with pytest.raises(NotAnswered, match="within"):
+            await asker.ask(peer, {}, 0.5)
+        assert await asker.ask(peer, {}, PATIENCE) == {"socket": 2}
+
+
+async def test_an_answer_that_cannot_be_written_is_said() -> None:
+    async def odd(body: dict[str, Any]) -> dict[str, Any]:
+        return {"what": object()}
+
+    with a_plane() as holder, a_plane() as asker, pytest.raises(Declined, match="TypeError"):
+        await asker.ask(holder.expose(odd), {})
 
 
 async def test_who_ends_while_it_is_asked_has_not_answered() -> None:
@@ -263,7 +314,8 @@ async def test_no_more_are_answered_at_once_than_there_is_room_for(monkeypatch: 
     "answers", ["sends elsewhere", "is a web page", "answers nonsense", "closes", "says nothing"]
 )
 async def test_an_address_of_something_else_leads_nowhere(answers: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(question_sockets, "OPEN_SECONDS", 0.2)
+    if answers == "says nothing":
+        monkeypatch.setattr(question_sockets, "OPEN_SECONDS", 0.2)
     heard: list[str] = []
 
     async def other(request: web.Request) -> web.StreamResponse:

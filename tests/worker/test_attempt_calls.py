@@ -120,6 +120,8 @@ async def test_that_all_is_done_is_told_at_once_and_nothing_after_the_end(calls:
     calls.started("part", "a", "w1", 1)
     calls.on_chunks("9", 4, 4)
     assert [each.data["done"] for each in emitted(calls)] == [4]
+    assert "part" not in calls._news, "what its ranks were at is no news any more"
+    calls.on_chunks("8", 1, 4)
     calls.close()
     await asyncio.sleep(2 * attempt_calls.TELL_SECONDS)
     assert len(emitted(calls)) == 1

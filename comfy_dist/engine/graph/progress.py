@@ -47,22 +47,23 @@ class NodeProgress:
         self._running: dict[str, State] = {}
         self._finished: dict[str, State] = {}
         self._finished_characters = 0
-        #: Hidden nodes that run and are not known to. As an ordered set.
-        self._untold: dict[str, None] = {}
+        #: Hidden nodes that run and are not known to, in order.
+        self._untold: dict[str, bool] = {}
 
     def start(self, node_id: str, *, hidden: bool = False) -> None:
         """Sends progress_state; of a `hidden` node it tells if it still runs when more is sent, or at `tell`."""
         state = self._run(node_id, 0.0, 1.0)
         if hidden:
-            self._untold[node_id] = None
+            self._untold[node_id] = True
         else:
             self._send(node_id, state)
 
     def tell(self) -> None:
         """What has been held back."""
-        if self._untold:
-            node_id = next(reversed(self._untold))
-            self._send(node_id, self._running[node_id])
+        # A node's own threads may report meanwhile.
+        node_id = next(reversed(tuple(self._untold)), None)
+        if node_id is not None and (state := self._running.get(node_id)) is not None:
+            self._send(node_id, state)
 
     def update(self, node_id: str, value: float, maximum: float, preview: Preview | None = None) -> None:
         """A node is at `value` of `maximum`. Sends progress_state, the preview, and progress."""
@@ -90,9 +91,7 @@ class NodeProgress:
             oldest = next(iter(self._finished))
             del self._finished[oldest]
             self._finished_characters -= len(oldest)
-        if node_id in self._untold:
-            del self._untold[node_id]
-        else:
+        if not self._untold.pop(node_id, False):
             self._send(node_id, state)
 
     def _run(self, node_id: str, value: float, maximum: float) -> State:
