@@ -101,6 +101,7 @@ class _Asker:
                 self._heard = self._loop.time()
                 if message.type is not WSMsgType.TEXT or not await self._take(message.data):
                     self._transport.abort()
+                    return
         finally:
             self._silence.cancel()
 

@@ -114,7 +114,17 @@ async def said(peer: Peer, *messages: str, **more: Any) -> str:
 
 
 async def test_what_is_no_question_is_heard_no_further() -> None:
+    heard: list[Any] = []
+
+    async def noted(body: dict[str, Any]) -> dict[str, Any]:
+        heard.append(body)
+        return body
+
     with a_plane() as holder:
+        first = holder.expose(noted)
+        after = {"id": 1, "token": first.token, "question": {}}
+        assert await said(first, "7", json.dumps(after)) == ""
+        assert not heard
         peer = holder.expose(handler)
         question = {"id": 1, "token": peer.token, "question": {}}
         assert json.loads(await said(peer, json.dumps(question))) == {"id": 1, "answer": {"heard": {}}}
