@@ -89,7 +89,7 @@ class _Asker:
         self._answering = answering
         self._room = asyncio.Semaphore(MOST_AT_ONCE)
         #: Questions that are being answered.
-        self._open = 0
+        self._under_way = 0
         self._loop = asyncio.get_running_loop()
         self._heard = self._loop.time()
         self._silence = self._loop.call_later(patience, self._look)
@@ -108,7 +108,7 @@ class _Asker:
     def _look(self) -> None:
         """Cut off who says nothing, or never comes to the end of what it says."""
         left = self._patience - (self._loop.time() - self._heard)
-        if left <= 0 and not self._open:
+        if left <= 0 and not self._under_way:
             self._transport.abort()
         else:
             self._silence = self._loop.call_later(max(left, self._patience / 2), self._look)
@@ -123,7 +123,7 @@ class _Asker:
             case {"id": int(number), "token": str(token), "question": question}:
                 await self._room.acquire()
                 # Not cancelled with the connection: what was asked may have begun to have an effect.
-                self._open += 1
+                self._under_way += 1
                 task = asyncio.create_task(self._answer(number, token, question))
                 self._answering.add(task)
                 task.add_done_callback(self._answered)
@@ -147,7 +147,7 @@ class _Asker:
     def _answered(self, task: asyncio.Task[None]) -> None:
         self._room.release()
         self._answering.discard(task)
-        self._open -= 1
+        self._under_way -= 1
         # What it answers has time to get there.
         self._heard = self._loop.time()
 

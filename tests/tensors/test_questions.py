@@ -171,7 +171,7 @@ async def test_who_waits_for_an_answer_is_not_cut_off(monkeypatch: pytest.Monkey
         return {}
 
     def noted(self: Any) -> None:
-        looked.append(self._open > 0)
+        looked.append(self._under_way > 0)
         self._heard -= 1000.0
         look(self)
 
