@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -116,6 +117,15 @@ def _place(item: pytest.Item) -> int:
         if path == start or path.startswith(f"{start}/"):
             return place
     return len(LONGEST_FIRST)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_set() -> Iterator[None]:
+    """What our commands are told by the environment of whoever tests says nothing to what tests make here."""
+    with mock.patch.dict(os.environ):
+        for name in [name for name in os.environ if name.startswith("COMFYUI_")]:
+            del os.environ[name]
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -25,7 +25,8 @@ from tests.support.rabbitmq import free_port
 STAND_IN = Path(__file__).parent / "stand_in"
 #: Another, of which only the process counts.
 LIGHT = Path(__file__).parent / "light"
-COMFYUI_DIR = os.environ.get("COMFYUI_DIR")
+#: As they are while tests are collected; no test finds them in its environment.
+COMFYUI_DIR, COMFYUI_PYTHON = (os.environ.get(name) for name in ("COMFYUI_DIR", "COMFYUI_PYTHON"))
 KINDS = ["attached", "child", *(["attached-stock", "child-stock"] if COMFYUI_DIR else [])]
 
 
@@ -47,8 +48,8 @@ def installation(*arguments: str) -> Installation:
 
 def stock_installation() -> Installation:
     assert COMFYUI_DIR is not None
-    python = os.environ.get("COMFYUI_PYTHON")
-    return Installation.at(Path(COMFYUI_DIR), Path(python) if python else None, ("--disable-api-nodes",))
+    python = Path(COMFYUI_PYTHON) if COMFYUI_PYTHON else None
+    return Installation.at(Path(COMFYUI_DIR), python, ("--disable-api-nodes",))
 
 
 @contextmanager
