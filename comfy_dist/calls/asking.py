@@ -7,10 +7,12 @@ the call and its attempt, so that what a former attempt says late is told from w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from comfy_dist.calls.errors import LinkRefused
 from comfy_dist.calls.shares import Chunk
 
 
@@ -46,6 +48,15 @@ class Question(_Said):
     speed: float | None = None
     #: Milliseconds in which it expects to be done with what it is at; 0: it is. None: it asks for no chunk.
     free_in: int | None = Field(0, ge=0, le=2**40)
+
+
+def question_of(body: Mapping[str, Any]) -> Question:
+    """What a rank says. Raises LinkRefused for anything else."""
+    try:
+        return Question.model_validate(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise LinkRefused(f"No rank asks so: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
 
 
 class Sent(_Said):

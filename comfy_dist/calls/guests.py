@@ -33,6 +33,8 @@ class Guest:
     #: Name and id of its worker.
     worker: str = ""
     worker_id: str = ""
+    #: There was nothing left for whoever executes it when it asked last, so that it is about to end.
+    dismissed: bool = False
     ended: bool = False
     #: How many of its results in a row could not be had.
     failures: int = 0

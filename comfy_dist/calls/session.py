@@ -14,11 +14,10 @@ import uuid
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
-
 from comfy_dist.calls.answers import Answers
-from comfy_dist.calls.asking import Answer, Done, Question
+from comfy_dist.calls.asking import Answer, Done, Question, question_of
 from comfy_dist.calls.attendance import Attendance
+from comfy_dist.calls.deliveries import Deliveries
 from comfy_dist.calls.errors import LinkLost, LinkRefused, RankFailed
 from comfy_dist.calls.guests import Guest, Guests, cannot_travel, died, out_of_reach
 from comfy_dist.calls.head_starts import HeadStarts
@@ -35,8 +34,6 @@ from comfy_dist.calls.speeds import usable
 from comfy_dist.calls.turns import turns
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.messages import now_ms
-from comfy_dist.tensors.errors import NotPulled
-from comfy_dist.tensors.packing import at_hand, refs
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +87,7 @@ class Session:
         self._offered: Offered | None = None
         self._answers: Answers | None = None
         self._head_starts: HeadStarts | None = None
+        self._deliveries: Deliveries | None = None
         self._before = before
         self._changed = asyncio.Event()
         self._failure: ComfyDistError | None = None
@@ -102,6 +100,7 @@ class Session:
         """Answer ranks from now on, until it is closed or the job is over: where they ask."""
         self._here, self._job, self._offered = here, job, offered
         self._answers = Answers(self.pool, offered, self._offsets, self.workers)
+        self._deliveries = Deliveries(here.plane, self._received, self._unusable)
         # Who may begin in vain must not save; and of ranked shares the parent has the first.
         if isinstance(self.pool, Pool) and not self.pool.ranked and not self._saves:
             self._head_starts = HeadStarts(self.pool, offered, self._answers.first, self._changed.set)
@@ -195,6 +194,8 @@ class Session:
         self.report.close()
         if self._head_starts is not None:
             self._head_starts.close()
+        if self._deliveries is not None:
+            self._deliveries.close()
         if self._offered is not None:
             self._offered.close()
         if self._job is not None:
@@ -210,9 +211,8 @@ class Session:
 
     @property
     def going(self) -> list[str]:
-        """Of those calls, the ones that have come and have nothing to do any more."""
-        come = (each for each in self._guests if 0 < self._guests[each].attempt == self._guests[each].told)
-        return [each for each in come if not self.pool.outstanding(each)]
+        """Of those calls, the ones for which there was nothing left when they asked last."""
+        return [call for call in self._guests if self._guests[call].dismissed]
 
     def worker_of(self, call: str) -> str:
         """Id of the worker that has the call, "" where it has asked nothing."""
@@ -241,11 +241,7 @@ class Session:
 
     async def answer(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """To what a rank says. Raises ComfyDistError for what is no question of a rank of this session."""
-        try:
-            asked = Question.model_validate(body)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            raise LinkRefused(f"No rank asks so: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+        asked = question_of(body)
         # Who is called may be here before the one that called knows its id.
         await self._guests.known()
         answer = await self._answer(asked)
@@ -270,8 +266,10 @@ class Session:
             self._take(guest, asked.call, asked.done)
         if asked.free_in is None:
             return Answer()
-        if (chunk := self._share(guest, asked)) is None:
-            if guest.fetching and not asked.free_in:
+        chunk = self._share(guest, asked)
+        guest.dismissed = chunk is None and not asked.free_in
+        if chunk is None:
+            if guest.fetching and guest.dismissed:
                 await asyncio.wait(guest.fetching, timeout=FETCH_SECONDS)
             return Answer(again=bool(guest.fetching))
         assert self._answers is not None
@@ -285,7 +283,7 @@ class Session:
         if attempt > guest.attempt:
             if guest.attempt:
                 self._gone(guest, call)
-            guest.attempt = attempt
+            guest.attempt, guest.dismissed = attempt, False
         return attempt == guest.attempt
 
     def _share(self, guest: Guest, asked: Question) -> Chunk | None:
@@ -306,33 +304,10 @@ class Session:
         self._results.doers[done.chunk] = call
         now = now_ms()
         self._note_of(guest, "execute", done.chunk, now - done.took, now)
-        try:
-            if (results := at_hand(done.results)) is not None:
-                self._received(guest, call, done.chunk, results, now)
-                return
-        except Exception as error:  # noqa: BLE001 - as below
-            self._unusable(guest, call, done.chunk, error)
-            return
-        task = self._start(self._fetch(guest, call, done))
-        guest.fetching.add(task)
-        task.add_done_callback(guest.fetching.discard)
-
-    async def _fetch(self, guest: Guest, call: str, done: Done) -> None:
-        assert self._here is not None
-        began = now_ms()
-        plane = self._here.plane
-        try:
-            self._received(guest, call, done.chunk, await plane.unpack(done.results), began)
-        except Exception as error:  # noqa: BLE001 - no memory for it, say: whatever it is, others do the chunk
-            self._unusable(guest, call, done.chunk, error)
-            return
-        for ref in refs(done.results):
-            await plane.drop(ref)
+        assert self._deliveries is not None
+        self._deliveries.take(guest, call, done)
 
     def _received(self, guest: Guest, call: str, index: int, results: Mapping[str, Values], began: int) -> None:
-        """Raises NotPulled for what are no results."""
-        if not all(isinstance(values, list) for values in results.values()):
-            raise NotPulled("its results are no lists")
         if self._results.awaited(index, call):
             guest.failures = 0
             self._note_of(guest, "transfer", index, began, now_ms())
@@ -405,7 +380,7 @@ class Session:
         done = self._results.by(call)
         self._undo([index for index in done if self._saves or index not in self._results])
         self.pool.lost(call)
-        guest.failures = 0
+        guest.failures, guest.dismissed = 0, False
         self._changed.set()
 
     def _ended(self, guest: Guest, call: str, message: Mapping[str, Any]) -> None:

@@ -228,7 +228,11 @@ async def test_whose_clock_is_slow_may_have_begun_in_vain(place: Place, taken: b
         own = await (calling.next() if own is None else calling.next(own.index, _of(own)))
         assert own is not None
     rank = await place.rank(until_ms=now_ms() + 60_000)
-    done = await place.does(rank, rank.begin_now())
+    expansion = rank.begin_now()
+    await until(lambda: bool(calling.session.worker_of("call-1")))
+    assert calling.session.going == [], "it has come, and is at work, be it in vain"
+    done = await place.does(rank, expansion)
+    assert calling.session.going == ["call-1"]
     assert done[0] == kept
     assert len(set(done)) == len(done)
     if own is not None:
