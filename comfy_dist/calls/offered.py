@@ -26,6 +26,10 @@ class UnevenBatches(ComfyDistError):
     """Opening nodes of one region that have not equally many items; the text names them."""
 
 
+class UnusableOffset(ComfyDistError):
+    """An opening node's index_offset that is no number."""
+
+
 def items_in(values: Values) -> int:
     """How many items what a link has brought can be divided into: those of its one batch, or of the list it is."""
     if len(values) != 1:
@@ -45,6 +49,16 @@ def slice_of(values: Values, start: int, stop: int) -> Values:
     except UnusableBatch:
         return values[start:stop]
     return [cut(values[0], start, stop)]
+
+
+def offset_of(node: str, given: Any) -> int:
+    """An opening node's index_offset; a link may bring anything. Raises UnusableOffset."""
+    try:
+        return int(given)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        raise UnusableOffset(
+            f"The index_offset of node {node} is a whole number; its link has brought {given!r:.50}."
+        ) from None
 
 
 def bounds(chunk: Chunk, items: int, offset: int) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from comfy_dist.calls.clones import NodeOf, rank_prompt
 from comfy_dist.calls.errors import LinkLost, LinkRefused
 from comfy_dist.calls.here import Here
 from comfy_dist.calls.layout import Layout
-from comfy_dist.calls.offered import Offered, Values, bounds, items_in, items_of_all
+from comfy_dist.calls.offered import Offered, Values, bounds, items_in, items_of_all, offset_of
 from comfy_dist.calls.participants import (
     Invitation,
     NobodyElse,
@@ -59,7 +59,7 @@ class Parent:
     ) -> None:
         """`peers` is what the worker says of who can help with `prompt`; `say` is told what people should know.
 
-        Raises NothingDivided, UnevenBatches, NobodyElse.
+        Raises NothingDivided, UnusableOffset, UnevenBatches, NobodyElse.
         """
         self.layout = layout
         self._node_of = node_of
@@ -278,7 +278,7 @@ async def share_out(
     """Begin a region; `given` are its Run node's inputs. Without an expansion others have done it all: for each
     closing node what it is to close with.
 
-    Raises Stopped, NothingDivided, UnevenBatches, NobodyElse, RankFailed.
+    Raises Stopped, NothingDivided, UnusableOffset, UnevenBatches, NobodyElse, RankFailed.
     """
     job, peers, prompt = None, {}, None
     if here is not None:
@@ -331,4 +331,4 @@ def _divided(layout: Layout, node: str, given: Mapping[str, Values]) -> Values:
 def _offset(layout: Layout, node: str, given: Mapping[str, Values]) -> int:
     opener = layout.openers[node]
     linked = given.get(opener.linked.get("index_offset", ""))
-    return int(linked[0] if linked else opener.given.get("index_offset", 0))
+    return offset_of(node, linked[0] if linked else opener.given.get("index_offset", 0))

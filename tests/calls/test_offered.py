@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfy_dist.calls.offered import UnevenBatches, bounds, items_in, items_of_all, slice_of
+from comfy_dist.calls.offered import (
+    UnevenBatches,
+    UnusableOffset,
+    bounds,
+    items_in,
+    items_of_all,
+    offset_of,
+    slice_of,
+)
 from comfy_dist.calls.shares import Pool
 
 
@@ -38,3 +48,12 @@ def test_opening_nodes_of_unequal_batches_are_both_named() -> None:
     assert items_of_all({"1": [images], "2": [images]}) == 4
     with pytest.raises(UnevenBatches, match=r"node 1 has 4 .*\[4, 1, 3, 1\].*node 2 has 3 .*\[3, 1, 3\]"):
         items_of_all({"1": [images], "2": [masks]})
+
+
+@pytest.mark.parametrize("brought", ["abc", None, float("inf"), torch.zeros(2)])
+def test_an_offset_that_is_no_number_is_named(brought: Any) -> None:
+    assert offset_of("2", "3") == offset_of("2", 3.0) == 3
+    with pytest.raises(
+        UnusableOffset, match=r"The index_offset of node 2 is a whole number; its link has brought "
+    ):
+        offset_of("2", brought)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from comfy_dist.calls.planning import restore
 from comfy_dist.nodes.cluster import NODE_CLASS_MAPPINGS
 from comfy_dist.nodes.cluster.info import info_text
+from comfy_dist.nodes.cluster.inputs import UnusableNumber
 from comfy_dist.tensors.batches import UnusableBatch
 
 CLOSING = [name for name in NODE_CLASS_MAPPINGS if name.startswith(("ClusterFanIn", "ClusterGather"))]
@@ -34,6 +35,29 @@ def numbers(images: torch.Tensor) -> list[int]:
 def test_a_stride_takes_every_nth_from_each_of_the_first_n() -> None:
     (order,) = call("ClusterStridedReorder", image=numbered(7), stride=3)
     assert numbers(order) == [0, 3, 6, 1, 4, 2, 5]
+
+
+def test_a_stride_beyond_the_images_costs_no_more_than_they_do() -> None:
+    """A link may bring any number."""
+    (order,) = call("ClusterStridedReorder", image=numbered(3), stride=2**62)
+    assert numbers(order) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "least"),
+    [
+        ("ClusterStridedReorder", {"image": numbered(3), "stride": 0}, "stride is a whole number, 1 or more"),
+        ("ClusterSplitBatchToList", {"image": numbered(3), "images_per_list_element": "2"}, "1 or more"),
+        (
+            "ClusterInsertAtIndex",
+            {"batch": numbered(3), "images_to_insert": numbered(1), "insert_at_index": -3},
+            "insert_at_index is a whole number, 0 or more; its link has brought -3.",
+        ),
+    ],
+)
+def test_numbers_that_only_links_can_bring_are_refused(name: str, inputs: dict[str, Any], least: str) -> None:
+    with pytest.raises(UnusableNumber, match=least):
+        call(name, **inputs)
 
 
 @given(count=st.integers(0, 20), stride=st.integers(1, 128))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from comfy_dist.nodes.cluster.inputs import Inputs, whole
+from comfy_dist.nodes.cluster.inputs import Inputs, at_least, whole
 from comfy_dist.tensors.batches import UnusableBatch
 
 
@@ -19,8 +19,12 @@ class SplitBatchToList:
         return {"required": {"image": ("IMAGE",), "images_per_list_element": whole(2, 1, 64)}}
 
     def split(self, image: torch.Tensor, images_per_list_element: int) -> tuple[list[torch.Tensor]]:
-        """Batches of so many images, the last with what is left; of no images, one empty batch."""
-        return (list(torch.split(image, images_per_list_element)),)
+        """Batches of so many images, the last with what is left; of no images, one empty batch.
+
+        Raises UnusableNumber.
+        """
+        size = at_least(1, images_per_list_element=images_per_list_element)
+        return (list(torch.split(image, size)),)
 
 
 class FlattenBatchedImageList:
@@ -57,7 +61,11 @@ class InsertAtIndex:
     def insert(
         self, batch: torch.Tensor, images_to_insert: torch.Tensor, insert_at_index: int
     ) -> tuple[torch.Tensor]:
-        """The images before the one of that index, or at the end of fewer. Raises UnusableBatch."""
+        """The images before the one of that index, or at the end of fewer.
+
+        Raises UnusableBatch, UnusableNumber.
+        """
+        at_least(0, insert_at_index=insert_at_index)
         if batch.shape[1:] != images_to_insert.shape[1:]:
             raise UnusableBatch(
                 f"Images of one batch have one size: those of the batch are {_size(batch)}, and those to insert "
@@ -81,7 +89,9 @@ class StridedReorder:
         return {"required": {"image": ("IMAGE",), "stride": whole(2, 1, 128)}}
 
     def reorder(self, image: torch.Tensor, stride: int) -> tuple[torch.Tensor]:
-        """Positions 0, s, 2s, …, 1, s + 1, …"""
+        """Positions 0, s, 2s, …, 1, s + 1, … Raises UnusableNumber."""
+        # Of more than there are images each is the only one of its row.
+        stride = max(1, min(at_least(1, stride=stride), len(image)))
         return (torch.cat([image[start::stride] for start in range(stride)]),)
 
 

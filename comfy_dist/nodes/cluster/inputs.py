@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+from comfy_dist.errors import ComfyDistError
+
 #: {"required": {name: (type, options)}, "optional": ..., "hidden": ...}
 Inputs: TypeAlias = dict[str, Any]
 
@@ -23,6 +25,18 @@ class _AnyType(str):
 
 
 ANY = _AnyType("*")
+
+
+class UnusableNumber(ComfyDistError):
+    """A link has brought what an input has no use for: its limits hold for what people enter."""
+
+
+def at_least(least: int, **given: Any) -> int:
+    """The one number that is given, by the name of its input. Raises UnusableNumber."""
+    ((name, number),) = given.items()
+    if not isinstance(number, int) or number < least:
+        raise UnusableNumber(f"{name} is a whole number, {least} or more; its link has brought {number!r:.50}.")
+    return number
 
 
 def whole(default: int, least: int, most: int) -> tuple[str, dict[str, Any]]:
