@@ -280,8 +280,15 @@ async def test_ranks_are_shown_at_the_nodes_of_their_region_while_the_prompt_run
     gate = tmp_path / "gate"
     prompt = {
         "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 3, "color": 255}},
-        "2": {"class_type": "ClusterFanOutImage", "inputs": {"input": ["1", 0]}},
-        "3": {"class_type": "TestGate", "inputs": {"path": str(gate), "value": ["2", 0]}},
+        # Another region before it, of which nothing is told.
+        "6": {"class_type": "ClusterFanOutImage", "inputs": {"input": ["1", 0]}},
+        "7": {"class_type": "ClusterFanInImages", "inputs": {"input": ["6", 0]}},
+        "2": {"class_type": "ClusterFanOutImage", "inputs": {"input": ["7", 0]}},
+        "8": {
+            "class_type": "ImageBlend",
+            "inputs": {"image1": ["2", 0], "image2": ["7", 0], "blend_factor": 0.5, "blend_mode": "normal"},
+        },
+        "3": {"class_type": "TestGate", "inputs": {"path": str(gate), "value": ["8", 0]}},
         "4": {"class_type": "ClusterFanInImages", "inputs": {"input": ["3", 0]}},
         "5": {"class_type": "SaveImage", "inputs": {"images": ["4", 0], "filename_prefix": "ranks"}},
     }

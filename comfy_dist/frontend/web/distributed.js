@@ -8,6 +8,8 @@ const OPENS = /^Cluster(FanOut|GetInstanceWorkItem)/;
 const CLOSES = /^Cluster(FanIn|Gather)/;
 const ENDS = ["execution_success", "execution_error", "execution_interrupted"];
 const COLOURS = { running: "#3b82f6", done: "#22c55e", failed: "#ef4444", waiting: "#6b7280" };
+/** Regions lie at most so deep in each other. */
+const DEEPEST = 16;
 const LINES = 8;
 const ROW = 18;
 const PADDING = 8;
@@ -45,20 +47,33 @@ function nodeOf(id) {
 
 /** The nodes that open and close the region that has this node at its border. */
 function borderOf(node) {
-  const openers = OPENS.test(node.type) ? [node] : reached(node, sourcesOf, OPENS);
-  const closers = openers.flatMap((opener) => reached(opener, targetsOf, CLOSES));
+  const openers = OPENS.test(node.type) ? [node] : bordering(node, sourcesOf, OPENS, CLOSES);
+  const closers = openers.flatMap((opener) => bordering(opener, targetsOf, CLOSES, OPENS));
   return { openers, border: new Set([node, ...openers, ...closers]) };
 }
 
-/** The first nodes of these classes on every way from `start`. */
-function reached(start, neighbours, classes) {
-  const seen = new Set([start]);
-  const found = [];
-  for (const node of seen) {
-    if (node !== start && classes.test(node.type)) found.push(node);
-    else for (const next of neighbours(node)) if (next) seen.add(next);
+/** The first nodes of the classes `ends` on every way from `start`, but for those of other regions on it: these begin
+ * with a node of the classes `begins`, seen from here. */
+function bordering(start, neighbours, ends, begins) {
+  const found = new Set();
+  const seen = new Set();
+  const ways = [[start, 0]];
+  for (const [node, depth] of ways) {
+    for (const next of neighbours(node)) {
+      if (!next) continue;
+      const isEnd = ends.test(next.type);
+      if (isEnd && depth === 0) {
+        found.add(next);
+        continue;
+      }
+      const within = depth + (begins.test(next.type) ? 1 : isEnd ? -1 : 0);
+      const way = `${next.id} ${within}`;
+      if (within > DEEPEST || seen.has(way)) continue;
+      seen.add(way);
+      ways.push([next, within]);
+    }
   }
-  return found;
+  return [...found];
 }
 
 function sourcesOf(node) {
