@@ -23,7 +23,7 @@ from comfy_dist.nodes.core.inputs import UnusableInput
 from comfy_dist.nodes.core.load import LoadImage, LoadImageMask, LoadImageOutput, WebcamCapture
 from comfy_dist.nodes.core.save import MaskPreview, PreviewImage, SaveImage
 from comfy_dist.nodes.folders import NotSaved
-from comfy_dist.workspace import PathRefused, Workspace
+from comfy_dist.workspace import MARK, PathRefused, Workspace
 
 
 @pytest.fixture
@@ -207,6 +207,8 @@ class TestLoading:
         place.mkdir(parents=True)
         for index, name in enumerate(("c.png", "a.jpeg", "b.webp", "d.txt")):
             Image.new("RGB", (4, 4), (80 * index, 0, 0)).save(place / name, format="PNG")
+        # Ours, which no name leads into.
+        (workspace.input / MARK / "lent").mkdir(parents=True)
         (choices, _) = LoadImageSetFromFolderNode.INPUT_TYPES()["required"]["folder"]
         assert choices == ["sets", "sets/deep"]
         (images,) = LoadImageSetFromFolderNode().load_images("sets/deep")

@@ -12,12 +12,16 @@ from comfy_dist.nodes import folders
 from comfy_dist.nodes.core.inputs import Inputs, UnusableInput
 from comfy_dist.nodes.core.load import in_eight_bits, open_picture
 from comfy_dist.nodes.core.pictures import pixels
+from comfy_dist.workspace import MARK
 
 
 def subfolders() -> list[str]:
-    """The folders in the input folder, however deep, sorted; "a/b"."""
+    """The folders in the input folder, however deep, sorted; "a/b". Not ours, which hold no user's files."""
     root = folders.folder("input")
-    found = (os.path.relpath(place, root) for place, _, _ in os.walk(root))
+    found = []
+    for place, below, _ in os.walk(root):
+        below[:] = [name for name in below if name.casefold() != MARK]
+        found.append(os.path.relpath(place, root))
     return sorted(name.replace(os.sep, "/") for name in found if name != ".")
 
 
