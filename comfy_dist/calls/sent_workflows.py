@@ -76,6 +76,22 @@ class ExecutesItself(ComfyDistError):
     """A saved workflow that executes itself, directly or through others."""
 
 
+class CallsBack(ComfyDistError):
+    """What was called is to wait for workers that wait for it."""
+
+    def __init__(self, title: str, whom: str, instead: str) -> None:
+        super().__init__(
+            f"{title} cannot be executed on {whom} from here: what asks for that was itself called by another "
+            f"worker, which waits for it, and they would wait for each other. {instead}"
+        )
+
+
+def refuse_all_others(title: str) -> None:
+    """Raises CallsBack. Of all others some wait for what was called; and if they were left out, it would be a
+    matter of chance who is called."""
+    raise CallsBack(title, "all others", "Set the node's target to any, or put it into the prompt that is queued.")
+
+
 def without_execute_current(prompt: Mapping[str, Any]) -> Prompt:
     """The prompt as if nodes that execute the current workflow only passed their image through.
 

@@ -9,8 +9,17 @@ from dataclasses import replace
 from typing import Any
 
 from comfy_dist.calls.here import Here
+from comfy_dist.calls.participants import engines_of
 from comfy_dist.calls.running_job import RunningJob
-from comfy_dist.calls.sent_workflows import Result, Workflow, gives_way, listeners, tuned_to
+from comfy_dist.calls.sent_workflows import (
+    CallsBack,
+    Result,
+    Workflow,
+    gives_way,
+    listeners,
+    refuse_all_others,
+    tuned_to,
+)
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.tensors.content import content_of
 
@@ -35,8 +44,10 @@ class WorkflowFailed(ComfyDistError):
 async def on_all_others(here: Here, job: RunningJob, workflow: Workflow) -> list[Result]:
     """What each other live worker that can execute the workflow has made of it, by the workers' names.
 
-    Raises WorkflowFailed as soon as one has failed, LinkLost, LinkRefused.
+    Raises WorkflowFailed as soon as one has failed, CallsBack, LinkLost, LinkRefused.
     """
+    if job.call is not None:
+        refuse_all_others(workflow.title)
     able, own = await _able(here, workflow)
     names = sorted(worker["name"] for worker in able if worker["id"] != own)
     if not names:
@@ -80,8 +91,10 @@ async def on_any(here: Here, job: RunningJob, workflow: Workflow) -> list[Result
 async def on_worker(here: Here, job: RunningJob, workflow: Workflow, target: str) -> Result:
     """What the worker of that name has made of it: one that is busy begins when it is free.
 
-    Raises WorkflowFailed, LinkLost, LinkRefused: also where no live worker of that name can execute it.
+    Raises WorkflowFailed, CallsBack, LinkLost, LinkRefused: also where no live worker of that name can execute it.
     """
+    if job.call is not None:
+        await _refuse_who_waits(here, job.call, workflow, target)
     own = (await here.ask("hello"))["worker"]
     called = _Called(here, workflow)
     try:
@@ -99,6 +112,13 @@ async def _able(here: Here, workflow: Workflow) -> tuple[list[Mapping[str, Any]]
     hello = await here.ask("hello")
     peers = await here.ask("peers", prompt=workflow.prompt)
     return peers["workers"], hello["worker"]
+
+
+async def _refuse_who_waits(here: Here, call: Mapping[str, Any], workflow: Workflow, target: str) -> None:
+    """Raises CallsBack where the worker of that name waits for this call, with the only engine that it has."""
+    for worker in (await here.ask("peers"))["workers"]:
+        if worker["name"] == target and worker["id"] in (call["worker"], call["home"]) and engines_of(worker) == 1:
+            raise CallsBack(workflow.title, f"worker {target}", "Name another one.")
 
 
 class _Called:

@@ -47,7 +47,12 @@ def _folders(user_folder: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def canonical(name: str) -> str:
-    """The one name of a workflow: relative to the default user's folder where it lies there, else to all."""
+    """The one name of a workflow: relative to the default user's folder where it lies there, else to all.
+
+    Raises NoSuchWorkflow for what is no text: a prompt and its links bring anything.
+    """
+    if not isinstance(name, str):
+        raise NoSuchWorkflow(f"{name!r:.50} is no name of a saved workflow, which is a text.")
     return PurePosixPath(name.replace("\\", "/")).as_posix().removeprefix(_DEFAULT)
 
 

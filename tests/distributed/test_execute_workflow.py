@@ -42,7 +42,7 @@ def save(workers: Workers, name: str, workflow: Any) -> str:
     return name
 
 
-def calling(name: str, seed: int = 7, **more: Any) -> Prompt:
+def calling(name: str | None, seed: int = 7, **more: Any) -> Prompt:
     return {
         "image": node("DistImages", batch=2, channels=3, seed=seed),
         "call": node("ClusterExecuteWorkflow", workflow_path=name, image=["image", 0], **more),
@@ -267,6 +267,32 @@ async def test_a_workflow_that_executes_itself_ends(three: Workers) -> None:
     assert "executes itself (itself.json → itself.json)" in ran.error["exception_message"]
 
 
+@pytest.mark.parametrize("target", ["all", "any"])
+async def test_what_was_called_calls_all_others_no_more(three: Workers, target: str) -> None:
+    """They would wait for each other for ever; executed here, as nobody else is free, it is refused too."""
+    save(three, "leaf.json", listening())
+    called = calling("leaf.json") | {"image": node("ClusterListenTensorBroadcast")}
+    ran = await three.run(calling(save(three, "mid.json", called), target=target))
+    assert ran.status == "error"
+    sentence = "The workflow leaf.json cannot be executed on all others from here"
+    assert sentence in ran.error["exception_message"]
+    await three.all_idle()
+
+
+async def test_a_region_whose_part_calls_all_others_ends(three: Workers) -> None:
+    prompt = {
+        "1": node("DistImages", batch=6, channels=3, seed=7),
+        "2": node("ClusterFanOutImage", input=["1", 0]),
+        "3": node("ClusterExecuteWorkflow", workflow_path=save(three, "leaf.json", listening()), image=["2", 0]),
+        "4": node("ClusterFanInImages", input=["3", 0]),
+        "5": node("DistShow", value=["4", 0]),
+    }
+    ran = await three.run(prompt)
+    assert ran.status == "error"
+    assert "cannot be executed on all others from here" in ran.error["exception_message"]
+    await three.all_idle()
+
+
 async def test_a_workflow_that_was_just_saved_is_listed(three: Workers) -> None:
     def names(answer: Any) -> list[str]:
         found: list[str] = answer["ClusterExecuteWorkflow"]["input"]["required"]["workflow_path"][0]
@@ -292,12 +318,22 @@ async def test_what_is_no_workflow_fails_the_node(three: Workers, name: str, con
     assert sentence in ran.error["exception_message"]
 
 
+async def test_no_path_at_all_fails_the_node(three: Workers) -> None:
+    """None is what a link's value is before anything has come over it, so it is not refused at once."""
+    ran = await three.run(calling(None))
+    assert "None is no name of a saved workflow, which is a text." in ran.error["exception_message"]
+
+
 @pytest.mark.parametrize(
     ("name", "sentence"),
-    [("missing.json", "There is no saved workflow"), ("../../secret.json", "leads out of its folder")],
+    [
+        ("missing.json", "There is no saved workflow"),
+        ("../../secret.json", "leads out of its folder"),
+        (5, "5 is no name of a saved workflow, which is a text."),
+    ],
 )
 async def test_a_path_that_is_no_saved_workflow_is_refused_at_once(
-    three: Workers, name: str, sentence: str
+    three: Workers, name: Any, sentence: str
 ) -> None:
     prompt = calling(name)
     del prompt["before"]

@@ -16,6 +16,7 @@ from comfy_dist.calls.sent_workflows import (
     Workflow,
     called_within,
     in_place,
+    refuse_all_others,
     shown_by,
     within,
     without_execute_current,
@@ -63,7 +64,7 @@ class ExecuteWorkflow(_Executing):
 
     @classmethod
     def VALIDATE_INPUTS(cls, workflow_path: str | None = None) -> str | bool:
-        """Workflows may be saved after the list was made."""
+        """Workflows may be saved after the list was made. A link's value is None here."""
         try:
             if workflow_path is not None:
                 workflow_file(user_folder(), workflow_path)
@@ -93,6 +94,9 @@ class ExecuteWorkflow(_Executing):
         title = f"The workflow {canonical(workflow_path)}"
         here = _here()
         names = called_within(prompt.get_node(node_id)["inputs"], workflow_path)
+        if len(names) > 1 and target == ALL_OTHERS:
+            # Executed here, where nobody else was free, it does what it does elsewhere.
+            refuse_all_others(title)
         with interrupting():
             asked = here.ask("workflow", path=workflow_path, inputs=inputs)
             found = await here.thread.run(asked)
