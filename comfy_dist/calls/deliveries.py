@@ -24,19 +24,19 @@ class Deliveries:
         unusable: Callable[[Guest, str, int, Exception], None],
     ) -> None:
         """`received` is told results of a chunk, and since when they were on their way (ms since 1970); `unusable`
-        that they cannot be had."""
+        why they cannot be had."""
         self._plane = plane
-        self._tell_received = received
+        self._received = received
         self._unusable = unusable
         self._fetches: set[asyncio.Task[None]] = set()
 
     def take(self, guest: Guest, call: str, done: Done) -> None:
-        """Results that are wanted, whatever else comes of them."""
+        """Have the results: now where they are written out, else they are fetched beside."""
         try:
             if (results := at_hand(done.results)) is not None:
-                self._received(guest, call, done.chunk, results, now_ms())
+                self._give(guest, call, done.chunk, results, now_ms())
                 return
-        except Exception as error:  # noqa: BLE001 - as below
+        except Exception as error:  # noqa: BLE001 - no memory for it, say: whatever it is, others do the chunk
             self._unusable(guest, call, done.chunk, error)
             return
         task = asyncio.create_task(self._fetch(guest, call, done))
@@ -52,15 +52,15 @@ class Deliveries:
     async def _fetch(self, guest: Guest, call: str, done: Done) -> None:
         began = now_ms()
         try:
-            self._received(guest, call, done.chunk, await self._plane.unpack(done.results), began)
-        except Exception as error:  # noqa: BLE001 - no memory for it, say: whatever it is, others do the chunk
+            self._give(guest, call, done.chunk, await self._plane.unpack(done.results), began)
+        except Exception as error:  # noqa: BLE001 - as in take()
             self._unusable(guest, call, done.chunk, error)
             return
         for ref in refs(done.results):
             await self._plane.drop(ref)
 
-    def _received(self, guest: Guest, call: str, index: int, results: Mapping[str, Values], began: int) -> None:
+    def _give(self, guest: Guest, call: str, index: int, results: Mapping[str, Values], began: int) -> None:
         """Raises NotPulled for what are no results."""
         if not all(isinstance(values, list) for values in results.values()):
             raise NotPulled("its results are no lists")
-        self._tell_received(guest, call, index, results, began)
+        self._received(guest, call, index, results, began)

@@ -1,4 +1,4 @@
-"""How fast this process has been at regions of a kind.
+"""How fast this process, and each worker that has helped it, has been at regions of a kind.
 
 Workers differ, and each knows best how it does: what it did the last time says how much of a region to give it at
 first, before anything was measured. Models, sizes and steps may be others now, so it is only a first guess.

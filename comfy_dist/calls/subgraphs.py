@@ -61,10 +61,11 @@ class Subgraphs:
     def _find(self, name: str, use: str) -> Piece:
         starts = sorted(self._starts.get(name, ()), key=natural)
         if not starts:
-            known = ", ".join(f"'{each}'" for each in sorted(self._starts)) or "none"
+            known = ", ".join(f"'{each}'" for each in sorted(self._starts))
+            instead = f", or use one that is there: {known:.300}" if known else ""
             raise RegionError(
                 f"Node {use} uses the subgraph '{name:.100}', which nothing in this workflow starts. Give a "
-                f"{START} that subgraph_id, or use one that is there: {known:.300}.",
+                f"{START} that subgraph_id{instead}.",
                 use,
             )
         if len(starts) > 1:

@@ -46,7 +46,7 @@ class Span(Message):
     worker: _Text = ""
     #: Of the region's ranks; 0 is the worker of the job itself.
     rank: Count = 0
-    #: The node that clients see it at: the region's opening node, or the one executed.
+    #: The node that clients see it at: the one executed; of a region the one that closes it, else that opens it.
     node: _Text = ""
 
 
