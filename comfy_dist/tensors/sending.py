@@ -137,6 +137,9 @@ async def _send_frames(request: web.Request, tensor: torch.Tensor, codec: str, l
             kind, data = frame
             await response.write(FRAME.pack(kind, len(data)))
             await response.write(data)
+    except OSError:
+        # The reader sees that it has too little, and nobody else is to be told.
+        pass
     finally:
         coming.cancel()
     return response

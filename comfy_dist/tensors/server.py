@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from comfy_dist.errors import ComfyDistError
 from comfy_dist.tensors.errors import Refused
@@ -34,7 +35,16 @@ class PlaneServer:
         self._advertised_port = int(place.get("advertised_port", 0))
         self._folder = folder
         self._patience = patience
-        app = web.Application()
+        #: Connections on which something was asked: of these aiohttp closes the idle ones.
+        self._known: set[web.RequestHandler] = set()
+        self._cutting_off: asyncio.Task[None] | None = None
+
+        @web.middleware
+        async def known(request: web.Request, handler: Handler) -> web.StreamResponse:
+            self._known.add(request.protocol)
+            return await handler(request)
+
+        app = web.Application(middlewares=[known])
         app.router.add_get("/tensors/{id}", self._get, allow_head=False)
         app.router.add_delete("/tensors/{id}", self._drop)
         app.router.add_get("/questions", self._question, allow_head=False)
@@ -56,14 +66,32 @@ class PlaneServer:
                 getattr(error, "strerror", None) or error,
             )
             return self
+        self._cutting_off = asyncio.create_task(self._cut_off_silent())
         host = f"[{self._advertise}]" if ":" in self._advertise else self._advertise
         self._holder.address = f"http://{host}:{self._advertised_port or self._runner.addresses[0][1]}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._holder.address = ""
+        if self._cutting_off is not None:
+            self._cutting_off.cancel()
         self._questioned.close()
         await self._runner.cleanup()
+
+    async def _cut_off_silent(self) -> None:
+        """Who connects and asks nothing, or never comes to the end of it, would keep a descriptor of this process
+        for ever: aiohttp waits for a first request without end."""
+        server = self._runner.server
+        assert server is not None
+        silent: set[web.RequestHandler] = set()
+        while True:
+            await asyncio.sleep(self._patience)
+            connected = set(server.connections)
+            self._known &= connected
+            for each in silent & (connected - self._known):
+                if each.transport is not None:
+                    each.transport.abort()
+            silent = connected - self._known
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
         try:

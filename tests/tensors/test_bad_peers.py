@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import torch
@@ -241,13 +243,40 @@ async def test_who_waits_for_a_plane_that_is_closed_waits_no_longer() -> None:
                 await pull
 
 
-async def test_a_reader_that_hangs_up_does_the_holder_no_harm() -> None:
+@pytest.mark.parametrize("query", ["", "?codec=zlib"])
+async def test_a_reader_that_hangs_up_does_the_holder_no_harm(
+    query: str, caplog: pytest.LogCaptureFixture
+) -> None:
     tensor = torch.rand(64, 1024, 64)
     with a_plane() as holder, a_plane(shared=None) as reader:
         ref = ref_of(holder, tensor)
         port = int(ref.address.rpartition(":")[2])
         for _ in range(5):
             with socket.create_connection(("127.0.0.1", port)) as connection:
-                connection.sendall(request_of(ref))
+                connection.sendall(request_of(ref, query))
                 assert connection.recv(100)
         assert same_bits(await reader.pull(ref), tensor)
+        async with asyncio.timeout(PATIENCE):
+            while len(holder._server._runner.server.connections) > 1:
+                await asyncio.sleep(0.02)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+@pytest.mark.parametrize("said", [0, 30])
+async def test_who_connects_and_asks_nothing_is_cut_off(said: int) -> None:
+    """And nobody else is: who asked once may be silent for longer."""
+    asks = b"GET /tensors/1 HTTP/1.1\r\nHost: x\r\n"
+    with a_plane(patience=0.2) as holder:
+        address = urlsplit(ref_of(holder, torch.rand(1000, 100)).address)
+        known, asking = await asyncio.open_connection(address.hostname, address.port)
+        asking.write(asks + b"\r\n")
+        assert (await known.readline()).startswith(b"HTTP/1.1 403")
+        silent, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(asks[:said])
+        async with asyncio.timeout(PATIENCE):
+            with contextlib.suppress(ConnectionError):
+                assert await silent.read() == b""
+        (connection,) = holder._server._runner.server.connections
+        assert connection.transport is not None
+        for each in (asking, writer):
+            each.close()
