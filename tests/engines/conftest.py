@@ -25,8 +25,9 @@ from tests.support.rabbitmq import free_port
 STAND_IN = Path(__file__).parent / "stand_in"
 #: Another, of which only the process counts.
 LIGHT = Path(__file__).parent / "light"
-#: As they are while tests are collected; no test finds them in its environment.
-COMFYUI_DIR, COMFYUI_PYTHON = (os.environ.get(name) for name in ("COMFYUI_DIR", "COMFYUI_PYTHON"))
+#: What names the stock ComfyUI, as it is while tests are collected: no test finds it in its environment.
+STOCK = {name: os.environ[name] for name in ("COMFYUI_DIR", "COMFYUI_PYTHON") if os.environ.get(name)}
+COMFYUI_DIR = STOCK.get("COMFYUI_DIR")
 KINDS = ["attached", "child", *(["attached-stock", "child-stock"] if COMFYUI_DIR else [])]
 
 
@@ -48,7 +49,7 @@ def installation(*arguments: str) -> Installation:
 
 def stock_installation() -> Installation:
     assert COMFYUI_DIR is not None
-    python = Path(COMFYUI_PYTHON) if COMFYUI_PYTHON else None
+    python = Path(STOCK["COMFYUI_PYTHON"]) if "COMFYUI_PYTHON" in STOCK else None
     return Installation.at(Path(COMFYUI_DIR), python, ("--disable-api-nodes",))
 
 

@@ -14,7 +14,7 @@ import pytest
 from comfy_dist.engine import EngineDied, Executed
 from comfy_dist.engine.comfyui import ComfyuiEngine, Options, Started
 from comfy_dist.errors import ComfyDistError
-from tests.engines.conftest import KINDS, installation, make_workspace
+from tests.engines.conftest import KINDS, STOCK, installation, make_workspace
 from tests.engines.running import Subject, color_of, picture, saved, waiting
 from tests.support.patience import PATIENCE
 from tests.support.processes import Process
@@ -98,9 +98,8 @@ def _lives(group: int) -> bool:
 async def test_two_in_one_workspace_never_take_each_others_names_and_one_ends_with_its_worker(
     subject: Subject,
 ) -> None:
-    variables = {name: value for name, value in os.environ.items() if name.startswith("COMFYUI_")}
     root = subject.workspace.root
-    beside = Process([sys.executable, "-c", _BESIDE, str(root), subject.kind], cwd=root, env=variables)
+    beside = Process([sys.executable, "-c", _BESIDE, str(root), subject.kind], cwd=root, env=STOCK)
     try:
         group = int((await asyncio.to_thread(beside.wait_for, r"^pid (\d+)$"))[1])
         assert os.getpgid(group) == group

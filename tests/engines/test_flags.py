@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -11,12 +10,6 @@ from comfy_dist.cli.engines import check_engine, engine_kind
 from comfy_dist.errors import UsageError
 from comfy_dist.settings import ComfyuiSettings, ComfyuiWorkerSettings, load
 from tests.support.processes import finished, module
-
-
-@pytest.fixture(autouse=True)
-def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("COMFYUI_")]:
-        monkeypatch.delenv(name)
 
 
 @pytest.mark.parametrize(
